@@ -1,0 +1,88 @@
+"""Every durable string of the service, with its builder and its inverse.
+
+What stands here is stored in Temporal, in the ledger or in operators' scripts: renaming breaks what already exists.
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+
+class TaskQueue(StrEnum):
+    """One task queue per limited resource."""
+
+    EVENTS = "coafi-events"
+    GIT = "coafi-git"
+    FILES = "coafi-files"
+    API = "coafi-api"
+    TASKS = "coafi-tasks"
+    DELIVERY = "coafi-delivery"
+
+
+class EventType(StrEnum):
+    """The CloudEvents ``type`` of the events that have a handler."""
+
+    GIT_COMMIT = "git.commit"
+
+
+class EntryType(StrEnum):
+    """The type of a ledger entry."""
+
+    EVENT_RECEIVED = "EVENT_RECEIVED"
+    EVENT_REJECTED = "EVENT_REJECTED"
+    EVENT_UNPROCESSED = "EVENT_UNPROCESSED"
+    EVENT_PROCESSING_FAILED = "EVENT_PROCESSING_FAILED"
+    EVENT_DEAD_LETTERED = "EVENT_DEAD_LETTERED"
+    EVENT_PROCESSED = "EVENT_PROCESSED"
+    FILE_PROCESSED = "FILE_PROCESSED"
+    ARTIFACT_GENERATED = "ARTIFACT_GENERATED"
+
+
+class Phase(StrEnum):
+    """Where a run stands; the value of the search attribute ``CoafiPhase``."""
+
+    RECEIVED = "RECEIVED"
+    VALIDATED = "VALIDATED"
+    PROCESSED = "PROCESSED"
+    REJECTED = "REJECTED"
+    PARKED = "PARKED"
+    FAILED = "FAILED"
+    DUPLICATE = "DUPLICATE"
+
+
+class SearchAttribute(StrEnum):
+    """Custom search attributes, all of type Keyword; ``coafi up`` registers them, a cluster's operator must."""
+
+    PHASE = "CoafiPhase"
+    EVENT_ID = "CoafiEventId"
+    EVENT_TYPE = "CoafiEventType"
+    SOURCE = "CoafiSource"
+    UTIDS = "CoafiUTidS"
+
+
+class DeliveryName(NamedTuple):
+    """What a workflow id says: the event's type, its source and the sender's delivery id."""
+
+    event_type: str
+    source: str
+    delivery_id: str
+
+
+def workflow_id(event_type: str, source: str, delivery_id: str) -> str:
+    """The id of the run that handles a delivery: ``<type>:<source>:<delivery id>``, each part percent-encoded.
+
+    The same delivery always gives the same id: that is what makes a redelivery find the run that exists.
+    """
+    return ":".join(quote(part, safe="/") for part in (event_type, source, delivery_id))
+
+
+def parse_workflow_id(value: str) -> DeliveryName:
+    """The inverse of :func:`workflow_id`.
+
+    Raises:
+        ValueError: the id was not made by :func:`workflow_id`.
+    """
+    parts = value.split(":")
+    if len(parts) != 3:
+        raise ValueError(f"{value!r} is not <type>:<source>:<delivery id>")
+    return DeliveryName(*(unquote(part) for part in parts))

@@ -1,0 +1,90 @@
+"""JSON Schema 2020-12 on the hot path, by a compiled engine (``jsonschema-rs``).
+
+The ``jsonschema`` package is the reference: a differential test holds the two against each other. Schemas are
+hostile input: no remote ``$ref`` is ever fetched, and a pattern that needs back-tracking is refused on compiling.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NoReturn
+
+import jsonschema_rs
+from pydantic import JsonValue
+
+from coafi.canonical import JsonObject, digest_of
+from coafi.errors import ValidationError
+
+MAX_VIOLATIONS = 50
+"""Violations reported of one instance; more would not help the person who has to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One place where an instance breaks its schema.
+
+    Attributes:
+        pointer: JSON Pointer (RFC 6901) into the instance; ``""`` is the whole of it.
+        keyword: the schema keyword that is broken, such as ``required``.
+        message: what is wrong, for a person.
+    """
+
+    pointer: str
+    keyword: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Schema:
+    """One published version of a JSON Schema: immutable, known by its id and version.
+
+    Attributes:
+        schema_id: such as ``GitCommitEventPayload``.
+        version: such as ``1.0.0``.
+        document: the schema itself.
+    """
+
+    schema_id: str
+    version: str
+    document: JsonObject
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the schema's canonical JSON: verdicts record it."""
+        return digest_of(self.document)
+
+    def violations(self, instance: JsonValue) -> tuple[Violation, ...]:
+        """Where ``instance`` breaks this schema, at most ``MAX_VIOLATIONS`` places; empty when it is valid."""
+        found: list[Violation] = []
+        for error in self._compiled.iter_errors(instance):
+            found.append(Violation(_pointer(error.instance_path), error.kind.name, shorten(error.message)))
+            if len(found) == MAX_VIOLATIONS:
+                break
+        return tuple(found)
+
+    @cached_property
+    def _compiled(self) -> jsonschema_rs.Draft202012Validator:
+        try:
+            return jsonschema_rs.Draft202012Validator(
+                self.document,
+                validate_formats=True,
+                pattern_options=jsonschema_rs.RegexOptions(),
+                retriever=_refuse_remote,
+            )
+        except (ValueError, jsonschema_rs.ValidationError) as error:
+            raise ValidationError(
+                f"schema {self.schema_id} {self.version} cannot be used: {str(error).splitlines()[0]}",
+                remedy="mend the schema: 2020-12, no remote $ref, no back-references or look-around in patterns",
+            ) from error
+
+
+def shorten(text: str, limit: int = 300) -> str:
+    """``text``, cut in the middle when it is long: messages quote values, and values may be huge."""
+    return text if len(text) <= limit else f"{text[: limit // 2]} … {text[-limit // 2 :]}"
+
+
+def _refuse_remote(uri: str) -> NoReturn:
+    raise ValueError(f"remote reference {uri} is not followed")
+
+
+def _pointer(path: list[str | int]) -> str:
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
