@@ -14,9 +14,23 @@ class TaskQueue(StrEnum):
     EVENTS = "coafi-events"
     GIT = "coafi-git"
     FILES = "coafi-files"
-    API = "coafi-api"
-    TASKS = "coafi-tasks"
-    DELIVERY = "coafi-delivery"
+
+
+class ActivityName(StrEnum):
+    """The activities, as the Web UI shows them."""
+
+    RECEIVE = "event.receive"
+    PARK = "event.park"
+    FINISH = "event.finish"
+    FETCH = "git.fetch"
+    PROCESS = "files.process"
+    GENERATE = "artifacts.generate"
+
+
+class WorkflowName(StrEnum):
+    """The types of workflow."""
+
+    GIT_COMMIT = "GitCommitWorkflow"
 
 
 class EventType(StrEnum):
@@ -48,6 +62,11 @@ class Phase(StrEnum):
     PARKED = "PARKED"
     FAILED = "FAILED"
     DUPLICATE = "DUPLICATE"
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a run in this phase still has work to do."""
+        return self in (Phase.RECEIVED, Phase.VALIDATED, Phase.PARKED)
 
 
 class SearchAttribute(StrEnum):

@@ -13,7 +13,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import LocalStore
 
 from coafi.canonical import sha256
-from coafi.errors import IntegrityError, ResourceNotFoundError, Unavailable
+from coafi.errors import IntegrityError, Unavailable
 
 
 def object_path(digest: str) -> str:
@@ -55,14 +55,13 @@ class ObjectStore:
         """The bytes whose SHA-256 is ``digest``.
 
         Raises:
-            ResourceNotFoundError: there is no such object.
-            IntegrityError: the stored bytes have another digest.
+            IntegrityError: the object is missing, or its bytes have another digest.
             Unavailable: the disk cannot be read.
         """
         try:
             data = bytes(obstore.get(self._store, object_path(digest)).bytes())
         except (NotFoundError, FileNotFoundError) as error:
-            raise ResourceNotFoundError(
+            raise IntegrityError(
                 f"object {digest} is not in the store {self.root}", remedy="restore it from a backup of the store"
             ) from error
         except (BaseError, OSError) as error:

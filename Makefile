@@ -1,0 +1,53 @@
+# Everything runs in .venv, made from requirements.lock; nothing else is needed but Python 3.11+, git and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+.PHONY: help demo up test soak bench lint format lock clean
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked dependencies …"
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP) ## A commit goes through the whole system, before your eyes
+	$(BIN)/coafi demo
+
+up: $(STAMP) ## Run the service on this machine; Ctrl-C stops it
+	$(BIN)/coafi up
+
+test: $(STAMP) ## The test suite, on real servers, with coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m "not soak"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=85
+	$(BIN)/coverage report --include='coafi/*' --fail-under=90
+
+soak: $(STAMP) ## The long failure tests
+	$(BIN)/pytest -m soak
+
+bench: $(STAMP) ## Measure, as ratios within one run
+	$(BIN)/python -m tests.bench
+
+lint: $(STAMP) ## Lint, format, types, layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(STAMP) ## Format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: ## Renew requirements.lock (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+		--upgrade --group dev pyproject.toml --output-file requirements.lock
+
+clean: ## Remove the environment and all local state
+	rm -rf $(VENV) .coafi

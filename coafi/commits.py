@@ -1,0 +1,104 @@
+"""The event ``git.commit``: its payload, and how one is made at ingress."""
+
+import re
+from datetime import datetime
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from coafi.canonical import JsonObject, canonical_json, digest_of, sha256
+from coafi.events import Event, new_event
+from coafi.names import EventType
+
+PAYLOAD_SCHEMA = "GitCommitEventPayload"
+MAX_TEXT = 4096
+MAX_SOURCE = 256
+"""Longest source, in characters: a workflow id holds it percent-encoded, and may have 1,000."""
+
+_USERINFO = re.compile(r"(?<=//)[^/@\s]*@")
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
+
+
+class GitCommit(BaseModel):
+    """The validated payload of ``git.commit``: schema ``GitCommitEventPayload``.
+
+    Attributes:
+        before: tip of the branch before the push, where known; all zeros when the branch is new.
+        deleted: the push deleted the branch: there is no commit to look at.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    repository_url: str = Field(alias="repositoryUrl")
+    commit_sha: str = Field(alias="commitSha")
+    branch: str
+    before: str | None = None
+    deleted: bool = False
+
+
+def submitted_commit(
+    *,
+    repository_url: str,
+    commit: str,
+    before: str | None,
+    branch: str,
+    author: str,
+    principal: str,
+    received: datetime,
+    again: str = "",
+) -> tuple[Event, bytes]:
+    """A commit that a person or a script submits, and the body that stands for it in the object store.
+
+    The delivery id is derived from repository, branch, before and commit: submitting the same again finds the run
+    that exists, unless ``again`` (any fresh text) asks for another.
+    """
+    fields: dict[str, JsonValue] = {
+        "repositoryUrl": repository_url,
+        "commitSha": commit,
+        "before": before,
+        "branch": branch,
+        "author": author,
+    }
+    data = bounded(fields)
+    body = canonical_json(data)
+    event = new_event(
+        event_type=EventType.GIT_COMMIT,
+        source=source_of(repository_url),
+        delivery_id=f"submit-{digest_of([repository_url, branch, before, commit, again])[:32]}",
+        time=received,
+        body_digest=sha256(body),
+        principal=principal,
+        data=data,
+    )
+    return event, body
+
+
+def source_of(repository_url: JsonValue) -> str:
+    """The CloudEvents ``source`` of a repository: its URL without ``.git``, credentials and what is not ASCII."""
+    text = repository_url if isinstance(repository_url, str) else ""
+    clean = _UNPRINTABLE.sub("", _USERINFO.sub("", text)).removesuffix(".git")
+    return quote(clean, safe="/:@!$&'()*+,;=~%?#[]", errors="replace")[:MAX_SOURCE] or "unknown"
+
+
+def cut(value: JsonValue) -> JsonValue:
+    """A text that may rightly be long, such as a commit message, cut to ``MAX_TEXT`` characters."""
+    return f"{value[: MAX_TEXT - 1]}…" if isinstance(value, str) and len(value) > MAX_TEXT else value
+
+
+def bounded(fields: dict[str, JsonValue]) -> JsonObject:
+    """The fields that are there, fit for history.
+
+    A wrong value keeps its type, so that the run finds it wrong, but not its bulk; credentials in a URL are blanked,
+    because no secret may enter history.
+    """
+    return {name: _bounded(value) for name, value in fields.items() if value is not None}
+
+
+def _bounded(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict):
+        return {}
+    if isinstance(value, list):
+        return []
+    if isinstance(value, str):
+        return _USERINFO.sub("***@", value[: 2 * MAX_TEXT]).encode("utf-8", "replace").decode()
+    return value

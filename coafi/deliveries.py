@@ -1,0 +1,145 @@
+"""Deliveries: which run owns what a sender delivered, and how it ended. Survives Temporal's retention of runs."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from sqlalchemy import Column, Connection, Index, Row, String, Table, Text, insert, or_, select, update
+
+from coafi import names
+from coafi.database import Database, metadata
+from coafi.events import Event, EventRef
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("source", String(512), primary_key=True),
+    Column("delivery_id", String(512), primary_key=True),
+    Column("event_type", String(100), nullable=False),
+    Column("workflow_id", String(2000), nullable=False, unique=True),
+    Column("run_id", String(64), nullable=False),
+    Column("body_digest", String(64), nullable=False),
+    Column("utids", String(40), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("received_at", String(32), nullable=False),
+    Column("outcome", String(20)),
+    Column("concluded_at", String(32)),
+    Index("delivery_received_at", "received_at"),
+    Index("delivery_utids", "utids"),
+)
+
+
+class ClaimResult(StrEnum):
+    """What came of a claim."""
+
+    OURS = "ours"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One delivery as it is remembered. ``outcome`` is the final phase, ``None`` while the run is at work."""
+
+    source: str
+    delivery_id: str
+    event_type: str
+    workflow_id: str
+    run_id: str
+    body_digest: str
+    utids: str
+    subject: str
+    received_at: str
+    outcome: str | None
+    concluded_at: str | None
+
+
+def claim(
+    connection: Connection, event: Event, *, run_id: str, utids: str, subject: str
+) -> tuple[ClaimResult, Delivery]:
+    """Claim the delivery of ``event`` for a run, within the caller's transaction.
+
+    A claim is ours when nobody has it, when this very run took it before (a retry, or a reset, which keeps the
+    original run id), or when the run that had it is gone without having concluded: as only one run with a workflow
+    id can be open, that one was terminated or lost with Temporal's own data, and its work must go on.
+
+    Args:
+        run_id: the original id of the run: a reset does not change it.
+        utids: the UTidS to remember the event by.
+        subject: one line that tells a person what this is about.
+
+    Returns:
+        What came of it, and the delivery as it now stands.
+    """
+    key = (delivery.c.source == event.source) & (delivery.c.delivery_id == event.id)
+    known = connection.execute(select(delivery).where(key)).one_or_none()
+    if known is None:
+        fresh = Delivery(
+            source=event.source,
+            delivery_id=event.id,
+            event_type=event.type,
+            workflow_id=event.workflow_id,
+            run_id=run_id,
+            body_digest=event.bodydigest,
+            utids=utids,
+            subject=subject,
+            received_at=_now(),
+            outcome=None,
+            concluded_at=None,
+        )
+        connection.execute(
+            insert(delivery).values({name: getattr(fresh, name) for name in Delivery.__dataclass_fields__})
+        )
+        return ClaimResult.OURS, fresh
+    found = _delivery(known)
+    if found.body_digest != event.bodydigest or found.workflow_id != event.workflow_id:
+        return ClaimResult.CONFLICT, found
+    if found.run_id == run_id:
+        return ClaimResult.OURS, found
+    if found.outcome is not None:
+        return ClaimResult.DUPLICATE, found
+    connection.execute(update(delivery).where(key).values(run_id=run_id))
+    return ClaimResult.OURS, found
+
+
+def conclude(connection: Connection, event: Event | EventRef, outcome: names.Phase) -> None:
+    """Note how the run of ``event`` ended, within the caller's transaction. Nothing undoes ``PROCESSED``."""
+    connection.execute(
+        update(delivery)
+        .where(delivery.c.source == event.source, delivery.c.delivery_id == event.id)
+        .where(or_(delivery.c.outcome.is_(None), delivery.c.outcome != names.Phase.PROCESSED))
+        .values(outcome=str(outcome), concluded_at=_now())
+    )
+
+
+class DeliveryReader:
+    """Looks deliveries up, for people and for the gateway."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def recent(self, limit: int, *, outcome: names.Phase | None = None) -> tuple[Delivery, ...]:
+        """The newest deliveries first, at most ``limit``."""
+        query = select(delivery).order_by(delivery.c.received_at.desc()).limit(limit)
+        if outcome is not None:
+            query = query.where(delivery.c.outcome == str(outcome))
+        with self._database.read() as connection:
+            return tuple(_delivery(row) for row in connection.execute(query))
+
+    def find(self, name: str) -> tuple[Delivery, ...]:
+        """The deliveries that ``name`` means: a delivery id, a workflow id or a UTidS."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(delivery).where(
+                    or_(delivery.c.delivery_id == name, delivery.c.workflow_id == name, delivery.c.utids == name)
+                )
+            )
+            return tuple(_delivery(row) for row in rows)
+
+
+def _delivery(row: Row[tuple[object, ...]]) -> Delivery:
+    return Delivery(**row._mapping)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,18 @@
+"""Prometheus metrics of this process."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+ACCEPTED = Counter("coafi_events_accepted", "Events for which a run was started or found.", ["type"])
+REFUSED = Counter("coafi_events_refused", "Requests that started nothing, by HTTP status.", ["source", "status"])
+IGNORED = Counter("coafi_events_ignored", "Authentic deliveries that are not wanted.", ["source", "kind"])
+CONCLUDED = Counter("coafi_events_concluded", "Runs that ended, by final phase.", ["phase"])
+PARKED = Counter("coafi_events_parked", "How often a run parked.", ["step"])
+FILES = Counter("coafi_files_processed", "Files processed, by verdict.", ["verdict"])
+ARTIFACTS = Counter("coafi_artifacts_generated", "Artifacts recorded, by whether the cache had them.", ["cached"])
+STEP_SECONDS = Histogram(
+    "coafi_step_seconds",
+    "Wall time of one attempt of a step.",
+    ["step", "outcome"],
+    buckets=(0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+)
+LEDGER_ENTRIES = Gauge("coafi_ledger_entries", "Entries in the ledger.")

@@ -1,0 +1,241 @@
+"""A batch of changed files: check each, generate what derives from it, and record both.
+
+A batch needs the object store and the ledger, never git: it can run on any machine, and again weeks later. It is
+worked on in chunks; each chunk is recorded in one transaction, and ``progress`` says from where to go on after a crash.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from pydantic import TypeAdapter
+
+from coafi.artifacts.cache import ArtifactService, GenerationRequest
+from coafi.artifacts.generate import GENERATOR_VERSION
+from coafi.canonical import JsonObject, Sha256, canonical_json
+from coafi.documents.check import FileReport, Verdict, check_file
+from coafi.documents.limits import DocumentLimits
+from coafi.events import EventRef, Wire
+from coafi.findings import Severity
+from coafi.git.archive import read_archive
+from coafi.git.manifest import BatchRef, Manifest, ManifestFile
+from coafi.ledger.entry import Draft, Recorded
+from coafi.names import EntryType
+from coafi.objects import ObjectStore
+from coafi.recording import EventRecorder, Range, merge_ranges, ranges_of
+
+CHUNK = 64
+"""Files that are recorded in one transaction, and the most that are done again after a crash."""
+
+_REPORTS = TypeAdapter(tuple[FileReport, ...])
+
+
+class BatchTask(Wire):
+    """A batch of one commit's files.
+
+    Attributes:
+        event: what the files belong to.
+        manifest: digest of the commit's manifest.
+        batch: which of its batches.
+    """
+
+    event: EventRef
+    manifest: Sha256
+    batch: BatchRef
+
+
+class Checked(Wire):
+    """What came of checking a batch, or its first part.
+
+    Attributes:
+        files: how many files are done.
+        verdicts: how many files got which verdict.
+        reports: digests of the reports in the object store, each a JSON array of ``FileReport`` for up to ``CHUNK``
+            files.
+        entries: where ``FILE_PROCESSED`` was recorded.
+    """
+
+    files: int = 0
+    verdicts: dict[Verdict, int] = {}
+    reports: tuple[Sha256, ...] = ()
+    entries: tuple[Range, ...] = ()
+
+
+class GenerateTask(Wire):
+    """A checked batch, to generate artifacts from."""
+
+    task: BatchTask
+    checked: Checked
+
+    @property
+    def event(self) -> EventRef:
+        """What the files belong to."""
+        return self.task.event
+
+
+class Generated(Wire):
+    """What came of generating a batch's artifacts, or its first part.
+
+    Attributes:
+        files: how many files are done, those without artifacts included.
+        artifacts: how many artifacts there are.
+        cached: how many of them were generated before, for another commit.
+        entries: where ``ARTIFACT_GENERATED`` was recorded.
+    """
+
+    files: int = 0
+    artifacts: int = 0
+    cached: int = 0
+    entries: tuple[Range, ...] = ()
+
+
+@dataclass(frozen=True)
+class BatchProcessor:
+    """Works on batches.
+
+    Attributes:
+        recorder: writes the ledger, and knows the schemas.
+        objects: holds archives, manifests, reports and artifacts.
+        artifacts: generates, or remembers.
+        limits: how much of a file is looked at.
+    """
+
+    recorder: EventRecorder
+    objects: ObjectStore
+    artifacts: ArtifactService
+    limits: DocumentLimits = field(default_factory=DocumentLimits)
+
+    def check(self, task: BatchTask, progress: Checked, report: Callable[[Checked], None]) -> Checked:
+        """Give every file of a batch its verdict, and record ``FILE_PROCESSED``.
+
+        Args:
+            task: the batch.
+            progress: where an earlier attempt got to; ``Checked()`` to begin.
+            report: called after each chunk with where this attempt got to.
+
+        Raises:
+            LedgerUnavailable, Unavailable: try again, from the last progress.
+            IntegrityError: manifest or archive are missing or damaged.
+        """
+        done = progress
+        for files in self._chunks(task, done.files):
+            reports = [
+                check_file(
+                    file.path,
+                    content,
+                    self.recorder.registry,
+                    self.limits,
+                    omitted=file.omitted,
+                    change=file.change,
+                )
+                for file, content in files
+            ]
+            digest = self.objects.put(_REPORTS.dump_json(tuple(reports), by_alias=True, exclude_none=True))
+            recorded = self.recorder.ledger.append(
+                [self._file_draft(task, file, one, digest) for (file, _), one in zip(files, reports, strict=True)]
+            )
+            done = _add_checked(done, recorded)
+            report(done)
+        return done
+
+    def generate(self, task: GenerateTask, progress: Generated, report: Callable[[Generated], None]) -> Generated:
+        """Generate the artifacts of a batch's valid files, and record ``ARTIFACT_GENERATED``.
+
+        Arguments and errors are those of :meth:`check`.
+        """
+        done = progress
+        reports = {one.path: one for digest in task.checked.reports for one in read_reports(self.objects, digest)}
+        for files in self._chunks(task.task, done.files):
+            wanted = [
+                GenerationRequest(blob=file.blob, content=content, report=reports[file.path])
+                for file, content in files
+                if content is not None and file.blob is not None and reports[file.path].verdict is Verdict.VALID
+            ]
+            results = self.artifacts.artifacts_for_batch(wanted)
+            drafts = [
+                self.recorder.draft(
+                    task.event,
+                    EntryType.ARTIFACT_GENERATED,
+                    step=f"artifact/{request.report.path}/{artifact.kind}",
+                    inputs={"path": request.report.path, "blob": request.blob},
+                    data={
+                        "path": request.report.path,
+                        "blob": request.blob,
+                        "artifact": artifact.kind,
+                        "mediaType": artifact.media_type,
+                        "digest": artifact.digest,
+                        "size": artifact.size,
+                        "generator": GENERATOR_VERSION,
+                    },
+                )
+                for request, result in zip(wanted, results, strict=True)
+                for artifact in result.artifacts
+            ]
+            recorded = self.recorder.ledger.append(drafts) if drafts else []
+            done = Generated(
+                files=done.files + len(files),
+                artifacts=done.artifacts + len(recorded),
+                cached=done.cached + sum(len(result.artifacts) for result in results if result.cached),
+                entries=merge_ranges([*done.entries, *ranges_of(recorded)]),
+            )
+            report(done)
+        return done
+
+    def _chunks(self, task: BatchTask, start: int) -> Iterator[list[tuple[ManifestFile, bytes | None]]]:
+        files = _manifest(self.objects, task.manifest).in_batch(task.batch.index)
+        if start >= len(files):
+            return
+        contents = dict(read_archive(self.objects.get(task.batch.archive)))
+        for first in range(start, len(files), CHUNK):
+            yield [(file, contents.get(file.member)) for file in files[first : first + CHUNK]]
+
+    def _file_draft(self, task: BatchTask, file: ManifestFile, report: FileReport, reports: str) -> Draft:
+        data: JsonObject = {
+            "path": report.path,
+            "change": file.change,
+            "kind": report.kind,
+            "verdict": report.verdict,
+            "errors": report.count(Severity.ERROR),
+            "warnings": report.count(Severity.WARNING),
+            "reportsDigest": reports,
+        }
+        if file.blob is not None:
+            data["blob"] = file.blob
+        if file.old_path is not None:
+            data["oldPath"] = file.old_path
+        if report.schema_used is not None:
+            data["schema"] = report.schema_used.model_dump(mode="json", by_alias=True)
+        return self.recorder.draft(
+            task.event,
+            EntryType.FILE_PROCESSED,
+            step=f"file/{report.path}",
+            inputs={"path": report.path, "blob": file.blob},
+            data=data,
+        )
+
+
+def read_reports(objects: ObjectStore, digest: str) -> tuple[FileReport, ...]:
+    """The reports that were stored under ``digest``."""
+    return _REPORTS.validate_json(objects.get(digest))
+
+
+def _add_checked(done: Checked, recorded: list[Recorded]) -> Checked:
+    """Add a chunk, by what the ledger holds of it: after a crash that may be what an earlier attempt recorded."""
+    verdicts = dict(done.verdicts)
+    reports = dict.fromkeys(done.reports)
+    for one in recorded:
+        verdict = Verdict(str(one.entry.data["verdict"]))
+        verdicts[verdict] = verdicts.get(verdict, 0) + 1
+        reports[str(one.entry.data["reportsDigest"])] = None
+    return Checked(
+        files=done.files + len(recorded),
+        verdicts=verdicts,
+        reports=tuple(reports),
+        entries=merge_ranges([*done.entries, *ranges_of(recorded)]),
+    )
+
+
+@lru_cache(maxsize=4)
+def _manifest(objects: ObjectStore, digest: str) -> Manifest:
+    """The manifest with this digest; the batches of one commit read the same one, up to 64 times."""
+    return Manifest.model_validate_json(objects.get(digest))

@@ -1,0 +1,266 @@
+"""What the ledger and the table of deliveries say about an event, from its receipt to its end.
+
+Every method is one transaction and may be repeated: entries are keyed by run and step, and the first write wins.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from coafi import commits
+from coafi.canonical import JsonObject, Sha256, digest_of
+from coafi.deliveries import ClaimResult, claim, conclude
+from coafi.events import Event, EventRef, Wire
+from coafi.findings import Finding, Severity
+from coafi.ledger.entry import Draft, Recorded
+from coafi.ledger.log import Ledger, LedgerTransaction
+from coafi.names import EntryType, EventType, Phase
+from coafi.registry.store import Registry
+from coafi.registry.validation import Schema
+from coafi.utids import permanent_utids
+
+PAYLOAD_SCHEMAS = {EventType.GIT_COMMIT: commits.PAYLOAD_SCHEMA}
+"""The schema of each type's payload."""
+
+
+class Range(Wire):
+    """A run of ledger indices, both ends included."""
+
+    first: int
+    last: int
+
+
+class Received(Wire):
+    """What came of receiving an event.
+
+    Attributes:
+        phase: ``VALIDATED``, ``REJECTED`` or ``DUPLICATE``.
+        utids: the permanent UTidS, or the temporary one of a rejected event.
+        entries: ledger indices of what was recorded.
+        findings: why the event was rejected.
+        duplicate_of: run id of the run that owns the delivery.
+    """
+
+    phase: Phase
+    utids: str
+    entries: tuple[Range, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    duplicate_of: str | None = None
+
+
+class Decision(Wire):
+    """What an operator decided about a parked run, and why."""
+
+    by: str
+    reason: str
+
+
+class Failure(Wire):
+    """Why a run parks.
+
+    Attributes:
+        step: the first step that failed, such as ``git.fetch``.
+        sequence: how often this run has parked, this time included.
+        error: stable name of the error's type.
+        message: what is wrong and what to do, for a person.
+        failed_steps: how many steps failed at the same time.
+    """
+
+    step: str
+    sequence: int
+    error: str
+    message: str
+    failed_steps: int = 1
+
+
+class Conclusion(Wire):
+    """How a run ends: what a receipt says of it.
+
+    Attributes:
+        phase: ``PROCESSED``, ``REJECTED`` or ``FAILED``.
+        counts: how many of what, such as ``{"files": 10, "valid": 9}``.
+        digests: what the run made, by name, such as ``{"manifest": "<sha256>"}``.
+        entries: ledger indices of everything recorded on the way, up to this conclusion.
+        findings: why it was rejected.
+        failure: why it failed.
+        decisions: every operator's decision on the way.
+    """
+
+    phase: Phase
+    counts: dict[str, int] = {}
+    digests: dict[str, Sha256] = {}
+    entries: tuple[Range, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    failure: Failure | None = None
+    decisions: tuple[Decision, ...] = ()
+
+
+class Concluded(Wire):
+    """The conclusion as it was first recorded, and where."""
+
+    conclusion: Conclusion
+    entry: int
+
+
+_ENTRY_OF_PHASE = {
+    Phase.PROCESSED: EntryType.EVENT_PROCESSED,
+    Phase.REJECTED: EntryType.EVENT_REJECTED,
+    Phase.FAILED: EntryType.EVENT_DEAD_LETTERED,
+}
+
+
+@dataclass(frozen=True)
+class EventRecorder:
+    """Records the phases of events.
+
+    Attributes:
+        ledger: where entries go.
+        registry: where the schemas of payloads come from.
+        namespace: Temporal namespace, part of every entry's key.
+        build: version of this worker, recorded with every conclusion.
+    """
+
+    ledger: Ledger
+    registry: Registry
+    namespace: str
+    build: str
+
+    def receive(self, event: Event, run_id: str) -> Received:
+        """Claim the delivery, validate the payload, record ``EVENT_RECEIVED`` (and ``EVENT_REJECTED``).
+
+        Args:
+            event: the event as it came from ingress.
+            run_id: the run's original id, which a reset keeps.
+        """
+        schema, findings = self._validate(event)
+        utids = event.utids if findings else permanent_utids(event.type, event.source, event.id, digest_of(event.data))
+
+        def unit(transaction: LedgerTransaction) -> Received:
+            result, owner = claim(
+                transaction.connection, event, run_id=run_id, utids=utids, subject=_subject(event.data)
+            )
+            if result is ClaimResult.DUPLICATE:
+                return Received(phase=Phase.DUPLICATE, utids=owner.utids, duplicate_of=owner.run_id)
+            if result is ClaimResult.CONFLICT:
+                return Received(phase=Phase.REJECTED, utids=event.utids, findings=(_reused_delivery(event),))
+            drafts = [self._received(event, utids, schema)]
+            if findings:
+                conclude(transaction.connection, event, Phase.REJECTED)
+                rejection = Conclusion(phase=Phase.REJECTED, findings=findings)
+                drafts.append(self._conclusion(event.ref(utids), rejection))
+            recorded = transaction.append(drafts)
+            phase = Phase.REJECTED if findings else Phase.VALIDATED
+            return Received(phase=phase, utids=utids, findings=findings, entries=ranges_of(recorded))
+
+        return self.ledger.transact(unit)
+
+    def park(self, event: EventRef, failure: Failure) -> Range:
+        """Record ``EVENT_PROCESSING_FAILED``: the run waits for a person's decision."""
+        draft = self.draft(
+            event,
+            EntryType.EVENT_PROCESSING_FAILED,
+            step=f"park/{failure.sequence}/{failure.step}",
+            inputs={},
+            data=failure.model_dump(mode="json"),
+        )
+        return ranges_of(self.ledger.append([draft]))[0]
+
+    def conclude(self, event: EventRef, conclusion: Conclusion) -> Concluded:
+        """Record how the run ended, and conclude its delivery. The first conclusion of a kind stays."""
+
+        def unit(transaction: LedgerTransaction) -> Concluded:
+            (recorded,) = transaction.append([self._conclusion(event, conclusion)])
+            conclude(transaction.connection, event, conclusion.phase)
+            stored = {
+                name: recorded.entry.data[name] for name in Conclusion.model_fields if name in recorded.entry.data
+            }
+            return Concluded(conclusion=Conclusion.model_validate(stored), entry=recorded.index)
+
+        return self.ledger.transact(unit)
+
+    def draft(
+        self, event: EventRef, entry_type: EntryType, *, step: str, inputs: JsonObject, data: JsonObject
+    ) -> Draft:
+        """A ledger entry about ``event``.
+
+        Args:
+            event: what it is about.
+            entry_type: what kind of entry.
+            step: what step of the run, part of the key.
+            inputs: what the step worked on; the same key with other inputs is a conflict. Never results or times.
+            data: what the entry says.
+        """
+        return Draft(
+            namespace=self.namespace,
+            workflow_id=event.workflow_id,
+            step=step,
+            type=entry_type,
+            event_id=event.id,
+            utids=event.utids,
+            inputs={"source": event.source, "event": event.id, "body": event.bodydigest, **inputs},
+            data=data,
+        )
+
+    def _validate(self, event: Event) -> tuple[Schema, tuple[Finding, ...]]:
+        schema = self.registry.schema(PAYLOAD_SCHEMAS[EventType(event.type)])
+        return schema, tuple(
+            Finding(
+                severity=Severity.ERROR,
+                rule=f"payload/{violation.keyword}",
+                message=violation.message,
+                remedy=f"send a payload that fits the schema {schema.schema_id} {schema.version}",
+                pointer=violation.pointer,
+            )
+            for violation in schema.violations(event.data)
+        )
+
+    def _received(self, event: Event, utids: str, schema: Schema) -> Draft:
+        data: JsonObject = {
+            "source": event.source,
+            "eventType": event.type,
+            "principal": event.principal,
+            "bodyDigest": event.bodydigest,
+            "payloadDigest": digest_of(event.data),
+            "subject": _subject(event.data),
+            "temporaryUtids": event.utids,
+            "causationDepth": event.causationdepth,
+            "schema": {"id": schema.schema_id, "version": schema.version, "digest": schema.digest},
+        }
+        if event.causationid is not None:
+            data["causationId"] = event.causationid
+        return self.draft(event.ref(utids), EntryType.EVENT_RECEIVED, step="receive", inputs={}, data=data)
+
+    def _conclusion(self, event: EventRef, conclusion: Conclusion) -> Draft:
+        data: JsonObject = {**conclusion.model_dump(mode="json", exclude_none=True), "build": self.build}
+        return self.draft(event, _ENTRY_OF_PHASE[conclusion.phase], step="conclude", inputs={}, data=data)
+
+
+def ranges_of(recorded: Iterable[Recorded]) -> tuple[Range, ...]:
+    """The indices of entries as ascending ranges."""
+    return merge_ranges(Range(first=one.index, last=one.index) for one in recorded)
+
+
+def merge_ranges(ranges: Iterable[Range]) -> tuple[Range, ...]:
+    """The same indices in as few ascending ranges as possible."""
+    merged: list[Range] = []
+    for one in sorted(ranges, key=lambda item: item.first):
+        if merged and one.first <= merged[-1].last + 1:
+            merged[-1] = Range(first=merged[-1].first, last=max(one.last, merged[-1].last))
+        else:
+            merged.append(one)
+    return tuple(merged)
+
+
+def _subject(data: JsonObject) -> str:
+    """One line for lists: what this event is about."""
+    parts = [data.get(name) for name in ("repositoryUrl", "branch", "commitSha")]
+    repository, branch, commit = (part if isinstance(part, str) else "?" for part in parts)
+    return f"{repository} {branch} {commit[:12]}"[:500]
+
+
+def _reused_delivery(event: Event) -> Finding:
+    return Finding(
+        severity=Severity.ERROR,
+        rule="delivery/reused",
+        message=f"delivery {event.id} of {event.source} came before with another body",
+        remedy="give every delivery an id of its own; a redelivery must repeat the body byte for byte",
+    )

@@ -1,0 +1,139 @@
+"""Every setting of the service, from the environment (``COAFI_…``). Nothing is read when a module is imported."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pydantic
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+
+from coafi.errors import ValidationError
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+StrList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+PathList = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
+SecretList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+PositiveSeconds = Annotated[float, Field(gt=0, le=30 * 86_400)]
+
+
+class Settings(BaseSettings):
+    """The service's settings. A description here is the text of the settings table in ``docs/settings.md``."""
+
+    model_config = SettingsConfigDict(env_prefix="COAFI_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".coafi"), description="Directory of all local state: database, objects, mirrors, keys.")
+    log_format: str = Field(
+        "auto", pattern="^(auto|json|console)$", description="`json`, `console`, or `auto`: console on a terminal."
+    )
+    log_level: str = Field(
+        "info", pattern="^(debug|info|warning|error)$", description="Least severe level that is logged."
+    )
+
+    temporal_address: str = Field(
+        "", description="`host:port` of Temporal; empty: the embedded server of the `coafi up` that uses this home."
+    )
+    temporal_namespace: str = Field("default", min_length=1, description="Temporal namespace.")
+    temporal_ui: str = Field("", description="Base URL of Temporal's Web UI, for links; empty: the embedded one.")
+    temporal_port: int = Field(7233, ge=0, le=65_535, description="Port of the embedded server; if taken, a free one.")
+    temporal_ui_port: int = Field(8233, ge=0, le=65_535, description="Port of its Web UI; if taken, a free one.")
+    temporal_start_timeout: PositiveSeconds = Field(
+        5.0, description="Seconds the gateway tries to start a run before it answers 503."
+    )
+
+    gateway_host: str = Field("127.0.0.1", description="Address that the gateway listens on.")
+    gateway_port: int = Field(8080, ge=0, le=65_535, description="Port of the gateway; embedded: if taken, a free one.")
+    github_webhook_secret: SecretList = Field(
+        (), description="Secrets of GitHub webhooks, comma-separated (rotation); empty: `secrets/github-webhook`."
+    )
+    max_body_bytes: int = Field(25 * 2**20, ge=1, description="Largest webhook body that is accepted, in bytes.")
+
+    git_hosts: StrList = Field(
+        (), description="Hosts that may be fetched from, comma-separated; empty: every public one."
+    )
+    git_ssh_hosts: StrList = Field((), description="Hosts that may be fetched from by ssh, comma-separated.")
+    git_file_roots: PathList = Field(
+        (), description="Directories below which `file://` repositories are allowed, comma-separated."
+    )
+    git_allow_http: bool = Field(False, description="Allow repositories by plain http.")
+    git_allow_private: bool = Field(False, description="Allow repositories on private and loopback addresses.")
+    git_tokens: dict[str, SecretStr] = Field(
+        default_factory=dict, description='Access tokens per git host, as JSON: `{"github.com": "…"}`.'
+    )
+    git_timeout: PositiveSeconds = Field(600.0, description="Seconds that one git command may take.")
+    git_max_files: int = Field(200_000, ge=1, description="Most changed files of one commit.")
+    git_max_blob_bytes: int = Field(10 * 2**20, ge=1, description="Largest file that is read, in bytes.")
+    git_max_commit_bytes: int = Field(512 * 2**20, ge=1, description="Most bytes of changed files of one commit.")
+    git_mirrors_bytes: int = Field(20 * 2**30, ge=1, description="Disk space for mirrors; the least recently used go.")
+
+    git_patience: PositiveSeconds = Field(
+        6 * 3600.0, description="Seconds that `git.fetch` is retried while its host is out of reach, before parking."
+    )
+    files_patience: PositiveSeconds = Field(
+        6 * 3600.0, description="Seconds that a batch is retried while something is out of reach, before parking."
+    )
+    parked_patience: PositiveSeconds = Field(
+        30 * 86_400.0, description="Seconds that a parked run waits for a decision, before it is dead-lettered."
+    )
+
+    events_slots: int = Field(20, ge=1, description="Activities of queue `coafi-events` at a time, per worker.")
+    git_slots: int = Field(4, ge=1, description="Activities of queue `coafi-git` at a time, per worker.")
+    files_slots: int = Field(4, ge=1, description="Activities of queue `coafi-files` at a time, per worker.")
+    git_rate: float | None = Field(None, gt=0, description="Activities per second of queue `coafi-git`, all workers.")
+    files_rate: float | None = Field(
+        None, gt=0, description="Activities per second of queue `coafi-files`, all workers."
+    )
+    drain_timeout: PositiveSeconds = Field(10.0, description="Seconds that running activities get when a worker stops.")
+    metrics_port: int | None = Field(
+        None, ge=0, le=65_535, description="Port on which a worker without a gateway serves `/metrics`; none if unset."
+    )
+
+    ledger_origin: str = Field(
+        "coafi.local/bitt", pattern=r"^[^\s+]{1,200}$", description="Name of the ledger in its signed checkpoints."
+    )
+
+    @property
+    def database_file(self) -> Path:
+        """The SQLite database."""
+        return self.home / "coafi.db"
+
+    @property
+    def objects_directory(self) -> Path:
+        """The object store."""
+        return self.home / "objects"
+
+    @property
+    def mirrors_directory(self) -> Path:
+        """Mirrors of git repositories; a cache that may be deleted."""
+        return self.home / "mirrors"
+
+    @property
+    def ledger_directory(self) -> Path:
+        """What must not share the database's fate: the last checkpoint."""
+        return self.home / "ledger"
+
+    @property
+    def secrets_directory(self) -> Path:
+        """Keys and secrets that were generated here, readable by their owner only."""
+        return self.home / "secrets"
+
+
+def load_settings() -> Settings:
+    """The settings from the environment.
+
+    Raises:
+        ValidationError: a variable has a value that is not allowed; every one of them is named.
+    """
+    try:
+        return Settings()
+    except pydantic.ValidationError as error:
+        problems = [
+            f"COAFI_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)
+        ]
+        raise ValidationError("; ".join(problems), remedy="correct the environment; see docs/settings.md") from None
+    except SettingsError as error:
+        raise ValidationError(f"the environment cannot be read: {error}", remedy="see docs/settings.md") from None

@@ -1,0 +1,125 @@
+"""The fast engine against the reference, and what no schema may do."""
+
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import JsonValue
+
+from coafi.canonical import JsonObject
+from coafi.errors import ValidationError
+from coafi.registry.store import builtin_schemas
+from coafi.registry.validation import MAX_VIOLATIONS, Schema
+
+SCHEMAS = {schema.schema_id: schema for schema in builtin_schemas()}
+WORDS = st.sampled_from(
+    [
+        "",
+        "main",
+        "a" * 40,
+        "0" * 64,
+        "A" * 40,
+        "2025-04-27",
+        "DRAFT",
+        "v1.0",
+        "INFO-SPEC",
+        "COAFI-ENG-0001-SPEC-A",
+        "x" * 300,
+    ]
+)
+VALUES: st.SearchStrategy[JsonValue] = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | WORDS | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def instances(schema: Schema) -> st.SearchStrategy[JsonObject]:
+    names = list(schema.document["properties"])  # type: ignore[arg-type]  # every schema of ours has properties
+    return st.dictionaries(st.sampled_from(names) | st.text(max_size=3), VALUES, max_size=len(names))
+
+
+@pytest.mark.parametrize("schema_id", sorted(SCHEMAS))
+@given(data=st.data())
+def test_both_engines_agree(schema_id: str, data: st.DataObject) -> None:
+    schema = SCHEMAS[schema_id]
+    instance = data.draw(instances(schema))
+    reference = jsonschema.Draft202012Validator(
+        schema.document, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
+    )
+    expected = {(_pointer(error.absolute_path), error.validator) for error in reference.iter_errors(instance)}
+    found = {(violation.pointer, violation.keyword) for violation in schema.violations(instance)}
+    assert {pointer for pointer, _ in found} == {pointer for pointer, _ in expected}
+    assert bool(found) == bool(expected)
+
+
+def test_a_violation_says_where_and_what() -> None:
+    violations = SCHEMAS["GitCommitEventPayload"].violations({"commitSha": "xyz", "repositoryUrl": 5, "branch": "main"})
+    assert {(one.pointer, one.keyword) for one in violations} == {
+        ("/commitSha", "pattern"),
+        ("/repositoryUrl", "type"),
+        ("", "required"),
+    }
+
+
+def test_long_values_and_long_lists_are_cut() -> None:
+    schema = Schema("x", "1.0.0", {"items": {"type": "integer"}})
+    violations = schema.violations(["x" * 100_000] * 1000)
+    assert len(violations) == MAX_VIOLATIONS
+    assert all(len(one.message) < 400 for one in violations)
+
+
+def test_pointers_are_escaped() -> None:
+    schema = Schema("x", "1.0.0", {"additionalProperties": {"type": "integer"}})
+    assert schema.violations({"a/b~c": "x"})[0].pointer == "/a~1b~0c"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"type": "nonsense"},
+        {"pattern": "(a)\\1"},
+        {"pattern": "(?=a)"},
+        {"$ref": "#/nowhere"},
+        {"$ref": "https://example.org/schema"},
+        {"$ref": "file:///etc/passwd"},
+    ],
+)
+def test_a_schema_that_cannot_be_trusted_is_refused(document: JsonObject) -> None:
+    with pytest.raises(ValidationError, match=r"x 1\.0\.0 cannot be used") as caught:
+        Schema("x", "1.0.0", document).violations({})
+    assert caught.value.remedy
+
+
+def test_a_slow_pattern_is_quick() -> None:
+    assert Schema("x", "1.0.0", {"pattern": "^(a+)+$"}).violations("a" * 50_000 + "!")
+
+
+@pytest.fixture
+def visited() -> Iterator[tuple[str, list[str]]]:
+    paths: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # noqa: N802  # the base class's name
+            paths.append(self.path)
+            self.send_error(404)
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", paths
+    server.shutdown()
+
+
+def test_no_reference_is_fetched(visited: tuple[str, list[str]]) -> None:
+    url, paths = visited
+    with pytest.raises(ValidationError):
+        Schema("x", "1.0.0", {"$ref": f"{url}/schema"}).violations({})
+    assert paths == []
+
+
+def _pointer(path: object) -> str:
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)  # type: ignore[attr-defined]  # a deque
