@@ -1,0 +1,19 @@
+"""BITT, the tamper-evident ledger: an append-only Merkle tree (RFC 6962), kept as C2SP tlog-tiles.
+
+Each module knows those above it, and none below::
+
+    entry       what is recorded: a draft, its key, its canonical bytes
+    merkle      hashes, roots and proofs: arithmetic on numbers and digests
+    tiles       where the hashes of a tree lie: arithmetic on paths
+    keys        Ed25519 keys as C2SP signed notes name them, and their files
+    checkpoint  the signed statement "this log has this size and this root"
+    proof       the values that leave the log for an auditor
+    store       every SQL statement
+    published   the last checkpoint, kept outside the database
+    log         append, group commit, proofs, checkpoints
+    verifier    checks all of it again; knows neither store nor log, and needs no database
+
+The promise is that tampering is *evident*: whoever has seen a checkpoint can prove that an entry before it was
+changed, removed or moved. It is not that tampering is impossible. Until a peer cosigns the checkpoints, whoever holds
+both the signing key and the database can write another history and sign it.
+"""

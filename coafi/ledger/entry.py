@@ -1,0 +1,192 @@
+"""An entry: what is recorded of one step, under which key, and the exact bytes that are hashed.
+
+The key says *what step of what* and the request digest says *from which inputs*. Neither holds a time or a result, so
+a step that is done again after a crash asks for the same entry and gets the one that is already there.
+"""
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from coafi.canonical import JsonObject, Sha256, canonical_json, sha256
+from coafi.errors import IntegrityError, ValidationError
+from coafi.names import EntryType
+
+MAX_BODY = 65_535
+"""Bytes of a body at most: C2SP tlog-tiles prefixes each entry of a bundle with a 16-bit length."""
+
+_TIME = re.compile(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$")
+
+
+def entry_key(namespace: str, workflow_id: str, step: str, entry_type: str) -> str:
+    """The key of an entry: SHA-256, in hexadecimal, of the canonical JSON array of its four parts."""
+    return sha256(canonical_json([namespace, workflow_id, step, entry_type]))
+
+
+def timestamp(moment: datetime) -> str:
+    """``moment`` as RFC 3339 in UTC with milliseconds, such as ``2026-11-23T20:03:29.123Z``."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """An entry that somebody wants recorded; the ledger adds its time and its index.
+
+    Attributes:
+        namespace: Temporal namespace of the run. A key part, like the three that follow.
+        workflow_id: id of the workflow whose step this is.
+        step: id of the step, unique within the workflow and across its continue-as-new.
+        type: what the entry reports.
+        event_id: id of the event that is handled.
+        utids: the event's UTidS.
+        inputs: what the step works on, and nothing that it finds out: its digest is the request digest. Two tries of
+            the same step must give equal inputs.
+        data: what is recorded. Of two tries, the data of the one that came first.
+    """
+
+    namespace: str
+    workflow_id: str
+    step: str
+    type: EntryType
+    event_id: str
+    utids: str
+    inputs: JsonObject
+    data: JsonObject = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.type} of step {self.step!r} of workflow {self.workflow_id!r} in namespace {self.namespace!r}"
+
+    @cached_property
+    def key(self) -> str:
+        """What step of what this is, as 64 hexadecimal digits. See :func:`entry_key`."""
+        return entry_key(self.namespace, self.workflow_id, self.step, self.type)
+
+    @cached_property
+    def request_digest(self) -> str:
+        """SHA-256, in hexadecimal, of the canonical JSON of the inputs."""
+        return sha256(self._canonical("inputs", self.inputs))
+
+    def body(self, time: str) -> bytes:
+        """The entry's exact bytes: canonical JSON (RFC 8785) of what :class:`Entry` holds.
+
+        Args:
+            time: when the ledger takes the entry, as :func:`timestamp` gives it.
+
+        Raises:
+            ValidationError: the data have no canonical form, or the body is longer than ``MAX_BODY``.
+        """
+        body = self._canonical(
+            "data",
+            {
+                "version": 1,
+                "type": self.type.value,
+                "time": time,
+                "key": self.key,
+                "request": self.request_digest,
+                "event": self.event_id,
+                "utids": self.utids,
+                "namespace": self.namespace,
+                "workflow": self.workflow_id,
+                "step": self.step,
+                "data": self.data,
+            },
+        )
+        if len(body) > MAX_BODY:
+            raise ValidationError(
+                f"the entry {self} has {len(body):,} bytes and may have {MAX_BODY:,}",
+                remedy="put what is large into the object store and record its digest",
+            )
+        return body
+
+    def _canonical(self, what: str, value: JsonObject) -> bytes:
+        try:
+            return canonical_json(value)
+        except ValidationError as error:
+            raise ValidationError(f"the {what} of the entry {self}: {error.message}", remedy=error.remedy) from error
+
+
+class Entry(BaseModel):
+    """A recorded entry, read back from its body. The wire names are the aliases.
+
+    Attributes:
+        time: when the ledger took it, RFC 3339, UTC, milliseconds.
+        key: see :func:`entry_key`.
+        request: digest of the inputs.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_by_name=True)
+
+    version: Literal[1]
+    type: str = Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")
+    time: str = Field(pattern=_TIME.pattern)
+    key: Sha256
+    request: Sha256
+    event_id: str = Field(alias="event")
+    utids: str
+    namespace: str
+    workflow_id: str = Field(alias="workflow")
+    step: str
+    data: JsonObject
+
+    @classmethod
+    def parse(cls, body: bytes) -> "Entry":
+        """The entry in ``body``.
+
+        Raises:
+            ValidationError: the bytes are not an entry.
+        """
+        if len(body) > MAX_BODY:
+            raise ValidationError(
+                f"these {len(body):,} bytes are too long for an entry", remedy=f"at most {MAX_BODY:,}"
+            )
+        try:
+            return cls.model_validate_json(body)
+        except pydantic.ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = "/".join(str(part) for part in first["loc"])
+            raise ValidationError(
+                f"these bytes are not a ledger entry: {where or 'body'}: {first['msg']}",
+                remedy="entries of version 1 are what this software reads",
+            ) from None
+
+    def check_key(self) -> None:
+        """Check that the key is that of the parts it names.
+
+        Raises:
+            IntegrityError: it is another.
+        """
+        if entry_key(self.namespace, self.workflow_id, self.step, self.type) != self.key:
+            raise IntegrityError(
+                f"the entry {self.type} of step {self.step!r} of workflow {self.workflow_id!r} carries another's key",
+                remedy="whoever wrote it did not follow the format; compare it with the original",
+            )
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An entry that is in the ledger.
+
+    Attributes:
+        index: its place, from 0.
+        body: its exact bytes. When the step was recorded before, these are the first ones.
+        fresh: whether this very call recorded it; false when it was there already, and for all that is read.
+    """
+
+    index: int
+    body: bytes
+    fresh: bool = False
+
+    @cached_property
+    def entry(self) -> Entry:
+        """The body, read."""
+        return Entry.parse(self.body)
+
+    @property
+    def data(self) -> JsonObject:
+        """What was recorded. A step that finds ``fresh`` false goes on with these, not with its own."""
+        return self.entry.data

@@ -1,0 +1,230 @@
+"""Ed25519 keys as C2SP signed notes name them (https://c2sp.org/signed-note), and the file of the private one.
+
+A public key travels as a *vkey*: ``<name>+<key id, 8 hex digits>+<base64(01 ‖ public key)>``. The private key's file
+holds one line in the form that Go's ``golang.org/x/mod/sumdb/note`` gave it, which other tools of the field read:
+``PRIVATE+KEY+<name>+<key id>+<base64(01 ‖ seed)>``.
+"""
+
+import base64
+import binascii
+import hashlib
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from coafi.errors import AuthorizationError, ResourceNotFoundError, Unavailable, ValidationError
+
+ED25519 = b"\x01"
+"""The signature type of Ed25519 in signed notes."""
+
+_KEY_SIZE = 32
+_MAX_NAME = 255
+_MAX_LINE = 1024
+_PRIVATE = "PRIVATE+KEY+"
+
+
+@dataclass(frozen=True)
+class VerifierKey:
+    """A public key and the name it signs under.
+
+    Raises:
+        ValidationError: the name is empty or holds a space, a plus sign or a control character; or the key is not one.
+    """
+
+    name: str
+    public: bytes
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if len(self.public) != _KEY_SIZE:
+            raise ValidationError(
+                f"the public key of {self.name} has {len(self.public)} bytes", remedy="an Ed25519 key has 32"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.name}+{self.key_id.hex()}+{_encode(ED25519 + self.public)}"
+
+    @cached_property
+    def key_id(self) -> bytes:
+        """The first 4 bytes of SHA-256 over ``name ‖ 0A ‖ 01 ‖ public key``."""
+        return hashlib.sha256(self.name.encode() + b"\n" + ED25519 + self.public).digest()[:4]
+
+    def verifies(self, signature: bytes, message: bytes) -> bool:
+        """Whether the 64 bytes of ``signature`` are this key's over ``message``."""
+        try:
+            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
+
+    @classmethod
+    def parse(cls, vkey: str) -> "VerifierKey":
+        """The inverse of ``str()``.
+
+        Raises:
+            ValidationError: the text is not an Ed25519 vkey, or its key id is another key's.
+        """
+        name, key_id, data = _parts(vkey.strip(), "verifier key")
+        key = cls(name, data)
+        if key.key_id != key_id:
+            raise _wrong_id("verifier key")
+        return key
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A private key and the name it signs under."""
+
+    name: str
+    seed: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+
+    @cached_property
+    def key(self) -> VerifierKey:
+        """The public half."""
+        return VerifierKey(self.name, self._private.public_key().public_bytes_raw())
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature, 64 bytes."""
+        return self._private.sign(message)
+
+    @cached_property
+    def _private(self) -> Ed25519PrivateKey:
+        return Ed25519PrivateKey.from_private_bytes(self.seed)
+
+
+def check_name(name: str) -> None:
+    """Check a key's name against the rules of signed notes.
+
+    Raises:
+        ValidationError: it breaks one.
+    """
+    if not name or len(name) > _MAX_NAME or "+" in name or any(c.isspace() or not c.isprintable() for c in name):
+        raise ValidationError(
+            f"{name[:_MAX_NAME]!r} cannot name a key",
+            remedy="take a URL without scheme, such as example.com/log, without spaces and plus signs",
+        )
+
+
+def generate_key(path: Path, name: str) -> Signer:
+    """Make a key, and its file, readable for its owner only. A file that exists is never replaced.
+
+    Raises:
+        ValidationError: there is a file, or the name cannot name a key.
+        Unavailable: the file cannot be written.
+    """
+    signer = Signer(name, Ed25519PrivateKey.generate().private_bytes_raw())
+    line = f"{_PRIVATE}{name}+{signer.key.key_id.hex()}+{_encode(ED25519 + signer.seed)}\n"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except FileExistsError as error:
+        raise ValidationError(
+            f"there is a key file {path} already", remedy="load it, or choose another path; keys are never replaced"
+        ) from error
+    except OSError as error:
+        raise Unavailable(f"the key file {path} cannot be written: {error}", remedy="check its directory") from error
+    return signer
+
+
+def load_key(path: Path) -> Signer:
+    """The key in a file that :func:`generate_key` made.
+
+    Raises:
+        ResourceNotFoundError: there is no such file.
+        AuthorizationError: others than its owner may read or write it, or it is not a regular file of ours.
+        ValidationError: it holds no key.
+        Unavailable: it cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077:
+                raise AuthorizationError(
+                    f"the key file {path} is open to others (mode {stat.S_IMODE(status.st_mode):04o})",
+                    remedy=f"run: chmod 600 {path}; and make a new key if somebody may have read it",
+                )
+            content = file.read(_MAX_LINE + 1)
+    except FileNotFoundError as error:
+        raise ResourceNotFoundError(f"there is no key file {path}", remedy="make a key, or correct the path") from error
+    except OSError as error:
+        raise Unavailable(f"the key file {path} cannot be read: {error}", remedy="check who owns it") from error
+    return parse_private_key(content)
+
+
+def parse_private_key(content: bytes) -> Signer:
+    """The key in the content of a key file.
+
+    Raises:
+        ValidationError: there is none. The message never repeats the content.
+    """
+    try:
+        line = content.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        line = ""
+    if not line.startswith(_PRIVATE):
+        raise ValidationError("this is not a private key for signed notes", remedy=f"it would begin with {_PRIVATE}")
+    name, key_id, seed = _parts(line.removeprefix(_PRIVATE), "private key")
+    signer = Signer(name, seed)
+    if signer.key.key_id != key_id:
+        raise _wrong_id("private key")
+    return signer
+
+
+def decode_base64(text: str) -> bytes:
+    """Standard base64 (RFC 4648 section 4) with padding, and only its one canonical spelling.
+
+    Raises:
+        ValueError: the text is not that.
+    """
+    try:
+        data = base64.b64decode(text.encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise ValueError("not base64") from error
+    if _encode(data) != text:
+        raise ValueError("not the canonical base64 of its bytes")
+    return data
+
+
+def _parts(text: str, what: str) -> tuple[str, bytes, bytes]:
+    parts = text.split("+", 2)
+    problem = ""
+    data = b""
+    if len(text) > _MAX_LINE or len(parts) != 3 or re.fullmatch(r"[0-9a-f]{8}", parts[1]) is None:
+        problem = "it is not <name>+<8 hex digits>+<base64>"
+    else:
+        try:
+            data = decode_base64(parts[2])
+        except ValueError as error:
+            problem = f"its last part is {error}"
+        else:
+            if data[:1] != ED25519 or len(data) != 1 + _KEY_SIZE:
+                problem = "it is not an Ed25519 key (type 01, 32 bytes)"
+    if problem:
+        raise ValidationError(f"this {what} cannot be read: {problem}", remedy="copy it again, whole")
+    return parts[0], bytes.fromhex(parts[1]), data[1:]
+
+
+def _wrong_id(what: str) -> ValidationError:
+    return ValidationError(f"the id in this {what} is that of another key", remedy="copy it again, whole")
+
+
+def _encode(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

@@ -1,0 +1,265 @@
+"""Merkle tree arithmetic after RFC 6962 section 2.1 and RFC 9162 section 2.1: roots, proofs and their verification.
+
+Pure: numbers and SHA-256 digests (32 bytes) in, the same out. ``D`` is the list of entries, ``MTH`` the Merkle Tree
+Hash, both as the RFCs name them. A :class:`Node` is a perfect subtree; every hash that a proof needs is one perfect
+subtree, or a few of them folded together, so proofs cost O(log n) reads of nodes.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from coafi.errors import IntegrityError
+
+HASH_SIZE = 32
+
+EMPTY_ROOT = hashlib.sha256(b"").digest()
+"""The root of the tree without entries (RFC 6962 section 2.1)."""
+
+
+class Node(NamedTuple):
+    """The perfect subtree over ``D[number * 2**level : (number + 1) * 2**level]``."""
+
+    level: int
+    number: int
+
+
+class Range(NamedTuple):
+    """The entries ``D[start:stop]``."""
+
+    start: int
+    stop: int
+
+
+NodeReader = Callable[[Sequence[Node]], Sequence[bytes]]
+"""Gives the hashes of the nodes asked for, in their order."""
+
+
+def leaf_hash(body: bytes) -> bytes:
+    """The hash of an entry: SHA-256 of ``00 ‖ body``."""
+    return hashlib.sha256(b"\x00" + body).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """The hash of an inner node: SHA-256 of ``01 ‖ left ‖ right``."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def fold(hashes: Sequence[bytes]) -> bytes:
+    """MTH of the perfect subtrees ``hashes``, which shrink from left to right; of none, the empty root."""
+    if not hashes:
+        return EMPTY_ROOT
+    result = hashes[-1]
+    for left in reversed(hashes[:-1]):
+        result = node_hash(left, result)
+    return result
+
+
+def nodes(wanted: Range) -> list[Node]:
+    """The perfect subtrees of which MTH of the range is the :func:`fold`.
+
+    ``wanted.start`` must be a multiple of the largest power of two within the range; in all ranges that the RFCs'
+    definitions name, it is.
+    """
+    start, stop = wanted
+    result = []
+    while start < stop:
+        level = (stop - start).bit_length() - 1
+        result.append(Node(level, start >> level))
+        start += 1 << level
+    return result
+
+
+def inclusion_ranges(index: int, size: int) -> list[Range]:
+    """The ranges whose hashes are PATH(index, D[0:size]), lowest first (RFC 6962 section 2.1.1)."""
+    start, stop = 0, size
+    result = []
+    while stop - start > 1:
+        split = _split(start, stop)
+        if index < split:
+            result.append(Range(split, stop))
+            stop = split
+        else:
+            result.append(Range(start, split))
+            start = split
+    return result[::-1]
+
+
+def consistency_ranges(old: int, new: int) -> list[Range]:
+    """The ranges whose hashes are PROOF(old, D[0:new]), lowest first (RFC 6962 section 2.1.2); none for ``old`` 0."""
+    if old == 0:
+        return []
+    start, stop = 0, new
+    result = []
+    while old != stop:
+        split = _split(start, stop)
+        if old <= split:
+            result.append(Range(split, stop))
+            stop = split
+        else:
+            result.append(Range(start, split))
+            start = split
+    if start > 0:
+        result.append(Range(start, stop))
+    return result[::-1]
+
+
+def inclusion_proof(index: int, size: int, read: NodeReader) -> list[bytes]:
+    """The hashes that prove entry ``index`` to be in the tree of ``size``; ``0 <= index < size``."""
+    return _hashes(inclusion_ranges(index, size), read)
+
+
+def consistency_proof(old: int, new: int, read: NodeReader) -> list[bytes]:
+    """The hashes that prove the tree of ``old`` to be the beginning of that of ``new``; ``0 <= old <= new``."""
+    return _hashes(consistency_ranges(old, new), read)
+
+
+def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
+    """Check that a leaf hash is at ``index`` of the tree of ``size`` and ``root`` (RFC 9162 section 2.1.3.2).
+
+    Raises:
+        IntegrityError: it is not, or the proof does not show it.
+    """
+    if not 0 <= index < size:
+        raise IntegrityError(f"entry {index} cannot be in a tree of {size} entries", remedy=_ASK_AGAIN)
+    _check_hashes(leaf, root, *proof)
+    number, last, result = index, size - 1, leaf
+    for sibling in proof:
+        if last == 0:
+            raise IntegrityError(f"the inclusion proof of entry {index} is too long", remedy=_ASK_AGAIN)
+        if number & 1 or number == last:
+            result = node_hash(sibling, result)
+            number, last = _rise(number, last)
+        else:
+            result = node_hash(result, sibling)
+        number, last = number >> 1, last >> 1
+    if last != 0:
+        raise IntegrityError(f"the inclusion proof of entry {index} is too short", remedy=_ASK_AGAIN)
+    if result != root:
+        raise IntegrityError(
+            f"entry {index} is not in the tree of {size} entries and root {root.hex()}: it leads to {result.hex()}",
+            remedy="entry, index, proof or checkpoint was changed; compare each with its source",
+        )
+
+
+def verify_consistency(old: int, new: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes) -> None:
+    """Check that the tree of ``old`` entries is the beginning of that of ``new`` (RFC 9162 section 2.1.4.2).
+
+    The RFC begins at size 1; the empty log is the beginning of every log, by an empty proof.
+
+    Raises:
+        IntegrityError: it is not, or the proof does not show it.
+    """
+    if not 0 <= old <= new:
+        raise IntegrityError(f"a log of {old} entries cannot become one of {new}", remedy="it lost entries")
+    _check_hashes(old_root, new_root, *proof)
+    if old in (0, new):
+        _verify_trivial_consistency(old, new, proof, old_root, new_root)
+        return
+    path = list(proof) if old & (old - 1) else [old_root, *proof]
+    if not path:
+        raise IntegrityError(f"the consistency proof from {old} to {new} is empty", remedy=_ASK_AGAIN)
+    number, last = old - 1, new - 1
+    while number & 1:
+        number, last = number >> 1, last >> 1
+    old_result = new_result = path[0]
+    for sibling in path[1:]:
+        if last == 0:
+            raise IntegrityError(f"the consistency proof from {old} to {new} is too long", remedy=_ASK_AGAIN)
+        if number & 1 or number == last:
+            old_result = node_hash(sibling, old_result)
+            new_result = node_hash(sibling, new_result)
+            number, last = _rise(number, last)
+        else:
+            new_result = node_hash(new_result, sibling)
+        number, last = number >> 1, last >> 1
+    if last != 0:
+        raise IntegrityError(f"the consistency proof from {old} to {new} is too short", remedy=_ASK_AGAIN)
+    if (old_result, new_result) != (old_root, new_root):
+        raise IntegrityError(
+            f"the log of {new} entries is not a continuation of that of {old}",
+            remedy="either is rewritten (a fork), or the proof is another one's: keep both checkpoints as evidence",
+        )
+
+
+class Frontier:
+    """The roots of the perfect subtrees of a growing tree, largest first: what it takes to go on, O(log n)."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._peaks: list[bytes] = []
+
+    def add(self, leaf: bytes) -> None:
+        """Append a leaf hash."""
+        carry = self.size
+        while carry & 1:
+            leaf = node_hash(self._peaks.pop(), leaf)
+            carry >>= 1
+        self._peaks.append(leaf)
+        self.size += 1
+
+    def root(self) -> bytes:
+        """MTH of all that was added."""
+        return fold(self._peaks)
+
+
+@lru_cache(maxsize=1024)
+def perfect_rows(row: bytes) -> tuple[bytes, ...]:
+    """The hashes of all perfect subtrees over a row of hashes: item ``h`` holds those of height ``h``, concatenated.
+
+    The cache is by content, so it can be neither stale nor wrong; it holds 16 KiB for each full tile.
+    """
+    rows = [row]
+    while len(row) >= 2 * HASH_SIZE:
+        pair = 2 * HASH_SIZE
+        row = b"".join(
+            hashlib.sha256(b"\x01" + row[at : at + pair]).digest() for at in range(0, len(row) // pair * pair, pair)
+        )
+        rows.append(row)
+    return tuple(rows)
+
+
+def peaks(row: bytes) -> list[bytes]:
+    """The roots of the perfect subtrees over a row of hashes, largest first: their fold is its MTH."""
+    rows = perfect_rows(row)
+    return [
+        rows[node.level][node.number * HASH_SIZE : (node.number + 1) * HASH_SIZE]
+        for node in nodes(Range(0, len(row) // HASH_SIZE))
+    ]
+
+
+_ASK_AGAIN = "ask for a proof of exactly this index and these sizes"
+
+
+def _split(start: int, stop: int) -> int:
+    return start + (1 << ((stop - start - 1).bit_length() - 1))
+
+
+def _rise(number: int, last: int) -> tuple[int, int]:
+    while number and not number & 1:
+        number, last = number >> 1, last >> 1
+    return number, last
+
+
+def _check_hashes(*hashes: bytes) -> None:
+    if any(len(hash_) != HASH_SIZE for hash_ in hashes):
+        raise IntegrityError("a proof holds something that is not a SHA-256 hash", remedy=_ASK_AGAIN)
+
+
+def _hashes(ranges: Iterable[Range], read: NodeReader) -> list[bytes]:
+    parts = [nodes(wanted) for wanted in ranges]
+    hashes = iter(read([node for part in parts for node in part]))
+    return [fold([next(hashes) for _ in part]) for part in parts]
+
+
+def _verify_trivial_consistency(old: int, new: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes) -> None:
+    if proof:
+        raise IntegrityError(f"the consistency proof from {old} to {new} must be empty", remedy=_ASK_AGAIN)
+    if old == 0 and old_root != EMPTY_ROOT:
+        raise IntegrityError("a log without entries has another root than the one given", remedy=_ASK_AGAIN)
+    if old == new and old_root != new_root:
+        raise IntegrityError(
+            f"two different logs of {new} entries are shown under one name",
+            remedy="this is a fork: keep both checkpoints as evidence and tell whoever relies on this log",
+        )

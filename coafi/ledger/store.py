@@ -1,0 +1,255 @@
+"""Every SQL statement of the ledger.
+
+::
+
+    head        one row: name, size and root of the log; locked by whoever appends
+    entry       the entries, their exact bytes and what they are looked up by
+    tile        the hashes of the tree (see coafi.ledger.tiles); partial ones grow in place
+    checkpoint  every checkpoint that was signed
+
+The guards against UPDATE and DELETE keep accidents away, no more: who can write the file can drop them. What makes a
+change evident is the tree.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from sqlalchemy import (
+    DDL,
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    bindparam,
+    event,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
+
+from coafi.database import metadata
+from coafi.ledger.tiles import TileId
+
+_CHUNK = 500
+"""Values in one IN list."""
+
+head_table = Table(
+    "ledger_head",
+    metadata,
+    Column("log_id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("origin", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+)
+
+entry_table = Table(
+    "ledger_entry",
+    metadata,
+    Column("log_id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("idx", BigInteger, primary_key=True, autoincrement=False),
+    Column("key", LargeBinary, nullable=False),
+    Column("request", LargeBinary, nullable=False),
+    Column("leaf_hash", LargeBinary, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    UniqueConstraint("log_id", "key"),
+    Index("ledger_entry_by_event", "log_id", "event_id", "idx"),
+)
+
+tile_table = Table(
+    "ledger_tile",
+    metadata,
+    Column("log_id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("level", SmallInteger, primary_key=True, autoincrement=False),
+    Column("n", BigInteger, primary_key=True, autoincrement=False),
+    Column("hashes", LargeBinary, nullable=False),
+)
+
+checkpoint_table = Table(
+    "ledger_checkpoint",
+    metadata,
+    Column("log_id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),
+)
+
+for _verb in ("UPDATE", "DELETE"):
+    event.listen(
+        entry_table,
+        "after_create",
+        DDL(  # type: ignore[no-untyped-call]  # SQLAlchemy does not annotate it
+            f"CREATE TRIGGER ledger_entry_no_{_verb.lower()} BEFORE {_verb} ON ledger_entry "
+            "BEGIN SELECT RAISE(ABORT, 'ledger entries are never changed or removed'); END"
+        ).execute_if(dialect="sqlite"),
+    )
+
+
+class Head(NamedTuple):
+    """Name, size and root of the log as they were committed last."""
+
+    origin: str
+    size: int
+    root: bytes
+
+
+class EntryRow(NamedTuple):
+    """An entry as it is stored; ``key``, ``request`` and ``leaf_hash`` are 32 bytes."""
+
+    idx: int
+    key: bytes
+    request: bytes
+    leaf_hash: bytes
+    event_id: str
+    type: str
+    body: bytes
+
+
+# Built once: building a statement costs SQLAlchemy more than SQLite needs to run it.
+_COLUMNS = tuple(entry_table.c[name] for name in EntryRow._fields)
+_LOG = bindparam("of_log", type_=SmallInteger())
+_HEAD = select(head_table.c.origin, head_table.c.size, head_table.c.root).where(head_table.c.log_id == _LOG)
+_LOCK_HEAD = _HEAD.with_for_update()
+_WITH_KEYS = select(*_COLUMNS).where(
+    entry_table.c.log_id == _LOG, entry_table.c.key.in_(bindparam("keys", expanding=True))
+)
+_ADD_ENTRIES = insert(entry_table)
+_TILES = select(tile_table.c.level, tile_table.c.n, tile_table.c.hashes).where(
+    tile_table.c.log_id == _LOG,
+    tuple_(tile_table.c.level, tile_table.c.n).in_(bindparam("wanted", expanding=True)),
+)
+_GROW_TILE = (
+    update(tile_table)
+    .where(
+        tile_table.c.log_id == _LOG, tile_table.c.level == bindparam("of_level"), tile_table.c.n == bindparam("of_n")
+    )
+    .values(hashes=bindparam("to"))
+)
+
+
+class LedgerStore:
+    """The statements. Each takes the connection, and so the transaction, it is to run on.
+
+    Args:
+        log_id: which log of the database.
+    """
+
+    def __init__(self, log_id: int = 1) -> None:
+        self._log_id = log_id
+
+    def head(self, connection: Connection, *, lock: bool = False) -> Head | None:
+        """The head; with ``lock``, nobody else can change it until the transaction ends."""
+        row = connection.execute(_LOCK_HEAD if lock else _HEAD, {"of_log": self._log_id}).first()
+        return Head(*row) if row is not None else None
+
+    def create_head(self, connection: Connection, head: Head) -> None:
+        """Begin the log."""
+        connection.execute(insert(head_table), {"log_id": self._log_id, **head._asdict()})
+
+    def set_head(self, connection: Connection, head: Head) -> None:
+        """Replace the head."""
+        connection.execute(update(head_table).where(head_table.c.log_id == self._log_id), head._asdict())
+
+    def last_index(self, connection: Connection) -> int | None:
+        """The highest index of an entry."""
+        query = select(func.max(entry_table.c.idx)).where(entry_table.c.log_id == self._log_id)
+        index: int | None = connection.execute(query).scalar_one()
+        return index
+
+    def with_keys(self, connection: Connection, keys: Iterable[bytes]) -> dict[bytes, EntryRow]:
+        """The entries that have one of these keys, by key."""
+        found: dict[bytes, EntryRow] = {}
+        rest = iter(keys)
+        while chunk := list(islice(rest, _CHUNK)):
+            for row in connection.execute(_WITH_KEYS, {"of_log": self._log_id, "keys": chunk}):
+                found[row.key] = EntryRow._make(row)
+        return found
+
+    def add_entries(self, connection: Connection, rows: Sequence[EntryRow]) -> None:
+        """Insert entries."""
+        connection.execute(_ADD_ENTRIES, [{"log_id": self._log_id, **row._asdict()} for row in rows])
+
+    def entries(self, connection: Connection, start: int, stop: int) -> list[EntryRow]:
+        """The entries ``start <= index < stop``, in order."""
+        query = (
+            select(*_COLUMNS)
+            .where(entry_table.c.log_id == self._log_id, entry_table.c.idx >= start, entry_table.c.idx < stop)
+            .order_by(entry_table.c.idx)
+        )
+        return [EntryRow._make(row) for row in connection.execute(query)]
+
+    def by_event(self, connection: Connection, event_id: str) -> list[EntryRow]:
+        """The entries of an event, in order."""
+        query = (
+            select(*_COLUMNS)
+            .where(entry_table.c.log_id == self._log_id, entry_table.c.event_id == event_id)
+            .order_by(entry_table.c.idx)
+        )
+        return [EntryRow._make(row) for row in connection.execute(query)]
+
+    def tiles(self, connection: Connection, wanted: Iterable[TileId]) -> dict[TileId, bytes]:
+        """The hashes of those of these tiles that exist."""
+        found: dict[TileId, bytes] = {}
+        rest = iter(wanted)
+        while chunk := list(islice(rest, _CHUNK)):
+            for level, n, hashes in connection.execute(_TILES, {"of_log": self._log_id, "wanted": chunk}):
+                found[TileId(level, n)] = hashes
+        return found
+
+    def all_tiles(self, connection: Connection) -> Iterator[tuple[TileId, bytes]]:
+        """Every tile, level by level. The connection is busy until the last is taken."""
+        query = (
+            select(tile_table.c.level, tile_table.c.n, tile_table.c.hashes)
+            .where(tile_table.c.log_id == self._log_id)
+            .order_by(tile_table.c.level, tile_table.c.n)
+        )
+        for level, n, hashes in connection.execute(query):
+            yield TileId(level, n), hashes
+
+    def set_tiles(
+        self, connection: Connection, *, grown: Mapping[TileId, bytes], fresh: Mapping[TileId, bytes]
+    ) -> None:
+        """Replace the tiles that have grown and insert those that are new."""
+        if grown:
+            connection.execute(
+                _GROW_TILE,
+                [
+                    {"of_log": self._log_id, "of_level": level, "of_n": n, "to": hashes}
+                    for (level, n), hashes in grown.items()
+                ],
+            )
+        if fresh:
+            connection.execute(
+                insert(tile_table),
+                [
+                    {"log_id": self._log_id, "level": level, "n": n, "hashes": hashes}
+                    for (level, n), hashes in fresh.items()
+                ],
+            )
+
+    def last_checkpoint(self, connection: Connection) -> str | None:
+        """The note of the largest checkpoint that was signed."""
+        query = (
+            select(checkpoint_table.c.note)
+            .where(checkpoint_table.c.log_id == self._log_id)
+            .order_by(checkpoint_table.c.size.desc())
+            .limit(1)
+        )
+        return connection.execute(query).scalar()
+
+    def add_checkpoint(self, connection: Connection, size: int, root: bytes, note: str) -> None:
+        """Keep a checkpoint, unless there is one of this size already."""
+        where = (checkpoint_table.c.log_id == self._log_id, checkpoint_table.c.size == size)
+        if connection.execute(select(checkpoint_table.c.size).where(*where)).first() is None:
+            connection.execute(
+                insert(checkpoint_table), {"log_id": self._log_id, "size": size, "root": root, "note": note}
+            )

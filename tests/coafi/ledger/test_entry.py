@@ -1,0 +1,109 @@
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coafi.errors import IntegrityError, ValidationError
+from coafi.ledger.entry import MAX_BODY, Entry, Recorded, entry_key, timestamp
+from tests.coafi.ledger.making import draft
+
+TIME = "2026-11-23T20:03:29.123Z"
+PART = st.text(st.characters(codec="utf-8"), max_size=8)
+
+
+def test_a_body_reads_back_as_the_entry_that_was_drafted() -> None:
+    made = draft(7, data={"path": "docs/ü.md", "findings": 0})
+    entry = Entry.parse(made.body(TIME))
+    assert (entry.version, entry.type, entry.time) == (1, "FILE_PROCESSED", TIME)
+    assert (entry.key, entry.request) == (made.key, made.request_digest)
+    assert (entry.event_id, entry.utids) == ("e1", "utids:test:1")
+    assert (entry.namespace, entry.workflow_id, entry.step) == (made.namespace, made.workflow_id, made.step)
+    assert entry.data == {"path": "docs/ü.md", "findings": 0}
+    entry.check_key()
+
+
+def test_a_body_is_canonical_json_under_wire_names() -> None:
+    made = draft(1, data={"b": 1, "a": [True, None]})
+    body = made.body(TIME)
+    assert body == json.dumps(json.loads(body), sort_keys=True, separators=(",", ":")).encode()
+    assert set(json.loads(body)) == {
+        *("version", "type", "time", "key", "request", "event"),
+        *("utids", "namespace", "workflow", "step", "data"),
+    }
+
+
+def test_the_key_is_the_digest_of_its_four_parts() -> None:
+    expected = hashlib.sha256(b'["default","w","s","FILE_PROCESSED"]').hexdigest()
+    assert entry_key("default", "w", "s", "FILE_PROCESSED") == expected
+
+
+@given(st.tuples(PART, PART, PART, PART), st.tuples(PART, PART, PART, PART))
+def test_different_parts_never_share_a_key(one: tuple[str, str, str, str], other: tuple[str, str, str, str]) -> None:
+    assert (entry_key(*one) == entry_key(*other)) == (one == other)
+
+
+def test_parts_cannot_be_shifted_into_one_another() -> None:
+    assert entry_key("a", "b", "c", "d") != entry_key("a", 'b","c', "", "d")
+    assert entry_key("ab", "c", "", "") != entry_key("a", "bc", "", "")
+
+
+def test_the_request_digest_sees_the_inputs_only() -> None:
+    one, other = draft(1, data={"result": 1}), draft(1, data={"result": 2})
+    assert one.request_digest == other.request_digest
+    assert one.request_digest != draft(1, inputs={"step": 2}).request_digest
+
+
+def test_a_body_may_have_65535_bytes_and_not_one_more() -> None:
+    room = MAX_BODY - len(draft("x", data={"x": ""}).body(TIME))
+    assert len(draft("x", data={"x": "a" * room}).body(TIME)) == MAX_BODY
+    with pytest.raises(ValidationError, match=r"FILE_PROCESSED of step 'files.process/x' .*65,536 bytes.*object store"):
+        draft("x", data={"x": "a" * (room + 1)}).body(TIME)
+
+
+@pytest.mark.parametrize("value", [2**53, float("nan"), "\ud800"])
+def test_what_has_no_canonical_form_is_refused_and_its_step_named(value: float | str) -> None:
+    with pytest.raises(ValidationError, match=r"data of the entry FILE_PROCESSED of step 'files\.process/1'"):
+        draft(1, data={"x": value}).body(TIME)
+    with pytest.raises(ValidationError, match="inputs of the entry"):
+        _ = draft(1, inputs={"x": value}).request_digest
+
+
+def test_times_are_utc_with_milliseconds() -> None:
+    moment = datetime(2026, 11, 23, 22, 3, 29, 123999, tzinfo=timezone(timedelta(hours=2)))
+    assert timestamp(moment) == "2026-11-23T20:03:29.123Z"
+    assert timestamp(datetime(2026, 1, 2, tzinfo=UTC)) == "2026-01-02T00:00:00.000Z"
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_no_entry(garbage: bytes) -> None:
+    with pytest.raises(ValidationError, match="not a ledger entry"):
+        Entry.parse(garbage)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("version", 2), ("time", "2026-11-23"), ("type", "lower"), ("key", "x"), ("request", None), ("more", 1)],
+)
+def test_an_entry_of_another_form_is_refused_by_the_name_of_the_field(field: str, value: object) -> None:
+    body = {**json.loads(draft(1).body(TIME)), field: value}
+    with pytest.raises(ValidationError, match=field):
+        Entry.parse(json.dumps(body).encode())
+
+
+def test_an_endless_body_is_refused_unread() -> None:
+    with pytest.raises(ValidationError, match="too long"):
+        Entry.parse(b"[" * (MAX_BODY + 1))
+
+
+def test_a_key_of_other_parts_is_found() -> None:
+    body = json.loads(draft(1).body(TIME))
+    forged = Entry.parse(json.dumps({**body, "step": "files.process/2"}).encode())
+    with pytest.raises(IntegrityError, match="another's key"):
+        forged.check_key()
+
+
+def test_a_recorded_entry_gives_its_data() -> None:
+    assert Recorded(3, draft(1, data={"n": 1}).body(TIME)).data == {"n": 1}
