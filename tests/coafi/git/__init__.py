@@ -1,0 +1,1 @@
+"""Tests of ``coafi.git``, on real repositories and real HTTP."""

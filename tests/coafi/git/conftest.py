@@ -1,0 +1,51 @@
+"""Fixtures: a repository, a fetcher that may read it, and a server."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from coafi.git.fetch import GitFetcher
+from coafi.git.limits import GitLimits
+from coafi.git.urls import UrlPolicy
+from coafi.objects import ObjectStore
+from tests.coafi.git.repositories import Repository
+from tests.coafi.git.server import GitServer, serve
+
+MakeFetcher = Callable[..., GitFetcher]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository.make(tmp_path / "repositories" / "docs")
+
+
+@pytest.fixture
+def make_fetcher(tmp_path: Path) -> MakeFetcher:
+    """Makes a fetcher; keyword arguments are limits, and the fetcher's own fields."""
+
+    def make(mirrors: str = "mirrors", *, limits: GitLimits | None = None, **fields: object) -> GitFetcher:
+        fetcher = GitFetcher(
+            mirrors=tmp_path / mirrors,
+            objects=ObjectStore(tmp_path / "objects"),
+            url_policy=UrlPolicy(
+                file_roots=(tmp_path / "repositories",), allow_http=True, allow_private_addresses=True
+            ),
+            limits=limits or GitLimits(fetch_timeout=60, low_speed_seconds=2),
+        )
+        return replace(fetcher, **fields)  # type: ignore[arg-type]  # names are checked at run time
+
+    return make
+
+
+@pytest.fixture
+def fetcher(make_fetcher: MakeFetcher) -> GitFetcher:
+    return make_fetcher()
+
+
+@pytest.fixture
+def server(repository: Repository) -> Iterator[GitServer]:
+    repository.git("config", "uploadpack.allowFilter", "true")
+    with serve(repository.path.parent) as server:
+        yield server
