@@ -1,0 +1,354 @@
+"""Markdown to HTML that is safe to show to anybody.
+
+pyromark renders (CommonMark with GitHub's tables, task lists, footnotes, alerts), nh3 throws away everything that is
+not on a short list, and a last pass gives headings their anchors, tables a frame that scrolls, and images a text in
+their place: a page is one file and loads nothing.
+
+Repairing hostile HTML is what costs: a browser's parser, and so nh3's, takes quadratic time over deep nesting, and
+copies every open ``<b>`` into every following paragraph (70 KB of Markdown took 18 s and 3.9 GB). What would cost too
+much is found by counting, and refused, before nh3 sees it.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from html import escape, unescape
+
+import nh3
+import pyromark
+
+from coafi.artifacts.model import GeneratorConfig
+from coafi.artifacts.page import Entry
+
+_MARKDOWN = pyromark.Markdown(
+    options=pyromark.Options.ENABLE_TABLES
+    | pyromark.Options.ENABLE_FOOTNOTES
+    | pyromark.Options.ENABLE_STRIKETHROUGH
+    | pyromark.Options.ENABLE_TASKLISTS
+    | pyromark.Options.ENABLE_GFM
+)
+
+_TAGS = frozenset(
+    re.findall(
+        r"\w+",
+        "a abbr b blockquote br caption cite code col colgroup dd del details dfn div dl dt em figcaption figure h1 h2 "
+        "h3 h4 h5 h6 hr i img input ins kbd li mark ol p pre q rp rt ruby s samp small span strong sub summary sup "
+        "table tbody td tfoot th thead tr u ul var wbr",
+    )
+)
+_ATTRIBUTES = {
+    "a": {"href", "title", "id"},
+    "abbr": {"title"},
+    "blockquote": {"class"},
+    "code": {"class"},
+    "details": {"open"},
+    "div": {"class", "id"},
+    "img": {"alt", "src"},
+    "input": {"checked"},
+    "ol": {"start"},
+    "sup": {"class"},
+    "td": {"colspan", "rowspan", "style"},
+    "th": {"colspan", "rowspan", "scope", "style"},
+}
+_CLASSES = re.compile(r"footnote-(?:reference|definition(?:-label)?)|markdown-alert-[a-z]+|language-[A-Za-z0-9+#._-]+")
+_ID = re.compile(r"(?!coafi-)[\w.:-]{1,200}")
+_COUNT = re.compile(r"[1-9][0-9]{0,2}")
+
+_FREE_BYTES = 256 * 1024
+_FREE_TAGS = 1_000
+_MAX_STEPS = 50_000_000
+_MAX_COPIES = 1_000_000
+_FREE_AMPERSANDS = 20_000
+_MAX_AMPERSANDS = 10_000_000_000
+_AMPERSAND = re.compile(r"&(?!lt;|gt;|quot;)")
+_RAW_TAG = re.compile(r"</?[A-Za-z][^<>]*")
+_ANY_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
+_FORMATTING = re.compile(
+    r"<(b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)(?:(\s*>)|(?![A-Za-z0-9]))", re.IGNORECASE
+)
+_VOID = frozenset({"br", "col", "hr", "img", "input", "wbr"})
+
+_TAG = re.compile(r'<(/?)([a-z][a-z0-9]*)((?: [a-z-]+="[^"]*")*)>')
+_ATTRIBUTE = re.compile(r' ([a-z-]+)="([^"]*)"')
+_ALIGNED = re.compile(r"\s*text-align\s*:\s*(right|center)\s*;?\s*")
+_URL = re.compile(r"https?://[^\s<>\"'`]+")
+_NOT_IN_SLUG = re.compile(r"[^\w\- ]")
+_NO_LINKS_IN = frozenset({"a", "code", "pre", "kbd", "samp"})
+
+
+class TooCostly(Exception):
+    """The Markdown would take too much time or room; the text says why, for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A Markdown text as HTML.
+
+    Attributes:
+        title: the first heading's text, or what was given.
+        html: the body, without a heading that only repeats the title.
+        headings: those that are left, in order, with their final levels.
+    """
+
+    title: str
+    html: str
+    headings: tuple[Entry, ...]
+
+
+def render(text: str, title: str, config: GeneratorConfig) -> Rendered:
+    """Render Markdown, safely.
+
+    The same text gives the same HTML. Headings move down a level when any of them is a first-level one besides the
+    title, which is the page's only one.
+
+    Args:
+        text: Markdown without its front matter.
+        title: of the document; empty takes the first heading.
+        config: for the limits.
+
+    Raises:
+        TooCostly: the output, or the work, would be out of proportion.
+    """
+    html = _MARKDOWN.html(text)
+    _refuse_explosion(text, html, config)
+    _refuse_costly_repair(text, html, config)
+    clean = _CLEANER.clean(html)
+    _refuse_explosion(text, clean, config)
+    return _Finisher(title).finish(clean)
+
+
+def _refuse_explosion(text: str, html: str, config: GeneratorConfig) -> None:
+    if len(html) > max(_FREE_BYTES, config.max_ratio * len(text)) or len(html) > config.max_page_bytes:
+        raise TooCostly(f"{len(text)} characters of Markdown would become a page of {len(html)}")
+
+
+def _refuse_costly_repair(text: str, html: str, config: GeneratorConfig) -> None:
+    """Bound the work of an HTML parser by what decides it: tags, nesting, and open formatting elements.
+
+    Every tag may walk the open elements (depth × tags steps), and may open again those formatting elements that were
+    not closed (formatting × tags copies; three at most of those without attributes, by the "Noah's Ark clause" of the
+    HTML standard).
+    Raw tags that do not match count as depth: what they close or leave open is not to be known without parsing.
+    Ampersands in one stretch of text take quadratic time in nh3, too (100,000 of them half a second).
+    """
+    tags = html.count("<")
+    raw = _RAW_TAG.findall(text) if "<" in text else []
+    if raw and len(text) > config.max_markup_bytes:
+        raise TooCostly(f"the Markdown holds HTML and is longer than {config.max_markup_bytes} characters")
+    ampersands = (len(_AMPERSAND.findall(run)) for run in html.split("<")) if html.count("&") > _FREE_AMPERSANDS else ()
+    if sum(count * count for count in ampersands) > _MAX_AMPERSANDS:
+        raise TooCostly("the Markdown holds too many ampersands in one stretch of text")
+    if tags <= _FREE_TAGS:
+        return
+    # Counted in the output, where no line prefix hides an attribute; only tags without attributes are surely equal.
+    formatting = Counter((name.lower(), plain != "") for name, plain in _FORMATTING.findall(html)) if raw else {}
+    copies = sum(min(3, count) if plain else count for (_, plain), count in formatting.items())
+    if copies * tags > _MAX_COPIES:
+        raise TooCostly(f"the Markdown holds {copies} different HTML formatting tags in {tags} tags")
+    if (len(raw) + _depth(html)) * tags > _MAX_STEPS:
+        raise TooCostly(f"the Markdown holds {len(raw)} HTML tags, or nests deeply, in {tags} tags")
+
+
+def _depth(html: str) -> int:
+    """The deepest nesting in HTML, by counting for every name what is open."""
+    still_open: Counter[str] = Counter()
+    depth = deepest = 0
+    for closing, name in _ANY_TAG.findall(html):
+        if name in _VOID:
+            continue
+        if not closing:
+            still_open[name] += 1
+            depth += 1
+            deepest = max(deepest, depth)
+        elif still_open[name]:
+            still_open[name] -= 1
+            depth -= 1
+    return deepest
+
+
+def _keep(tag: str, name: str, value: str) -> str | None:
+    """nh3's question for every attribute: its value, or ``None`` to drop it."""
+    match name:
+        case "class":
+            return " ".join(word for word in value.split() if _CLASSES.fullmatch(word)) or None
+        case "id":
+            return value if _ID.fullmatch(value) else None
+        case "colspan" | "rowspan" | "start":
+            return value if _COUNT.fullmatch(value) else None
+        case "scope":
+            return value if value in ("row", "col", "rowgroup", "colgroup") else None
+        case _:
+            return value
+
+
+_CLEANER = nh3.Cleaner(
+    tags=_TAGS,
+    attributes=_ATTRIBUTES,
+    attribute_filter=_keep,
+    filter_style_properties={"text-align"},
+    generic_attribute_prefixes=set(),
+    link_rel="noopener noreferrer",
+    url_schemes={"http", "https", "mailto"},
+    strip_comments=True,
+)
+
+
+@dataclass(slots=True)
+class _Heading:
+    """A heading while the text is walked: where its tags are in the output, and what it says."""
+
+    level: int
+    opened: int
+    closed: int = -1
+    text: str = ""
+
+
+@dataclass
+class _Finisher:
+    """The last pass over sanitised HTML, whose form is known exactly: ``<name a="…">``, everything escaped."""
+
+    title: str
+    out: list[str] = field(default_factory=list)
+    headings: list[_Heading] = field(default_factory=list)
+    ids: set[str] = field(default_factory=set)
+    repeated: Counter[str] = field(default_factory=Counter)
+    tables: int = 0
+    _inside: Counter[str] = field(default_factory=Counter)
+
+    def finish(self, html: str) -> Rendered:
+        at = 0
+        for tag in _TAG.finditer(html):
+            if tag.start() > at:
+                self._text(html[at : tag.start()])
+            self._tag(tag)
+            at = tag.end()
+        self._text(html[at:])
+        self._drop_title()
+        entries = self._anchors()
+        return Rendered(self.title, "".join(self.out).strip("\n"), entries)
+
+    def _text(self, text: str) -> None:
+        heading = self._open_heading()
+        if heading is not None:
+            heading.text += unescape(text)
+        if "://" in text and not any(self._inside[name] for name in _NO_LINKS_IN):
+            text = _URL.sub(_link, text)
+        self.out.append(text)
+
+    def _tag(self, tag: re.Match[str]) -> None:
+        closing, name, attributes = tag.group(1) == "/", tag.group(2), tag.group(3)
+        whole = tag.group()
+        if name == "img":
+            self._image(dict(_ATTRIBUTE.findall(attributes)))
+        elif name == "input":
+            sign, said = ("☑", "done") if " checked=" in attributes else ("☐", "to do")
+            self.out.append(f'<span class="task" role="img" aria-label="{said}">{sign}</span>')
+        elif name in _VOID:
+            self.out.append(whole)
+        else:
+            self._inside[name] += -1 if closing else 1
+            if attributes and " id=" in attributes:
+                self.ids.update(value for key, value in _ATTRIBUTE.findall(attributes) if key == "id")
+            if len(name) == 2 and name[0] == "h":
+                self._heading(closing, int(name[1]), whole)
+            elif name == "table":
+                self._table(closing, whole)
+            elif name == "pre" and not closing:
+                self.out.append('<pre tabindex="0">')
+            elif name in ("td", "th") and " style=" in attributes:
+                self.out.append(_aligned(name, attributes))
+            else:
+                self.out.append(whole)
+
+    def _heading(self, closing: bool, level: int, whole: str) -> None:
+        heading = self._open_heading()
+        if closing and heading is not None and heading.level == level:
+            heading.closed = len(self.out)
+        elif not closing and heading is None:
+            self.headings.append(_Heading(level, len(self.out)))
+        self.out.append(whole)
+
+    def _open_heading(self) -> _Heading | None:
+        last = self.headings[-1] if self.headings else None
+        return last if last is not None and last.closed < 0 else None
+
+    def _table(self, closing: bool, whole: str) -> None:
+        if closing:
+            self.out.append(f"{whole}</div>")
+            return
+        self.tables += 1
+        label = f"Table {self.tables}"
+        self.out.append(f'<div class="scroll" role="region" aria-label="{label}" tabindex="0">{whole}')
+
+    def _image(self, attributes: dict[str, str]) -> None:
+        alt, source = attributes.get("alt", "").strip(), attributes.get("src", "").strip()
+        heading = self._open_heading()
+        if heading is not None:
+            heading.text += unescape(alt)
+        named = f" {alt}" if alt else ""
+        origin = f' <span class="from">({escape(unescape(source), quote=False)})</span>' if source else ""
+        self.out.append(f'<span class="image">Image:{escape(unescape(named), quote=False)}{origin}</span>')
+
+    def _drop_title(self) -> None:
+        """Leave out a first heading that says what the page's title says already."""
+        first = self.headings[0] if self.headings else None
+        if first is None or first.closed < 0:
+            self.title = self.title or "Untitled document"
+            return
+        said = " ".join(first.text.split())
+        leads = first.level == 1 and not "".join(self.out[: first.opened]).strip()
+        if not self.title:
+            self.title = said or "Untitled document"
+        elif said.casefold() != " ".join(self.title.split()).casefold():
+            return
+        if leads:
+            self.out[first.opened : first.closed + 1] = [""] * (first.closed + 1 - first.opened)
+            del self.headings[0]
+
+    def _anchors(self) -> tuple[Entry, ...]:
+        down = 1 if any(heading.level == 1 for heading in self.headings) else 0
+        entries: list[Entry] = []
+        for heading in self.headings:
+            if heading.closed < 0:
+                continue
+            text = " ".join(heading.text.split())
+            level = min(6, heading.level + down)
+            anchor = self._anchor(text)
+            self.out[heading.opened] = f'<h{level} id="{escape(anchor)}">'
+            link = f'<a class="anchor" href="#{escape(anchor)}" aria-label="Link to this section">#</a>'
+            self.out[heading.closed] = f"{link}</h{level}>"
+            entries.append(Entry(level, anchor, text or "Untitled section"))
+        return tuple(entries)
+
+    def _anchor(self, text: str) -> str:
+        """GitHub's form: lower case, words joined by dashes; a number makes it unique."""
+        base = _NOT_IN_SLUG.sub("", text.lower()).strip().replace(" ", "-")[:100] or "section"
+        if base.startswith("coafi-"):
+            base = f"section-{base}"
+        anchor = base
+        while anchor in self.ids:
+            # Counted per text: starting over for each of many equal headings would take quadratic time.
+            self.repeated[base] += 1
+            anchor = f"{base}-{self.repeated[base]}"
+        self.ids.add(anchor)
+        return anchor
+
+
+def _link(found: re.Match[str]) -> str:
+    """A bare web address as a link; punctuation that ends the sentence stays outside."""
+    address = found.group().split("&lt;")[0].split("&gt;")[0]
+    address = address.rstrip(".,:;!?*_~)]}")
+    return f'<a href="{address}" rel="noopener noreferrer">{address}</a>{found.group()[len(address) :]}'
+
+
+def _aligned(name: str, attributes: str) -> str:
+    """A table cell with a class in place of its style: the page's policy allows no inline style."""
+    kept: list[str] = []
+    for key, value in _ATTRIBUTE.findall(attributes):
+        if key != "style":
+            kept.append(f' {key}="{value}"')
+            continue
+        side = _ALIGNED.fullmatch(value)
+        if side:
+            kept.append(f' class="{side.group(1)}"')
+    return f"<{name}{''.join(kept)}>"

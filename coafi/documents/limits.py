@@ -1,0 +1,24 @@
+"""How much of a hostile file we are willing to look at."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class DocumentLimits(BaseModel):
+    """Limits that hold before a parser sees a byte, so that time and memory stay bounded for any content.
+
+    Attributes:
+        max_bytes: the largest file that is looked into.
+        max_depth: the deepest nesting of mappings and lists. Well below the interpreter's recursion limit, which
+            Python's and the schema engine's recursive code rely on.
+        max_nodes: the most values in one file; one value costs up to about 3 µs and 200 bytes.
+        max_front_matter_bytes: the largest front matter: it is copied into reports.
+        max_findings: the most findings that a report carries.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_bytes: int = Field(default=10 * 1024 * 1024, ge=0)
+    max_depth: int = Field(default=100, ge=1, le=400)
+    max_nodes: int = Field(default=500_000, ge=1)
+    max_front_matter_bytes: int = Field(default=64 * 1024, ge=1)
+    max_findings: int = Field(default=200, ge=2, le=10_000)

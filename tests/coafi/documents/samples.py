@@ -1,0 +1,53 @@
+"""What several tests of documents need."""
+
+from coafi.documents.check import FileReport, check_file
+from coafi.documents.limits import DocumentLimits
+from coafi.registry.store import builtin_schemas
+from coafi.registry.validation import Schema
+
+
+class Builtin:
+    """The schemas of the package, without a database."""
+
+    def __init__(self, *more: Schema) -> None:
+        self._by_id = {schema.schema_id: schema for schema in (*builtin_schemas(), *more)}
+
+    def find(self, schema_id: str) -> Schema | None:
+        """What ``SchemaLookup`` asks for."""
+        return self._by_id.get(schema_id)
+
+
+class NoSchemas:
+    """A registry that is empty."""
+
+    def find(self, schema_id: str) -> Schema | None:
+        """What ``SchemaLookup`` asks for."""
+        return None
+
+
+BUILTIN = Builtin()
+GOOD = """---
+title: "UTidS Management Schema"
+document_id: COAFI-SCHEMA-0001-SPEC-A
+version: v0.9-PRELIMINARY
+status: DRAFT
+author: GAIA Platforms Initiative
+date: 2025-04-27
+tags: [COAFI, Schema, UTidS]
+infoCode: INFO-SPEC
+utids: TBD
+---
+
+# UTidS Management Schema
+"""
+
+
+def check(path: str, content: bytes | str, **limits: int) -> FileReport:
+    """The report on one file, with the package's schemas."""
+    data = content.encode() if isinstance(content, str) else content
+    return check_file(path, data, BUILTIN, DocumentLimits(**limits))
+
+
+def rules(report: FileReport) -> list[str]:
+    """The ids of the rules that were broken, in order."""
+    return [finding.rule for finding in report.findings]
