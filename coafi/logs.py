@@ -34,8 +34,10 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
-    for noisy in ("httpx", "httpcore", "uvicorn.access", "git"):
+    for noisy in ("httpx", "httpcore", "uvicorn", "git"):
         logging.getLogger(noisy).setLevel("WARNING")
+    # Every failed attempt is logged where it is translated (activities.boundary), in one line.
+    logging.getLogger("temporalio.activity").setLevel("ERROR")
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

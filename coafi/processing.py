@@ -6,19 +6,18 @@ worked on in chunks; each chunk is recorded in one transaction, and ``progress``
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from coafi.artifacts.cache import ArtifactService, GenerationRequest
-from coafi.artifacts.generate import GENERATOR_VERSION
-from coafi.canonical import JsonObject, Sha256, canonical_json
+from coafi.artifacts.model import GENERATOR_VERSION, ArtifactRef
+from coafi.canonical import JsonObject, Sha256
 from coafi.documents.check import FileReport, Verdict, check_file
 from coafi.documents.limits import DocumentLimits
 from coafi.events import EventRef, Wire
 from coafi.findings import Severity
 from coafi.git.archive import read_archive
-from coafi.git.manifest import BatchRef, Manifest, ManifestFile
+from coafi.git.manifest import BatchRef, ManifestFile
 from coafi.ledger.entry import Draft, Recorded
 from coafi.names import EntryType
 from coafi.objects import ObjectStore
@@ -35,12 +34,10 @@ class BatchTask(Wire):
 
     Attributes:
         event: what the files belong to.
-        manifest: digest of the commit's manifest.
-        batch: which of its batches.
+        batch: which of the commit's batches.
     """
 
     event: EventRef
-    manifest: Sha256
     batch: BatchRef
 
 
@@ -56,7 +53,7 @@ class Checked(Wire):
     """
 
     files: int = 0
-    verdicts: dict[Verdict, int] = {}
+    verdicts: dict[Verdict, int] = Field(default_factory=dict)
     reports: tuple[Sha256, ...] = ()
     entries: tuple[Range, ...] = ()
 
@@ -115,7 +112,7 @@ class BatchProcessor:
 
         Raises:
             LedgerUnavailable, Unavailable: try again, from the last progress.
-            IntegrityError: manifest or archive are missing or damaged.
+            IntegrityError: the archive is missing or damaged.
         """
         done = progress
         for files in self._chunks(task, done.files):
@@ -147,28 +144,14 @@ class BatchProcessor:
         reports = {one.path: one for digest in task.checked.reports for one in read_reports(self.objects, digest)}
         for files in self._chunks(task.task, done.files):
             wanted = [
-                GenerationRequest(blob=file.blob, content=content, report=reports[file.path])
+                (file, _request(file.blob, content, reports[file.path]))
                 for file, content in files
                 if content is not None and file.blob is not None and reports[file.path].verdict is Verdict.VALID
             ]
-            results = self.artifacts.artifacts_for_batch(wanted)
+            results = self.artifacts.artifacts_for_batch([request for _, request in wanted])
             drafts = [
-                self.recorder.draft(
-                    task.event,
-                    EntryType.ARTIFACT_GENERATED,
-                    step=f"artifact/{request.report.path}/{artifact.kind}",
-                    inputs={"path": request.report.path, "blob": request.blob},
-                    data={
-                        "path": request.report.path,
-                        "blob": request.blob,
-                        "artifact": artifact.kind,
-                        "mediaType": artifact.media_type,
-                        "digest": artifact.digest,
-                        "size": artifact.size,
-                        "generator": GENERATOR_VERSION,
-                    },
-                )
-                for request, result in zip(wanted, results, strict=True)
+                self._artifact_draft(task, file, artifact)
+                for (file, _), result in zip(wanted, results, strict=True)
                 for artifact in result.artifacts
             ]
             recorded = self.recorder.ledger.append(drafts) if drafts else []
@@ -182,12 +165,28 @@ class BatchProcessor:
         return done
 
     def _chunks(self, task: BatchTask, start: int) -> Iterator[list[tuple[ManifestFile, bytes | None]]]:
-        files = _manifest(self.objects, task.manifest).in_batch(task.batch.index)
-        if start >= len(files):
+        if start >= task.batch.files:
             return
-        contents = dict(read_archive(self.objects.get(task.batch.archive)))
+        files = list(read_archive(self.objects.get(task.batch.archive)))
         for first in range(start, len(files), CHUNK):
-            yield [(file, contents.get(file.member)) for file in files[first : first + CHUNK]]
+            yield files[first : first + CHUNK]
+
+    def _artifact_draft(self, task: GenerateTask, file: ManifestFile, artifact: ArtifactRef) -> Draft:
+        return self.recorder.draft(
+            task.event,
+            EntryType.ARTIFACT_GENERATED,
+            step=f"artifact/{artifact.kind}/{_name(file)}",
+            inputs={"path": _name(file), "blob": file.blob},
+            data={
+                "path": file.path,
+                "blob": file.blob,
+                "artifact": artifact.kind,
+                "mediaType": artifact.media_type,
+                "digest": artifact.digest,
+                "size": artifact.size,
+                "generator": GENERATOR_VERSION,
+            },
+        )
 
     def _file_draft(self, task: BatchTask, file: ManifestFile, report: FileReport, reports: str) -> Draft:
         data: JsonObject = {
@@ -208,10 +207,19 @@ class BatchProcessor:
         return self.recorder.draft(
             task.event,
             EntryType.FILE_PROCESSED,
-            step=f"file/{report.path}",
-            inputs={"path": report.path, "blob": file.blob},
+            step=f"file/{_name(file)}",
+            inputs={"path": _name(file), "blob": file.blob},
             data=data,
         )
+
+
+def _name(file: ManifestFile) -> str:
+    """What tells the file from every other of its commit: two paths that are not UTF-8 may look alike."""
+    return file.path if file.raw_path is None else f"{file.path} (base64 {file.raw_path})"
+
+
+def _request(blob: str, content: bytes, report: FileReport) -> GenerationRequest:
+    return GenerationRequest(blob=blob, kind=report.kind, content=content, report=report)
 
 
 def read_reports(objects: ObjectStore, digest: str) -> tuple[FileReport, ...]:
@@ -233,9 +241,3 @@ def _add_checked(done: Checked, recorded: list[Recorded]) -> Checked:
         reports=tuple(reports),
         entries=merge_ranges([*done.entries, *ranges_of(recorded)]),
     )
-
-
-@lru_cache(maxsize=4)
-def _manifest(objects: ObjectStore, digest: str) -> Manifest:
-    """The manifest with this digest; the batches of one commit read the same one, up to 64 times."""
-    return Manifest.model_validate_json(objects.get(digest))

@@ -6,6 +6,8 @@ Every method is one transaction and may be repeated: entries are keyed by run an
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pydantic import Field
+
 from coafi import commits
 from coafi.canonical import JsonObject, Sha256, digest_of
 from coafi.deliveries import ClaimResult, claim, conclude
@@ -86,8 +88,8 @@ class Conclusion(Wire):
     """
 
     phase: Phase
-    counts: dict[str, int] = {}
-    digests: dict[str, Sha256] = {}
+    counts: dict[str, int] = Field(default_factory=dict)
+    digests: dict[str, Sha256] = Field(default_factory=dict)
     entries: tuple[Range, ...] = ()
     findings: tuple[Finding, ...] = ()
     failure: Failure | None = None

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pydantic
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from coafi.errors import ValidationError
@@ -14,8 +14,13 @@ def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-StrList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-PathList = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
+def _lower(value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(part.lower() for part in value)
+
+
+AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
+HostList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_lower)]
+PathList = Annotated[tuple[AbsolutePath, ...], NoDecode, BeforeValidator(_split)]
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=30 * 86_400)]
 
@@ -25,7 +30,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="COAFI_", frozen=True, extra="ignore")
 
-    home: Path = Field(Path(".coafi"), description="Directory of all local state: database, objects, mirrors, keys.")
+    home: AbsolutePath = Field(
+        Path(".coafi"),
+        validate_default=True,
+        description="Directory of all local state: database, objects, mirrors, keys.",
+    )
     log_format: str = Field(
         "auto", pattern="^(auto|json|console)$", description="`json`, `console`, or `auto`: console on a terminal."
     )
@@ -51,10 +60,12 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(25 * 2**20, ge=1, description="Largest webhook body that is accepted, in bytes.")
 
-    git_hosts: StrList = Field(
+    git_hosts: HostList = Field(
         (), description="Hosts that may be fetched from, comma-separated; empty: every public one."
     )
-    git_ssh_hosts: StrList = Field((), description="Hosts that may be fetched from by ssh, comma-separated.")
+    git_ssh_hosts: HostList = Field((), description="Hosts that may be fetched from by ssh, comma-separated.")
+    git_ssh_identity: Path | None = Field(None, description="Private key for ssh; without it there is no ssh.")
+    git_ssh_known_hosts: Path | None = Field(None, description="Host keys that ssh accepts, and no others.")
     git_file_roots: PathList = Field(
         (), description="Directories below which `file://` repositories are allowed, comma-separated."
     )

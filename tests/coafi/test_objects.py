@@ -1,4 +1,3 @@
-import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -56,4 +55,3 @@ def test_a_disk_that_refuses_is_unavailable(store: ObjectStore) -> None:
     with pytest.raises(Unavailable) as caught:
         store.put(b"x")
     assert "disk space" in caught.value.remedy
-    os.unlink(store.root)
