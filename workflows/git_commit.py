@@ -1,0 +1,122 @@
+"""A push: fetch what changed, check every file, generate artifacts from the valid ones.
+
+Queries and updates: see :class:`workflows.lifecycle.EventWorkflow`.
+"""
+
+from collections import Counter
+from datetime import timedelta
+from functools import partial
+
+from temporalio import workflow
+
+from workflows.lifecycle import EventWorkflow, Outcome, Receipt, patient
+
+with workflow.unsafe.imports_passed_through():
+    from activities.events import Patience
+    from activities.files import FileActivities
+    from activities.git import FetchTask, GitActivities
+    from coafi.commits import GitCommit
+    from coafi.documents.check import Verdict
+    from coafi.events import Event, EventRef
+    from coafi.git.fetch import FetchRequest, FetchResult
+    from coafi.names import TaskQueue, WorkflowName
+    from coafi.processing import BatchTask, Checked, Generated, GenerateTask
+    from coafi.recording import merge_ranges
+
+FETCH_TIMEOUT = timedelta(minutes=30)
+"""One try of a fetch; the fetcher's own time limits are shorter."""
+
+BATCH_TIMEOUT = timedelta(minutes=30)
+"""One try of a batch, which is at most a 64th of a commit."""
+
+HEARTBEAT_TIMEOUT = timedelta(seconds=20)
+"""A worker that was killed is noticed after this long."""
+
+
+@workflow.defn(name=WorkflowName.GIT_COMMIT)
+class GitCommitWorkflow(EventWorkflow):
+    """Takes one ``git.commit`` event from its receipt to ``EVENT_PROCESSED``."""
+
+    @workflow.run
+    async def run(self, event: Event) -> Receipt:
+        """Handle a push. The result is its receipt."""
+        return await self.handle(event, partial(self._process_commit, event))
+
+    async def _process_commit(self, event: Event, ref: EventRef, patience: Patience) -> Outcome:
+        commit = GitCommit.model_validate(event.data)
+        if commit.deleted:
+            return Outcome(counts={"files": 0}, digests={}, entries=())
+        fetched = await self.step("git.fetch", lambda: self._fetch(ref, commit, patience))
+        tasks = [BatchTask(event=ref, batch=batch) for batch in fetched.batches]
+        checked = await self.steps(
+            {f"files.process/{task.batch.index}": partial(self._check, task, len(tasks), patience) for task in tasks}
+        )
+        generated = await self.steps(
+            {
+                f"artifacts.generate/{task.batch.index}": partial(self._generate, task, one, len(tasks), patience)
+                for task, one in zip(tasks, checked, strict=True)
+                if one.verdicts.get(Verdict.VALID)
+            }
+        )
+        return _outcome(fetched, checked, generated)
+
+    async def _fetch(self, ref: EventRef, commit: GitCommit, patience: Patience) -> FetchResult:
+        request = FetchRequest(
+            repository_url=commit.repository_url, commit=commit.commit_sha, before=commit.before, branch=commit.branch
+        )
+        return await workflow.execute_activity_method(
+            GitActivities.fetch,
+            FetchTask(event=ref, request=request),
+            task_queue=TaskQueue.GIT,
+            start_to_close_timeout=FETCH_TIMEOUT,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT,
+            retry_policy=patient(patience.git),
+            summary=f"Fetch what changed on {commit.branch} at {commit.commit_sha[:10]}"[:200],
+        )
+
+    async def _check(self, task: BatchTask, batches: int, patience: Patience) -> Checked:
+        return await workflow.execute_activity_method(
+            FileActivities.process,
+            task,
+            task_queue=TaskQueue.FILES,
+            start_to_close_timeout=BATCH_TIMEOUT,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT,
+            retry_policy=patient(patience.files),
+            summary=f"Check {_files(task)}{_of(task, batches)}",
+        )
+
+    async def _generate(self, task: BatchTask, checked: Checked, batches: int, patience: Patience) -> Generated:
+        return await workflow.execute_activity_method(
+            FileActivities.generate,
+            GenerateTask(task=task, checked=checked),
+            task_queue=TaskQueue.FILES,
+            start_to_close_timeout=BATCH_TIMEOUT,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT,
+            retry_policy=patient(patience.files),
+            summary=f"Generate pages and data of {checked.verdicts[Verdict.VALID]} valid files{_of(task, batches)}",
+        )
+
+
+def _outcome(fetched: FetchResult, checked: list[Checked], generated: list[Generated]) -> Outcome:
+    verdicts: Counter[str] = Counter()
+    for batch in checked:
+        verdicts.update({verdict.value: count for verdict, count in batch.verdicts.items()})
+    return Outcome(
+        counts={
+            "files": sum(batch.files for batch in checked),
+            **{verdict.value: verdicts[verdict.value] for verdict in Verdict},
+            "artifacts": sum(batch.artifacts for batch in generated),
+        },
+        digests={"manifest": fetched.manifest},
+        entries=merge_ranges(
+            [one for batch in checked for one in batch.entries] + [one for batch in generated for one in batch.entries]
+        ),
+    )
+
+
+def _files(task: BatchTask) -> str:
+    return f"{task.batch.files} file{'' if task.batch.files == 1 else 's'}"
+
+
+def _of(task: BatchTask, batches: int) -> str:
+    return f" (batch {task.batch.index + 1} of {batches})" if batches > 1 else ""
