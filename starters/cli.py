@@ -1,0 +1,195 @@
+"""The ``coafi`` command. Heavy modules are imported by the commands that need them, so that ``--help`` is quick."""
+
+import asyncio
+import getpass
+import sys
+from collections.abc import Coroutine
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from coafi.errors import CoafiError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="COAFI Event Handlers: run, submit, inspect, steer.",
+)
+submit = typer.Typer(no_args_is_help=True, help="Submit an event by hand.")
+events = typer.Typer(no_args_is_help=True, help="What happened, as database and ledger remember it.")
+ledger = typer.Typer(no_args_is_help=True, help="BITT, the ledger: read, prove, verify.")
+dead_letters = typer.Typer(no_args_is_help=True, help="Parked runs: list them, retry them, discard them.")
+app.add_typer(submit, name="submit")
+app.add_typer(events, name="events")
+app.add_typer(ledger, name="ledger")
+app.add_typer(dead_letters, name="dead-letters")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+By = Annotated[str, typer.Option("--by", help="Who decides; goes on the record.", default_factory=getpass.getuser)]
+Runs = Annotated[list[str] | None, typer.Argument(help="Workflow ids, event ids or UTidS.", show_default=False)]
+Result = TypeVar("Result")
+
+
+def main() -> None:
+    """Run the command; an error of ours goes to standard error in one line, and the exit code is 1."""
+    try:
+        app()
+    except CoafiError as error:
+        from starters.output import print_error
+
+        print_error(error)
+        sys.exit(1)
+
+
+@app.command()
+def up() -> None:
+    """Run the service on this machine: Temporal with its Web UI, workers, gateway. Ctrl-C stops it."""
+    from starters.service import run_service
+
+    _run(run_service())
+
+
+@app.command()
+def demo() -> None:
+    """Commit documents to a sample repository, deliver the push, and show what came of it."""
+    from starters.demo import run_demo
+
+    _run(run_demo())
+
+
+@app.command()
+def worker() -> None:
+    """Run the workers of every task queue against a Temporal that is already there."""
+    from starters.service import run_workers
+
+    _run(run_workers())
+
+
+@app.command()
+def gateway() -> None:
+    """Run the HTTP gateway against a Temporal that is already there."""
+    from starters.service import run_gateway
+
+    _run(run_gateway())
+
+
+@submit.command("git-commit")
+def submit_git_commit(
+    repository: Annotated[str, typer.Option(help="URL of the repository.")],
+    commit: Annotated[str, typer.Option(help="Full id of the commit.")],
+    before: Annotated[str | None, typer.Option(help="Tip of the branch before; default: the first parent.")] = None,
+    branch: Annotated[str, typer.Option(help="Branch that the commit is on.")] = "main",
+    again: Annotated[bool, typer.Option("--again", help="Ask for another run of what was submitted before.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the end; exit 1 unless the event was processed.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Start the run of a commit, or find the one that exists."""
+    from starters.runs import submit_commit
+
+    _run(submit_commit(repository, commit, before=before, branch=branch, again=again, wait=wait, as_json=as_json))
+
+
+@events.command("list")
+def events_list(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most events to show.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """The newest events first."""
+    from starters.records import list_events
+
+    list_events(limit, as_json=as_json)
+
+
+@events.command("show")
+def events_show(
+    event: Annotated[str, typer.Argument(help="Workflow id, event id or UTidS.")], as_json: Json = False
+) -> None:
+    """One event: how it ended, its files and verdicts, its findings, its ledger entries."""
+    from starters.records import show_event
+
+    show_event(event, as_json=as_json)
+
+
+@ledger.command("verify")
+def ledger_verify(as_json: Json = False) -> None:
+    """Recompute every hash from the entries and hold them against tiles and signed checkpoint."""
+    from starters.records import verify_ledger
+
+    verify_ledger(as_json=as_json)
+
+
+@ledger.command("show")
+def ledger_show(
+    first: Annotated[int | None, typer.Argument(help="First index; default: the last ten entries.")] = None,
+    last: Annotated[int | None, typer.Argument(help="Last index; default: the first.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Entries by index."""
+    from starters.records import show_entries
+
+    show_entries(first, last, as_json=as_json)
+
+
+@ledger.command("prove")
+def ledger_prove(
+    index: Annotated[int, typer.Argument(min=0, help="Index of the entry.")], as_json: Json = False
+) -> None:
+    """Make an inclusion proof and check it with the independent verifier."""
+    from starters.records import prove_entry
+
+    prove_entry(index, as_json=as_json)
+
+
+@ledger.command("checkpoint")
+def ledger_checkpoint(as_json: Json = False) -> None:
+    """The newest signed checkpoint (C2SP signed note)."""
+    from starters.records import show_checkpoint
+
+    show_checkpoint(as_json=as_json)
+
+
+@dead_letters.command("list")
+def dead_letters_list(as_json: Json = False) -> None:
+    """The runs that are parked, and why."""
+    from starters.runs import list_parked
+
+    _run(list_parked(as_json=as_json))
+
+
+@dead_letters.command("retry")
+def dead_letters_retry(
+    by: By,
+    runs: Runs = None,
+    every: Annotated[bool, typer.Option("--all", help="Every parked run.")] = False,
+    reason: Annotated[str, typer.Option(help="Why; goes on the record.")] = "cause mended",
+    as_json: Json = False,
+) -> None:
+    """Let parked runs go on at the step that failed."""
+    from starters.runs import decide_parked
+
+    _run(decide_parked("retry", runs or [], every=every, by=by, reason=reason, as_json=as_json))
+
+
+@dead_letters.command("discard")
+def dead_letters_discard(
+    by: By,
+    reason: Annotated[str, typer.Option(help="Why; goes on the record.")],
+    runs: Runs = None,
+    every: Annotated[bool, typer.Option("--all", help="Every parked run.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Give parked runs up: their events are dead-lettered."""
+    from starters.runs import decide_parked
+
+    _run(decide_parked("discard", runs or [], every=every, by=by, reason=reason, as_json=as_json))
+
+
+def _run(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    return asyncio.run(coroutine)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,316 @@
+"""``coafi demo``: a commit goes through the whole system, and every claim about it is checked."""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from git import Actor, Repo
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from temporalio.client import WorkflowHandle, WorkflowQueryFailedError
+from temporalio.service import RPCError
+
+from coafi.canonical import JsonObject
+from coafi.documents.check import Verdict
+from coafi.errors import IntegrityError, Unavailable
+from coafi.findings import Severity
+from coafi.ledger.entry import Recorded
+from coafi.ledger.verifier import verify_inclusion, verify_log
+from coafi.logs import configure_logging
+from coafi.names import EntryType, Phase
+from coafi.objects import ObjectStore
+from coafi.settings import Settings, load_settings
+from coafi.webhooks import github
+from starters.addresses import run_url
+from starters.embedded import ServiceAddress
+from starters.output import err, facts, out
+from starters.records import (
+    entries_of,
+    file_reports,
+    one_delivery,
+    open_database,
+    opened_ledger,
+    print_files,
+    print_findings,
+)
+from starters.service import embedded_service, github_secrets
+from workers.wiring import connect
+from workflows.lifecycle import EventWorkflow, Receipt
+
+AUTHOR = Actor("Ada Example", "ada@example.org")
+
+EXPECTED = {
+    "docs/COAFI-SCHEMA-0001-SPEC-A.md": Verdict.VALID,
+    "docs/COAFI-ENG-0002-PLAN-A.md": Verdict.VALID,
+    "docs/COAFI-POL-0003-EVENT-A.md": Verdict.INVALID,
+    "registry/aero.yaml": Verdict.VALID,
+    "registry/space.yaml": Verdict.INVALID,
+    "registry/entries.json": Verdict.VALID,
+    "schemas/entry.schema.json": Verdict.VALID,
+    "docs/COAFI-OLD-0009-SPEC-A.md": Verdict.DELETED,
+    "assets/logo.png": Verdict.SKIPPED,
+}
+"""The sample's files and the verdicts they must get."""
+
+
+@dataclass(frozen=True)
+class Push:
+    """A commit in the sample repository, as GitHub would report it."""
+
+    repository: Path
+    before: str
+    after: str
+
+    def payload(self) -> JsonObject:
+        """The body of the webhook."""
+        return {
+            "ref": "refs/heads/main",
+            "before": self.before,
+            "after": self.after,
+            "created": False,
+            "deleted": False,
+            "forced": False,
+            "repository": {"full_name": "example/documents", "clone_url": self.repository.as_uri()},
+            "pusher": {"name": AUTHOR.name},
+            "head_commit": {"id": self.after, "message": "Revise the documents", "author": {"name": AUTHOR.name}},
+        }
+
+
+async def run_demo() -> None:
+    """Run the demonstration.
+
+    Raises:
+        CoafiError: something did not happen as it must; the exit code is 1.
+    """
+    settings = load_settings()
+    configure_logging(settings.model_copy(update={"log_level": "warning"}))
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=err) as progress:
+
+        def done(text: str) -> None:
+            progress.console.print(f"[green]✓[/green] {text}", highlight=False, soft_wrap=True)
+
+        task = progress.add_task("Starting Temporal, workers and gateway")
+        async with _service(settings) as address:
+            done(f"Service runs: gateway {address.gateway}, Temporal {address.temporal}, Web UI {address.ui}")
+            progress.update(task, description="Committing documents")
+            push = await asyncio.to_thread(_commit, settings.home / "demo" / "documents")
+            done(f"Committed {push.after[:12]} to {push.repository}")
+            progress.update(task, description="Delivering the signed webhook")
+            workflow_id, run_id = await _deliver(settings, address, push)
+            done(f"Delivered the push: run {workflow_id}")
+            client = await connect(settings, address.temporal)
+            handle = client.get_workflow_handle(workflow_id, run_id=run_id, result_type=Receipt)
+            receipt = await _follow(handle, lambda text: progress.update(task, description=text))
+            done(f"The run ended: {receipt.phase}")
+            again, _ = await _deliver(settings, address, push, delivery=receipt.event_id)
+            if again != workflow_id:
+                raise IntegrityError("the redelivery started another run")
+            done("Delivered it again: the same run answers")
+            progress.update(task, description="Proving every entry")
+            proved, size = await asyncio.to_thread(_prove, settings, receipt)
+            done(f"Proved {proved} entries of this event, and verified all {size} of the ledger")
+        progress.remove_task(task)
+    _report(settings, receipt, address, run_id)
+
+
+@asynccontextmanager
+async def _service(settings: Settings) -> AsyncIterator[ServiceAddress]:
+    """The service that runs in this home, or one for as long as the demonstration takes."""
+    running = ServiceAddress.read(settings.home)
+    if running is not None:
+        yield running
+        return
+    async with embedded_service(settings) as service:
+        yield service.address
+
+
+def _commit(directory: Path) -> Push:
+    """Commit a revision of the sample documents; the first time, make the repository."""
+    known = (directory / ".git").exists()
+    repo = Repo.init(directory, initial_branch="main", mkdir=True)
+    if not known:
+        _write(directory, _files("0"))
+    old = directory / "docs/COAFI-OLD-0009-SPEC-A.md"
+    old.write_text(_document("COAFI-OLD-0009-SPEC-A", "Superseded", "0"))
+    _add_all(repo, "Keep an old document")
+    before = repo.head.commit.hexsha
+    _write(directory, _files(uuid.uuid4().hex[:8]))
+    old.unlink()
+    _add_all(repo, "Revise the documents")
+    return Push(directory, before, repo.head.commit.hexsha)
+
+
+def _add_all(repo: Repo, message: str) -> None:
+    repo.git.add(all=True)
+    repo.index.commit(message, author=AUTHOR, committer=AUTHOR)
+
+
+def _write(directory: Path, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+async def _deliver(
+    settings: Settings, address: ServiceAddress, push: Push, *, delivery: str | None = None
+) -> tuple[str, str]:
+    """Send the push as GitHub would, and return workflow id and run id."""
+    body = json.dumps(push.payload()).encode()
+    headers = {
+        "Content-Type": "application/json",
+        "X-GitHub-Event": "push",
+        "X-GitHub-Delivery": delivery or str(uuid.uuid4()),
+        "X-Hub-Signature-256": github.sign(body, github_secrets(settings)[0]),
+    }
+    async with httpx.AsyncClient(timeout=10) as http:
+        response = await http.post(f"{address.gateway}/webhooks/github", content=body, headers=headers)
+    if response.status_code != httpx.codes.ACCEPTED:
+        raise Unavailable(f"the gateway answered {response.status_code}: {response.text}")
+    answer = response.json()
+    return answer["workflowId"], answer["runId"]
+
+
+async def _follow(handle: WorkflowHandle[Any, Receipt], show: Callable[[str], None]) -> Receipt:
+    """Wait for the run's receipt, and show its steps meanwhile."""
+    result = asyncio.create_task(handle.result())
+    while not result.done():
+        with contextlib.suppress(RPCError, WorkflowQueryFailedError):
+            state = await handle.query(EventWorkflow.state)
+            if state.phase is Phase.PARKED and state.failure is not None:
+                result.cancel()
+                raise Unavailable(f"the run parked at {state.failure.step}: {state.failure.message}")
+            show(f"{state.phase}: {', '.join(state.steps_done) or 'receiving'}")
+        await asyncio.wait([result], timeout=0.2)
+    return result.result()
+
+
+def _prove(settings: Settings, receipt: Receipt) -> tuple[int, int]:
+    """Prove every entry of the receipt, and verify the whole ledger. The verifier gets proof and key, nothing else."""
+    with opened_ledger(settings) as ledger:
+        indices = [index for one in receipt.entries for index in range(one.first, one.last + 1)]
+        for index in indices:
+            verify_inclusion(ledger.prove(index), ledger.key)
+        checkpoint = ledger.checkpoint(force=True)
+        report = verify_log(ledger.bodies(), checkpoint.note, ledger.key, stored_tiles=ledger.tiles())
+    return len(indices), report.checkpoint.size
+
+
+def _report(settings: Settings, receipt: Receipt, address: ServiceAddress, run_id: str) -> None:
+    """Print what came of it, and fail unless it is what the sample must give."""
+    with opened_ledger(settings) as ledger, open_database(settings) as database:
+        delivery = one_delivery(database, receipt.workflow_id)
+        entries = entries_of(ledger, delivery)
+        key = str(ledger.key)
+    print_files(entries)
+    reports = file_reports(ObjectStore(settings.objects_directory), entries)
+    print_findings([finding for report in reports for finding in report.findings if finding.severity is Severity.ERROR])
+    pages = _export_pages(settings, entries)
+    _check(receipt, entries, pages)
+    home = settings.home
+    rows = facts()
+    rows.add_row("Receipt", f"ledger entry {receipt.conclusion}, {len(entries)} entries in all, UTidS {receipt.utids}")
+    rows.add_row("Proof", f"coafi ledger prove {receipt.conclusion}")
+    rows.add_row("Ledger's key", key)
+    rows.add_row("Checkpoint", str(settings.ledger_directory / "checkpoint"))
+    rows.add_row("Pages", str(pages[0].parent if pages else home))
+    rows.add_row("Objects", str(settings.objects_directory))
+    rows.add_row("Run", escape(run_url(settings, receipt.workflow_id, run_id, ui=address.ui)))
+    rows.add_row("To look around", "make up, then open the run; coafi events list; coafi ledger verify")
+    out.print()
+    out.print(rows)
+
+
+def _export_pages(settings: Settings, entries: list[Recorded]) -> list[Path]:
+    """Copy the pages out of the object store, under names that a browser opens."""
+    objects = ObjectStore(settings.objects_directory)
+    directory = settings.home / "demo" / "pages"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    pages = []
+    for one in entries:
+        data = one.entry.data
+        if one.entry.type == EntryType.ARTIFACT_GENERATED and str(data["mediaType"]).startswith("text/html"):
+            page = directory / f"{str(data['path']).replace('/', '_')}.html"
+            page.write_bytes(objects.get(str(data["digest"])))
+            pages.append(page)
+    return pages
+
+
+def _check(receipt: Receipt, entries: list[Recorded], pages: list[Path]) -> None:
+    verdicts = {
+        str(one.entry.data["path"]): one.entry.data["verdict"]
+        for one in entries
+        if one.entry.type == EntryType.FILE_PROCESSED
+    }
+    valid = sum(verdict is Verdict.VALID for verdict in EXPECTED.values())
+    if receipt.phase is not Phase.PROCESSED or verdicts != EXPECTED or len(pages) != valid:
+        raise IntegrityError(
+            f"the sample gave {receipt.phase}, {len(pages)} pages and the verdicts {verdicts}",
+            remedy=f"expected are PROCESSED, {valid} pages and {EXPECTED}",
+        )
+
+
+def _files(revision: str) -> dict[str, bytes]:
+    """The sample's files; each revision differs in every file."""
+    texts = {
+        "docs/COAFI-SCHEMA-0001-SPEC-A.md": _document("COAFI-SCHEMA-0001-SPEC-A", "UTidS Management Schema", revision),
+        "docs/COAFI-ENG-0002-PLAN-A.md": _document("COAFI-ENG-0002-PLAN-A", "Event Handlers Plan", revision),
+        # Its status is said twice, and its identifier is another file's.
+        "docs/COAFI-POL-0003-EVENT-A.md": _document("COAFI-POL-0004-EVENT-A", "Event Policy", revision).replace(
+            "status: DRAFT", "status: DRAFT\nstatus: ACTIVE"
+        ),
+        "registry/aero.yaml": f"# revision {revision}\nid: AERO\nstatus: Approval\nowner: GAIA\ntags: [core, flight]\n",
+        "registry/space.yaml": f"# revision {revision}\nid: SPACE\n  status: Review\n",
+        "registry/entries.json": json.dumps({"revision": revision, "entries": [{"id": "AERO-1", "class": "Core"}]}),
+        "schemas/entry.schema.json": json.dumps(
+            {
+                "$schema": "https://json-schema.org/draft/2020-12/schema",
+                "title": f"Entry, revision {revision}",
+                "type": "object",
+                "required": ["id"],
+            }
+        ),
+    }
+    files = {name: text.encode() for name, text in texts.items()}
+    files["assets/logo.png"] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + revision.encode()
+    return files
+
+
+def _document(document_id: str, title: str, revision: str) -> str:
+    kind = document_id.split("-")[-2]
+    return f"""---
+title: "{title}"
+document_id: {document_id}
+version: v0.9-PRELIMINARY
+status: DRAFT
+author: GAIA Platforms Initiative
+date: 2025-04-27
+tags: [COAFI, Sample]
+infoCode: INFO-{kind}
+utids: TBD
+---
+
+# {title}
+
+Revision `{revision}`.
+
+## Purpose
+
+Shows what becomes of a document that is pushed.
+
+| Step | Recorded as |
+|------|-------------|
+| receive | `EVENT_RECEIVED` |
+| check | `FILE_PROCESSED` |
+| generate | `ARTIFACT_GENERATED` |
+"""

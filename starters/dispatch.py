@@ -1,0 +1,112 @@
+"""From an event to its run: the one way in for every starter."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.common import (
+    Priority,
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from coafi import metrics
+from coafi.errors import Unavailable, ValidationError
+from coafi.events import Event
+from coafi.names import EventType, Phase, SearchAttribute, TaskQueue, WorkflowName
+
+ROUTES: dict[str, WorkflowName] = {EventType.GIT_COMMIT: WorkflowName.GIT_COMMIT}
+"""Which workflow handles which type of event."""
+
+PRIORITY_APPLICATION = 3
+"""Security 1, System 2, Application 3: the ecosystem's policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The run of an event: this call started it, or it was there."""
+
+    workflow_id: str
+    run_id: str | None
+    existed: bool
+
+
+@dataclass(frozen=True)
+class Dispatcher:
+    """Starts the run of an event, once.
+
+    Attributes:
+        client: may be lazy: Temporal need not be up when the process starts.
+        timeout: seconds to try.
+    """
+
+    client: Client
+    timeout: float
+
+    async def start(self, event: Event) -> Started:
+        """Start the run of ``event``, or find the one that its delivery already has.
+
+        Raises:
+            ValidationError: no workflow handles events of this type.
+            Unavailable: Temporal did not confirm in time; starting again later is safe.
+        """
+        workflow = ROUTES.get(event.type)
+        if workflow is None:
+            raise ValidationError(f"no workflow handles {event.type}", remedy=f"send one of {', '.join(ROUTES)}")
+        try:
+            async with asyncio.timeout(self.timeout):
+                handle = await self.client.start_workflow(
+                    workflow,
+                    event,
+                    id=event.workflow_id,
+                    task_queue=TaskQueue.EVENTS,
+                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    search_attributes=_search_attributes(event),
+                    priority=Priority(priority_key=PRIORITY_APPLICATION, fairness_key=_fairness_key(event)),
+                    static_summary=_summary(event),
+                    rpc_timeout=timedelta(seconds=self.timeout),
+                )
+        except WorkflowAlreadyStartedError as known:
+            metrics.ACCEPTED.labels(event.type).inc()
+            return Started(event.workflow_id, known.run_id, existed=True)
+        except (RPCError, TimeoutError, RuntimeError) as error:
+            if isinstance(error, RPCError) and error.status is RPCStatusCode.INVALID_ARGUMENT:
+                raise ValidationError(f"Temporal refuses this event: {error.message}") from error
+            raise Unavailable(
+                f"Temporal did not confirm the start of {event.workflow_id} within {self.timeout:g} s",
+                remedy="deliver it again; a second start finds the first",
+                retry_after=30,
+            ) from error
+        metrics.ACCEPTED.labels(event.type).inc()
+        return Started(event.workflow_id, handle.first_execution_run_id, existed=False)
+
+
+def _search_attributes(event: Event) -> TypedSearchAttributes:
+    values = {
+        SearchAttribute.PHASE: Phase.RECEIVED,
+        SearchAttribute.EVENT_ID: event.id,
+        SearchAttribute.EVENT_TYPE: event.type,
+        SearchAttribute.SOURCE: event.source,
+        SearchAttribute.UTIDS: event.utids,
+    }
+    return TypedSearchAttributes(
+        [SearchAttributePair(SearchAttributeKey.for_keyword(name), str(value)) for name, value in values.items()]
+    )
+
+
+def _fairness_key(event: Event) -> str:
+    """Runs of one source share their part of a queue. Temporal allows 64 bytes: keep the telling end."""
+    return event.source.encode()[-64:].decode("utf-8", "ignore")
+
+
+def _summary(event: Event) -> str:
+    """The title of the run in the Web UI."""
+    branch, commit = (str(event.data.get(name, "?")) for name in ("branch", "commitSha"))
+    return f"{event.source.partition('://')[2] or event.source} · {branch} @ {commit[:10]}"[:200]

@@ -1,0 +1,219 @@
+"""The embedded service: Temporal's development server as a child process, its ports, and who may find it.
+
+One process owns a home directory at a time. Others (the ``coafi`` command) find it by ``service.json`` there.
+"""
+
+import asyncio
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from coafi.errors import Unavailable, ValidationError
+from coafi.names import SearchAttribute
+
+LOOPBACK = "127.0.0.1"
+_START_SECONDS = 60
+_STOP_SECONDS = 15
+_PR_SET_PDEATHSIG = 1
+
+SERVER_OPTIONS = (
+    "--sqlite-pragma=journal_mode=wal",
+    "--sqlite-pragma=synchronous=full",
+    "--dynamic-config-value=matching.numTaskqueueReadPartitions=1",
+    "--dynamic-config-value=matching.numTaskqueueWritePartitions=1",
+    "--dynamic-config-value=matching.enableFairness=true",
+    "--log-level=warn",
+    "--log-format=json",
+    *(f"--search-attribute={name}=Keyword" for name in SearchAttribute),
+)
+"""Durable, fair and exact: rates are split over partitions, and fairness needs its switch."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAddress:
+    """Where a running service is to be reached.
+
+    Attributes:
+        pid: the process that owns the home.
+        temporal: ``host:port`` of Temporal.
+        ui: base URL of its Web UI.
+        gateway: base URL of the gateway.
+    """
+
+    pid: int
+    temporal: str
+    ui: str
+    gateway: str
+
+    def write(self, home: Path) -> None:
+        """Let others find the service."""
+        temporary = _address_file(home).with_suffix(".tmp")
+        temporary.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        temporary.replace(_address_file(home))
+
+    @staticmethod
+    def read(home: Path) -> "ServiceAddress | None":
+        """The service that runs in ``home``, if one does."""
+        try:
+            address = ServiceAddress(**json.loads(_address_file(home).read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+        return address if _is_owned(home) else None
+
+    @staticmethod
+    def forget(home: Path) -> None:
+        """The service has stopped."""
+        _address_file(home).unlink(missing_ok=True)
+
+
+@contextmanager
+def owned(home: Path) -> Iterator[None]:
+    """Own ``home`` for as long as the block runs; the kernel releases it when the process dies, however it dies.
+
+    Raises:
+        ValidationError: another process owns it.
+    """
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(home / "service.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        for _ in range(20):  # somebody who only looks whether a service runs holds it for a moment
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.05)
+        else:
+            raise ValidationError(
+                f"a service already runs in {home}", remedy="stop it, or set COAFI_HOME to another directory"
+            )
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class TemporalServer:
+    """A running development server."""
+
+    process: "subprocess.Popen[bytes]"
+    address: str
+    ui: str
+    log_file: Path
+
+    @classmethod
+    def start(cls, home: Path, *, port: int, ui_port: int, options: tuple[str, ...] = ()) -> "TemporalServer":
+        """Start the server on a database in ``home``. It ends when this process does, even by ``kill -9`` (Linux).
+
+        Args:
+            home: holds ``temporal.db`` and ``temporal.log``.
+            port: wished port of the gRPC service; a free one is taken when it is not to be had.
+            ui_port: wished port of the Web UI, likewise.
+            options: further options of ``temporal server start-dev``.
+        """
+        port, ui_port = (_free_port(wish) for wish in (port, ui_port))
+        log_file = home / "temporal.log"
+        command = [
+            temporal_executable(),
+            "server",
+            "start-dev",
+            f"--db-filename={home / 'temporal.db'}",
+            f"--ip={LOOPBACK}",
+            f"--port={port}",
+            f"--ui-port={ui_port}",
+            *SERVER_OPTIONS,
+            *options,
+        ]
+        with log_file.open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for us: we stop it after the workers
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+        return cls(process, f"{LOOPBACK}:{port}", f"http://{LOOPBACK}:{ui_port}", log_file)
+
+    async def wait_ready(self) -> None:
+        """Wait until the server answers.
+
+        Raises:
+            Unavailable: it ended, or did not answer in time.
+        """
+        host, _, port = self.address.rpartition(":")
+        for _ in range(_START_SECONDS * 10):
+            if self.process.poll() is not None:
+                break
+            try:
+                _, writer = await asyncio.open_connection(host, int(port))
+            except OSError:
+                await asyncio.sleep(0.1)
+                continue
+            writer.close()
+            return
+        raise Unavailable(
+            f"the Temporal server did not start (exit code {self.process.poll()})", remedy=f"read {self.log_file}"
+        )
+
+    def stop(self) -> None:
+        """Stop the server and wait until it is gone."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.process.wait()
+
+
+def temporal_executable() -> str:
+    """The Temporal CLI that came with our environment."""
+    return str(Path(sys.executable).with_name("temporal"))
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A listening socket on ``port``, or on a free one when it is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError:
+        listener.bind((host, 0))
+    listener.listen(1024)
+    return listener
+
+
+def _free_port(wish: int) -> int:
+    with listening_socket(LOOPBACK, wish) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _address_file(home: Path) -> Path:
+    return home / "service.json"
+
+
+def _is_owned(home: Path) -> bool:
+    try:
+        with (home / "service.lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False

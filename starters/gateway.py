@@ -1,0 +1,188 @@
+"""The HTTP gateway: webhooks in, health and metrics out.
+
+It answers ``202`` only after Temporal has confirmed the start of the run; whatever else happens, the sender is told to
+deliver again (``503``) or what is wrong (``4xx``, ``application/problem+json``, RFC 9457).
+"""
+
+import asyncio
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import SecretStr
+from pydantic import ValidationError as ModelError
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from coafi import metrics
+from coafi.errors import AuthorizationError, CoafiError, Unavailable, ValidationError
+from coafi.ledger.log import Ledger
+from coafi.objects import ObjectStore
+from coafi.webhooks import github
+from starters.dispatch import Dispatcher, Started
+
+log = structlog.stdlib.get_logger()
+
+_TRACEPARENT = re.compile(r"^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$")
+
+
+class BodyTooLarge(ValidationError):
+    """The body is larger than the gateway reads."""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """The gateway's routes and what they need.
+
+    Attributes:
+        github_secrets: any of them may have signed a delivery.
+        max_body_bytes: larger bodies are refused unread.
+    """
+
+    dispatcher: Dispatcher
+    objects: ObjectStore
+    ledger: Ledger
+    github_secrets: tuple[SecretStr, ...]
+    max_body_bytes: int
+
+    def application(self) -> Starlette:
+        """The ASGI application."""
+        return Starlette(
+            routes=[
+                Route("/webhooks/github", self.github, methods=["POST"]),
+                Route("/health", self.health),
+                Route("/ready", self.ready),
+                Route("/metrics", self.metrics),
+            ]
+        )
+
+    async def github(self, request: Request) -> Response:
+        """``POST /webhooks/github``: push and ping; other kinds are authentic but not wanted."""
+        try:
+            return await self._github(request)
+        except ClientDisconnect:
+            return _problem(400, "client left before its body was read")
+        except CoafiError as error:
+            status = _STATUS.get(type(error), 400)
+            metrics.REFUSED.labels("github", status).inc()
+            log.warning("delivery refused", status=status, reason=str(error))
+            return _problem(status, str(error), retry_after=getattr(error, "retry_after", None))
+
+    async def health(self, _request: Request) -> Response:
+        """``GET /health``: the process answers."""
+        return JSONResponse({"status": "ok"})
+
+    async def ready(self, _request: Request) -> Response:
+        """``GET /ready``: deliveries can be accepted: Temporal answers, the database and the objects can be written."""
+        checks = await asyncio.gather(self._temporal_ready(), asyncio.to_thread(self._storage_ready))
+        failing = [check for check in checks if check]
+        return JSONResponse({"status": "unavailable" if failing else "ok", "errors": failing}, 503 if failing else 200)
+
+    async def metrics(self, _request: Request) -> Response:
+        """``GET /metrics``: Prometheus text format."""
+        try:
+            metrics.LEDGER_ENTRIES.set(await asyncio.to_thread(self.ledger.size))
+        except CoafiError as error:
+            log.warning("ledger size unknown", reason=str(error))
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    async def _github(self, request: Request) -> Response:
+        body = await self._read(request)
+        github.verify_signature(body, request.headers.get("x-hub-signature-256"), self.github_secrets)
+        kind = request.headers.get("x-github-event", "")
+        if kind == "ping":
+            return JSONResponse({"status": "pong"})
+        delivery = github.delivery_id(request.headers)
+        payload = github.parse_body(body, request.headers.get("content-type", ""))
+        if kind != "push" or not github.is_branch_push(payload):
+            metrics.IGNORED.labels("github", kind if kind == "push" else "other").inc()
+            log.info("delivery ignored", kind=kind, event_id=delivery)
+            return JSONResponse({"status": "ignored", "reason": "only pushes to branches start a run"})
+        try:
+            event = github.push_event(
+                payload, delivery=delivery, body=body, received=datetime.now(UTC), traceparent=_traceparent(request)
+            )
+        except ModelError as error:
+            raise ValidationError(f"this delivery has no envelope: {error.errors()[0]['msg']}") from error
+        await asyncio.to_thread(self.objects.put, body)
+        started = await self.dispatcher.start(event)
+        log.info(
+            "delivery accepted",
+            event_id=event.id,
+            utids=event.utids,
+            workflow_id=started.workflow_id,
+            run_id=started.run_id,
+            redelivery=started.existed,
+        )
+        return _accepted(started)
+
+    async def _read(self, request: Request) -> bytes:
+        too_large = BodyTooLarge(
+            f"the body is larger than {self.max_body_bytes} bytes", remedy="raise COAFI_MAX_BODY_BYTES"
+        )
+        declared = request.headers.get("content-length", "0")
+        if declared.isdecimal() and int(declared) > self.max_body_bytes:
+            raise too_large
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > self.max_body_bytes:
+                raise too_large
+        return bytes(body)
+
+    async def _temporal_ready(self) -> str | None:
+        try:
+            async with asyncio.timeout(2):
+                if await self.dispatcher.client.service_client.check_health():
+                    return None
+        except Exception as error:  # whatever the reason, it is not ready
+            return f"Temporal: {type(error).__name__}"
+        return "Temporal: not serving"
+
+    def _storage_ready(self) -> str | None:
+        try:
+            self.ledger.size()
+            self.objects.put(b"ready")
+        except CoafiError as error:
+            return str(error)
+        return None
+
+
+_STATUS: dict[type[CoafiError], int] = {
+    AuthorizationError: 401,
+    ValidationError: 400,
+    BodyTooLarge: 413,
+    Unavailable: 503,
+}
+
+
+def _accepted(started: Started) -> Response:
+    return JSONResponse(
+        {
+            "status": "accepted",
+            "workflowId": started.workflow_id,
+            "runId": started.run_id,
+            "redelivery": started.existed,
+        },
+        202,
+    )
+
+
+def _problem(status: int, detail: str, *, retry_after: float | None = None) -> Response:
+    headers = {"Retry-After": str(round(retry_after))} if retry_after else None
+    title = {400: "Bad Request", 401: "Unauthorized", 413: "Content Too Large", 503: "Service Unavailable"}[status]
+    return JSONResponse(
+        {"type": "about:blank", "title": title, "status": status, "detail": detail},
+        status,
+        headers=headers,
+        media_type="application/problem+json",
+    )
+
+
+def _traceparent(request: Request) -> str | None:
+    value = request.headers.get("traceparent", "")
+    return value if _TRACEPARENT.fullmatch(value) else None

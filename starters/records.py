@@ -1,0 +1,275 @@
+"""Commands that read what is on record: ``events``, ``ledger``. They need the database, not Temporal."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from coafi.canonical import JsonObject
+from coafi.database import Database
+from coafi.deliveries import Delivery, DeliveryReader
+from coafi.documents.check import FileReport
+from coafi.errors import ResourceNotFoundError, ValidationError
+from coafi.findings import Finding
+from coafi.ledger.entry import Recorded
+from coafi.ledger.log import Ledger
+from coafi.ledger.verifier import verify_inclusion, verify_log
+from coafi.names import EntryType
+from coafi.objects import ObjectStore
+from coafi.processing import read_reports
+from coafi.settings import Settings, load_settings
+from starters.addresses import run_url
+from starters.output import err, facts, out, print_json, styled, table
+from workers.wiring import open_ledger
+
+
+def list_events(limit: int, *, as_json: bool) -> None:
+    """``coafi events list``."""
+    with open_database(load_settings()) as database:
+        deliveries = DeliveryReader(database).recent(limit)
+    if as_json:
+        print_json([_delivery_json(delivery) for delivery in deliveries])
+        return
+    rows = table("Received", "Type", "About", "Phase", "Event id", "UTidS")
+    for one in deliveries:
+        rows.add_row(
+            one.received_at[:19].replace("T", " "),
+            one.event_type,
+            escape(one.subject),
+            styled(one.outcome or "at work"),
+            one.delivery_id,
+            one.utids,
+        )
+    out.print(rows if deliveries else "No events yet.")
+
+
+def show_event(name: str, *, as_json: bool) -> None:
+    """``coafi events show``."""
+    settings = load_settings()
+    with opened_ledger(settings) as ledger, open_database(settings) as database:
+        delivery = one_delivery(database, name)
+        entries = entries_of(ledger, delivery)
+    reports = file_reports(ObjectStore(settings.objects_directory), entries)
+    if as_json:
+        print_json(
+            {
+                **_delivery_json(delivery),
+                "files": [report.model_dump(mode="json", by_alias=True, exclude_none=True) for report in reports],
+                "entries": [_entry_json(entry) for entry in entries],
+            }
+        )
+        return
+    out.print(f"[bold]{escape(delivery.subject)}[/bold]", highlight=False)
+    rows = facts()
+    rows.add_row("Phase", styled(delivery.outcome or "at work"))
+    rows.add_row("Received", delivery.received_at)
+    rows.add_row("Concluded", delivery.concluded_at or "–")
+    rows.add_row("UTidS", delivery.utids)
+    rows.add_row("Workflow", escape(delivery.workflow_id))
+    rows.add_row("Run", escape(run_url(settings, delivery.workflow_id, delivery.run_id)))
+    rows.add_row("Body", delivery.body_digest)
+    out.print(rows)
+    print_files(entries)
+    print_findings([finding for report in reports for finding in report.findings])
+    steps = table("#Index", "Time", "Entry", "Step", title="Ledger")
+    for one in entries:
+        steps.add_row(str(one.index), one.entry.time, one.entry.type, escape(one.entry.step))
+    out.print()
+    out.print(steps)
+
+
+def file_reports(objects: ObjectStore, entries: list[Recorded]) -> list[FileReport]:
+    """The reports of the files that the ledger names, in its order."""
+    digests = dict.fromkeys(
+        str(one.entry.data["reportsDigest"]) for one in entries if one.entry.type == EntryType.FILE_PROCESSED
+    )
+    return [report for digest in digests for report in read_reports(objects, digest)]
+
+
+def print_findings(findings: list[Finding]) -> None:
+    """Findings as compilers print them: place, severity, rule, message; then what to do."""
+    for finding in findings:
+        place = ":".join(str(part) for part in (finding.path, finding.line, finding.column) if part is not None)
+        out.print()
+        out.print(f"{escape(place)} {styled(finding.severity)} [dim]{finding.rule}[/dim]", highlight=False)
+        out.print(f"  {escape(finding.message)}", highlight=False)
+        out.print(f"  → {escape(finding.remedy)}", highlight=False)
+
+
+def print_files(entries: list[Recorded]) -> None:
+    """A table of the files of a commit: kind, verdict, findings, artifacts, places in the ledger."""
+    artifacts: dict[str, int] = {}
+    for one in entries:
+        if one.entry.type == EntryType.ARTIFACT_GENERATED:
+            path = str(one.entry.data["path"])
+            artifacts[path] = artifacts.get(path, 0) + 1
+    rows = table("File", "Change", "Kind", "Verdict", "#Err", "#Warn", "#Artifacts", "#Ledger")
+    found = False
+    for one in entries:
+        if one.entry.type == EntryType.FILE_PROCESSED:
+            found = True
+            data = one.entry.data
+            path = str(data["path"])
+            rows.add_row(
+                escape(path),
+                str(data["change"]),
+                str(data["kind"]),
+                styled(str(data["verdict"])),
+                str(data["errors"]),
+                str(data["warnings"]),
+                str(artifacts.get(path, 0)),
+                str(one.index),
+            )
+    if found:
+        out.print()
+        out.print(rows)
+
+
+def entries_of(ledger: Ledger, delivery: Delivery) -> list[Recorded]:
+    """The ledger entries of one delivery's run, in order."""
+    return [one for one in ledger.by_event(delivery.delivery_id) if one.entry.workflow_id == delivery.workflow_id]
+
+
+def show_entries(first: int | None, last: int | None, *, as_json: bool) -> None:
+    """``coafi ledger show``."""
+    settings = load_settings()
+    with opened_ledger(settings) as ledger:
+        size = ledger.size()
+        if first is None:
+            first, last = max(0, size - 10), size - 1
+        last = first if last is None else last
+        if not 0 <= first <= last < size and size > 0:
+            raise ValidationError(f"the ledger has the entries 0 to {size - 1}, not {first} to {last}")
+        entries = list(ledger.entries(first, last + 1))
+    if as_json:
+        print_json([_entry_json(entry) for entry in entries])
+        return
+    rows = table("#Index", "Time", "Entry", "Event", "Step")
+    for one in entries:
+        rows.add_row(str(one.index), one.entry.time, one.entry.type, one.entry.event_id, one.entry.step)
+    out.print(rows if entries else "The ledger is empty.")
+    if len(entries) == 1:
+        out.print_json(json.dumps(entries[0].entry.data))
+
+
+def verify_ledger(*, as_json: bool) -> None:
+    """``coafi ledger verify``."""
+    settings = load_settings()
+    with opened_ledger(settings) as ledger:
+        checkpoint = ledger.checkpoint(force=True)
+        with Progress(
+            TextColumn("Verifying"), BarColumn(), MofNCompleteColumn(), console=err, disable=as_json, transient=True
+        ) as progress:
+            task = progress.add_task("verify", total=checkpoint.size)
+            report = verify_log(
+                ledger.bodies(),
+                checkpoint.note,
+                ledger.key,
+                stored_tiles=ledger.tiles(),
+                on_progress=lambda done: progress.update(task, completed=done),
+            )
+    size, root = report.checkpoint.size, report.checkpoint.root.hex()
+    if as_json:
+        print_json({"verified": True, "size": size, "root": root, "tiles": report.tiles})
+    else:
+        out.print(f"[green]Verified[/green]: {size} entries, {report.tiles} tiles, root {root}", highlight=False)
+
+
+def prove_entry(index: int, *, as_json: bool) -> None:
+    """``coafi ledger prove``."""
+    settings = load_settings()
+    with opened_ledger(settings) as ledger:
+        proof = ledger.prove(index)
+        verify_inclusion(proof, ledger.key)
+    if as_json:
+        print_json(proof)
+        return
+    rows = facts()
+    rows.add_row("Entry", str(index))
+    rows.add_row("In a tree of", str(proof.size))
+    rows.add_row("Proof", f"{len(proof.hashes)} hashes")
+    rows.add_row("Key", str(ledger.key))
+    rows.add_row("Verdict", "[green]the entry is in the signed tree[/green]")
+    out.print(rows)
+
+
+def show_checkpoint(*, as_json: bool) -> None:
+    """``coafi ledger checkpoint``."""
+    settings = load_settings()
+    with opened_ledger(settings) as ledger:
+        note = ledger.checkpoint(force=True).note
+        key = str(ledger.key)
+    if as_json:
+        print_json({"checkpoint": note, "key": key})
+    else:
+        typer.echo(note, nl=False)
+
+
+@contextmanager
+def open_database(settings: Settings) -> Iterator[Database]:
+    """The database of this home, which must exist: to look must not make one.
+
+    Raises:
+        ResourceNotFoundError: nothing has run in this home yet.
+    """
+    if not settings.database_file.exists():
+        raise ResourceNotFoundError(
+            f"there is no database in {settings.home}", remedy="start the service, or set COAFI_HOME"
+        )
+    database = Database(settings.database_file)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@contextmanager
+def opened_ledger(settings: Settings) -> Iterator[Ledger]:
+    """The ledger of this home."""
+    with open_database(settings) as database:
+        ledger = open_ledger(settings, database)
+        try:
+            yield ledger
+        finally:
+            ledger.close()
+
+
+def one_delivery(database: Database, name: str) -> Delivery:
+    """The delivery that ``name`` (a workflow id, event id or UTidS) means.
+
+    Raises:
+        ResourceNotFoundError: none is known by that name.
+        ValidationError: several are.
+    """
+    found = DeliveryReader(database).find(name)
+    if not found:
+        raise ResourceNotFoundError(f"no event is known as {name}", remedy="see `coafi events list`")
+    if len(found) > 1:
+        raise ValidationError(
+            f"{len(found)} events are known as {name}",
+            remedy="name one by its workflow id: " + ", ".join(one.workflow_id for one in found),
+        )
+    return found[0]
+
+
+def _delivery_json(delivery: Delivery) -> JsonObject:
+    return {
+        "eventId": delivery.delivery_id,
+        "source": delivery.source,
+        "type": delivery.event_type,
+        "subject": delivery.subject,
+        "phase": delivery.outcome,
+        "workflowId": delivery.workflow_id,
+        "runId": delivery.run_id,
+        "utids": delivery.utids,
+        "bodyDigest": delivery.body_digest,
+        "receivedAt": delivery.received_at,
+        "concludedAt": delivery.concluded_at,
+    }
+
+
+def _entry_json(recorded: Recorded) -> JsonObject:
+    return {"index": recorded.index, **json.loads(recorded.body)}

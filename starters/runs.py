@@ -1,0 +1,200 @@
+"""Commands that start and steer runs: ``submit``, ``dead-letters``."""
+
+import asyncio
+import getpass
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.common import SearchAttributeKey
+from temporalio.service import RPCError
+
+from coafi.canonical import JsonObject
+from coafi.commits import submitted_commit
+from coafi.errors import Unavailable, ValidationError
+from coafi.names import Phase, SearchAttribute
+from coafi.objects import ObjectStore
+from coafi.recording import Decision
+from coafi.settings import Settings, load_settings
+from starters.addresses import run_url, temporal_address
+from starters.dispatch import Dispatcher
+from starters.output import err, facts, out, print_json, styled, table
+from starters.records import one_delivery, open_database
+from workers.wiring import connect
+from workflows.lifecycle import EventWorkflow, Receipt
+
+PHASE = SearchAttributeKey.for_keyword(SearchAttribute.PHASE)
+
+
+async def submit_commit(
+    repository: str, commit: str, *, before: str | None, branch: str, again: bool, wait: bool, as_json: bool
+) -> None:
+    """``coafi submit git-commit``."""
+    settings = load_settings()
+    person = getpass.getuser()
+    event, body = submitted_commit(
+        repository_url=repository,
+        commit=commit,
+        before=before,
+        branch=branch,
+        author=person,
+        principal=f"submit:{person}",
+        received=datetime.now(UTC),
+        again=uuid.uuid4().hex if again else "",
+    )
+    async with temporal_client(settings) as client:
+        await asyncio.to_thread(ObjectStore(settings.objects_directory).put, body)
+        started = await Dispatcher(client, settings.temporal_start_timeout).start(event)
+        if not wait:
+            if as_json:
+                print_json({"workflowId": started.workflow_id, "runId": started.run_id, "existed": started.existed})
+            else:
+                out.print(f"{'Found' if started.existed else 'Started'} {started.workflow_id}", highlight=False)
+                out.print(run_url(settings, started.workflow_id, started.run_id), highlight=False, soft_wrap=True)
+            return
+        handle = client.get_workflow_handle(started.workflow_id, run_id=started.run_id, result_type=Receipt)
+        receipt = await wait_for_receipt(handle)
+    if as_json:
+        print_json(receipt)
+    else:
+        print_receipt(receipt)
+        out.print(run_url(settings, started.workflow_id, started.run_id), highlight=False, soft_wrap=True)
+    if receipt.phase is not Phase.PROCESSED:
+        raise typer.Exit(1)
+
+
+async def wait_for_receipt(handle: WorkflowHandle[Any, Receipt]) -> Receipt:
+    """The run's receipt. Shows what the run is doing meanwhile.
+
+    Raises:
+        Unavailable: the run has parked.
+    """
+    result = asyncio.create_task(handle.result())
+    with err.status("started"):
+        while not result.done():
+            await asyncio.wait([result], timeout=1)
+            if not result.done():
+                description = await handle.describe()
+                phase = description.typed_search_attributes.get(PHASE)
+                if phase == Phase.PARKED:
+                    result.cancel()
+                    raise Unavailable(
+                        f"the run {handle.id} is parked", remedy="see `coafi dead-letters list`, mend the cause, retry"
+                    )
+    return await result
+
+
+def print_receipt(receipt: Receipt) -> None:
+    """How a run ended, for people."""
+    rows = facts()
+    rows.add_row("Phase", styled(receipt.phase))
+    rows.add_row("Event", receipt.event_id)
+    rows.add_row("UTidS", receipt.utids)
+    for name, count in receipt.counts.items():
+        rows.add_row(name.capitalize(), str(count))
+    for name, digest in receipt.digests.items():
+        rows.add_row(name.capitalize(), digest)
+    ranges = ", ".join(
+        f"{one.first}–{one.last}" if one.first != one.last else f"{one.first}" for one in receipt.entries
+    )
+    rows.add_row("Ledger", ranges or "–")
+    if receipt.duplicate_of:
+        rows.add_row("Duplicate of run", receipt.duplicate_of)
+    if receipt.failure:
+        rows.add_row("Failed at", f"{receipt.failure.step}: {receipt.failure.message}")
+    out.print(rows)
+    for finding in receipt.findings:
+        out.print(f"  {finding.severity} {finding.rule} {finding.pointer or ''} {finding.message}", markup=False)
+        out.print(f"    → {finding.remedy}", markup=False)
+
+
+async def list_parked(*, as_json: bool) -> None:
+    """``coafi dead-letters list``."""
+    settings = load_settings()
+    parked = []
+    async with temporal_client(settings) as client:
+        async for workflow_id, run_id in _parked(client):
+            parked.append(await _parked_state(client, workflow_id, run_id))
+    if as_json:
+        print_json(parked)
+        return
+    rows = table("Run", "Parked at", "Why")
+    for one in parked:
+        rows.add_row(str(one["workflowId"]), str(one["step"]), str(one["message"]))
+    out.print(rows if parked else "Nothing is parked.")
+
+
+async def decide_parked(verdict: str, names: list[str], *, every: bool, by: str, reason: str, as_json: bool) -> None:
+    """``coafi dead-letters retry`` and ``discard``: a report per run; exit 1 unless each was taken."""
+    if bool(names) == every:
+        raise ValidationError("say which runs", remedy="name them, or say --all")
+    settings = load_settings()
+    update = EventWorkflow.retry if verdict == "retry" else EventWorkflow.discard
+    reports: list[dict[str, str]] = []
+    async with temporal_client(settings) as client:
+        if every:
+            chosen = [workflow_id async for workflow_id, _ in _parked(client)]
+        else:
+            with open_database(settings) as database:
+                chosen = [one_delivery(database, name).workflow_id for name in names]
+        for workflow_id in chosen:
+            try:
+                await client.get_workflow_handle(workflow_id).execute_update(update, Decision(by=by, reason=reason))
+                reports.append({"workflowId": workflow_id, "result": verdict})
+            except WorkflowUpdateFailedError as error:
+                reports.append({"workflowId": workflow_id, "result": "refused", "message": str(error.cause)})
+            except RPCError as error:
+                reports.append({"workflowId": workflow_id, "result": "failed", "message": error.message})
+    if as_json:
+        print_json(reports)
+    else:
+        rows = table("Run", "Result", "")
+        for report in reports:
+            rows.add_row(report["workflowId"], report["result"], report.get("message", ""))
+        out.print(rows if reports else "Nothing is parked.")
+    if any(report["result"] != verdict for report in reports):
+        raise typer.Exit(1)
+
+
+@asynccontextmanager
+async def temporal_client(settings: Settings) -> AsyncIterator[Client]:
+    """A connected client.
+
+    Raises:
+        Unavailable: Temporal is out of reach.
+    """
+    address = temporal_address(settings)
+    try:
+        yield await connect(settings, address)
+    except RuntimeError as error:
+        raise Unavailable(f"Temporal at {address} is out of reach", remedy="start it: `coafi up`") from error
+
+
+async def _parked(client: Client) -> AsyncIterator[tuple[str, str]]:
+    query = f"{SearchAttribute.PHASE}='{Phase.PARKED}' AND ExecutionStatus='Running'"
+    async for run in client.list_workflows(query):
+        yield run.id, run.run_id
+
+
+async def _parked_state(client: Client, workflow_id: str, run_id: str) -> JsonObject:
+    try:
+        state = await client.get_workflow_handle(workflow_id, run_id=run_id).query(EventWorkflow.state)
+        failure = state.failure
+    except RPCError as error:
+        return {
+            "workflowId": workflow_id,
+            "runId": run_id,
+            "step": "?",
+            "message": f"no worker answers: {error.message}",
+        }
+    return {
+        "workflowId": workflow_id,
+        "runId": run_id,
+        "step": failure.step if failure else "?",
+        "error": failure.error if failure else "?",
+        "message": failure.message if failure else "?",
+    }

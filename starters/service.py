@@ -1,0 +1,177 @@
+"""The service on one machine: Temporal, workers and gateway, started in order and stopped in reverse."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import structlog
+import uvicorn
+from pydantic import SecretStr
+from temporalio.client import Client
+
+from coafi.errors import Unavailable
+from coafi.logs import configure_logging
+from coafi.secret_files import read_or_make_secret
+from coafi.settings import Settings, load_settings
+from starters.addresses import temporal_address
+from starters.dispatch import Dispatcher
+from starters.embedded import ServiceAddress, TemporalServer, listening_socket, owned
+from starters.gateway import Gateway
+from starters.output import err, facts
+from workers.wiring import Resources, connect, open_resources, running_workers
+
+log = structlog.stdlib.get_logger()
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running service."""
+
+    address: ServiceAddress
+    server: TemporalServer
+
+    async def wait(self, stop: asyncio.Event) -> None:
+        """Wait for ``stop``.
+
+        Raises:
+            Unavailable: the Temporal server ended by itself.
+        """
+        while not stop.is_set():
+            if (code := self.server.process.poll()) is not None:
+                raise Unavailable(
+                    f"the Temporal server ended with exit code {code}", remedy=f"read {self.server.log_file}"
+                )
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await stop.wait()
+
+
+@asynccontextmanager
+async def embedded_service(settings: Settings) -> AsyncIterator[Service]:
+    """Run everything in the home of ``settings`` for as long as the block runs; leave no process behind.
+
+    Raises:
+        ValidationError: another service owns that home.
+        Unavailable: Temporal did not start.
+    """
+    # The sample repository of `coafi demo` is the one place where file:// is welcome.
+    settings = settings.model_copy(update={"git_file_roots": (*settings.git_file_roots, settings.home / "demo")})
+    with owned(settings.home):
+        server = TemporalServer.start(settings.home, port=settings.temporal_port, ui_port=settings.temporal_ui_port)
+        try:
+            await server.wait_ready()
+            client = await connect(settings, server.address)
+            with open_resources(settings) as resources:
+                async with running_workers(client, resources), running_gateway(client, resources) as gateway:
+                    address = ServiceAddress(os.getpid(), server.address, server.ui, gateway)
+                    address.write(settings.home)
+                    try:
+                        yield Service(address, server)
+                    finally:
+                        ServiceAddress.forget(settings.home)
+        finally:
+            await asyncio.to_thread(server.stop)
+
+
+@asynccontextmanager
+async def running_gateway(client: Client, resources: Resources) -> AsyncIterator[str]:
+    """Run the gateway; the value is its base URL."""
+    settings = resources.settings
+    gateway = Gateway(
+        dispatcher=Dispatcher(client, settings.temporal_start_timeout),
+        objects=resources.objects,
+        ledger=resources.ledger,
+        github_secrets=github_secrets(settings),
+        max_body_bytes=settings.max_body_bytes,
+    )
+    config = uvicorn.Config(
+        gateway.application(), log_config=None, lifespan="off", access_log=False, timeout_graceful_shutdown=5
+    )
+    server = _Server(config)
+    listener = listening_socket(settings.gateway_host, settings.gateway_port)
+    host, port = listener.getsockname()[:2]
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        while not server.started and not serving.done():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # uvicorn has no event for it
+        yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def github_secrets(settings: Settings) -> tuple[SecretStr, ...]:
+    """The configured secrets of GitHub's webhooks, or the one that this home made for itself."""
+    return settings.github_webhook_secret or (read_or_make_secret(settings.secrets_directory / "github-webhook"),)
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that Ctrl-C and SIGTERM set."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+class _Server(uvicorn.Server):
+    """Signals are the service's business: it stops gateway, workers and Temporal in order."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def run_service() -> None:
+    """``coafi up``."""
+    settings = load_settings()
+    configure_logging(settings)
+    stop = stop_on_signals()
+    err.print(f"Starting in {settings.home} …", highlight=False)
+    async with embedded_service(settings) as service:
+        address = service.address
+        lines = facts()
+        lines.add_row("Gateway", address.gateway)
+        lines.add_row("GitHub webhook", f"{address.gateway}/webhooks/github")
+        secret = settings.secrets_directory / "github-webhook"
+        lines.add_row("  its secret", "COAFI_GITHUB_WEBHOOK_SECRET" if settings.github_webhook_secret else str(secret))
+        lines.add_row("Temporal", address.temporal)
+        lines.add_row("Web UI", address.ui)
+        lines.add_row("State", str(settings.home))
+        err.print(lines)
+        err.print("Ready. Ctrl-C stops it.", style="green")
+        await service.wait(stop)
+        err.print("Stopping …")
+    err.print("Stopped.")
+
+
+async def run_workers() -> None:
+    """``coafi worker``."""
+    settings = load_settings()
+    configure_logging(settings)
+    stop = stop_on_signals()
+    client = await connect(settings, temporal_address(settings))
+    with open_resources(settings) as resources:
+        if settings.metrics_port is not None:
+            from prometheus_client import start_http_server
+
+            start_http_server(settings.metrics_port)
+        async with running_workers(client, resources):
+            log.info("workers run", temporal=temporal_address(settings))
+            await stop.wait()
+
+
+async def run_gateway() -> None:
+    """``coafi gateway``."""
+    settings = load_settings()
+    configure_logging(settings)
+    stop = stop_on_signals()
+    # Lazy: deliveries that come while Temporal is down get a 503, not a refused connection.
+    client = await connect(settings, temporal_address(settings), lazy=True)
+    with open_resources(settings) as resources:
+        async with running_gateway(client, resources) as url:
+            log.info("gateway listens", url=url)
+            await stop.wait()
