@@ -1,7 +1,10 @@
 """The ``coafi`` command. Heavy modules are imported by the commands that need them, so that ``--help`` is quick."""
 
 import asyncio
+import contextlib
 import getpass
+import logging
+import os
 import sys
 from collections.abc import Coroutine
 from typing import Annotated, Any, TypeVar
@@ -30,16 +33,25 @@ By = Annotated[str, typer.Option("--by", help="Who decides; goes on the record."
 Runs = Annotated[list[str] | None, typer.Argument(help="Workflow ids, event ids or UTidS.", show_default=False)]
 Result = TypeVar("Result")
 
+_SDK_USED: list[bool] = []
+"""Not empty once a command has talked to Temporal."""
+
 
 def main() -> None:
     """Run the command; an error of ours goes to standard error in one line, and the exit code is 1."""
+    code: object = 0
     try:
         app()
+    except SystemExit as end:
+        code = end.code
     except CoafiError as error:
         from starters.output import print_error
 
         print_error(error)
-        sys.exit(1)
+        code = 1
+    if _SDK_USED:
+        _end_at_once(code)
+    sys.exit(code if isinstance(code, int | str) else 0)
 
 
 @app.command()
@@ -188,7 +200,21 @@ def dead_letters_discard(
 
 
 def _run(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    _SDK_USED.append(True)
     return asyncio.run(coroutine)
+
+
+def _end_at_once(code: object) -> None:
+    """End without finalising the interpreter.
+
+    Threads of Temporal's SDK may still call into Python then, which aborts the process (temporalio/sdk-python#300; seen
+    in a quarter of the calls of a busy machine). Everything of ours is closed by now.
+    """
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 from git import Actor, Repo
-from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from temporalio.client import WorkflowHandle, WorkflowQueryFailedError
 from temporalio.service import RPCError
@@ -31,7 +30,7 @@ from coafi.settings import Settings, load_settings
 from coafi.webhooks import github
 from starters.addresses import run_url
 from starters.embedded import ServiceAddress
-from starters.output import err, facts, out
+from starters.output import err, facts, out, print_link
 from starters.records import (
     entries_of,
     file_reports,
@@ -224,10 +223,11 @@ def _report(settings: Settings, receipt: Receipt, address: ServiceAddress, run_i
     rows.add_row("Checkpoint", str(settings.ledger_directory / "checkpoint"))
     rows.add_row("Pages", str(pages[0].parent if pages else home))
     rows.add_row("Objects", str(settings.objects_directory))
-    rows.add_row("Run", escape(run_url(settings, receipt.workflow_id, run_id, ui=address.ui)))
     rows.add_row("To look around", "make up, then open the run; coafi events list; coafi ledger verify")
     out.print()
     out.print(rows)
+    out.print("The run:")
+    print_link(run_url(settings, receipt.workflow_id, run_id, ui=address.ui))
 
 
 def _export_pages(settings: Settings, entries: list[Recorded]) -> list[Path]:

@@ -67,7 +67,8 @@ class Dispatcher:
                     id=event.workflow_id,
                     task_queue=TaskQueue.EVENTS,
                     id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                    # Not USE_EXISTING: the SDK would not tell an open run that was found from one that was started.
+                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                     search_attributes=_search_attributes(event),
                     priority=Priority(priority_key=PRIORITY_APPLICATION, fairness_key=_fairness_key(event)),
                     static_summary=_summary(event),

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
 from coafi.errors import Unavailable, ValidationError
 from coafi.names import SearchAttribute
 
@@ -81,10 +83,16 @@ def owned(home: Path) -> Iterator[None]:
     """Own ``home`` for as long as the block runs; the kernel releases it when the process dies, however it dies.
 
     Raises:
-        ValidationError: another process owns it.
+        ValidationError: another process owns it, or it cannot be a directory of ours.
     """
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(home / "service.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(home / "service.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ValidationError(
+            f"{home} cannot hold the state of a service: {error.strerror}",
+            remedy="set COAFI_HOME to a directory that you may write",
+        ) from error
     try:
         for _ in range(20):  # somebody who only looks whether a service runs holds it for a moment
             try:
@@ -96,6 +104,7 @@ def owned(home: Path) -> Iterator[None]:
             raise ValidationError(
                 f"a service already runs in {home}", remedy="stop it, or set COAFI_HOME to another directory"
             )
+        ServiceAddress.forget(home)  # of an owner that was killed: nobody shall be sent there
         yield
     finally:
         os.close(descriptor)
@@ -109,15 +118,19 @@ class TemporalServer:
     address: str
     ui: str
     log_file: Path
+    ports: tuple[int, ...]
 
     @classmethod
-    def start(cls, home: Path, *, port: int, ui_port: int, options: tuple[str, ...] = ()) -> "TemporalServer":
+    def start(
+        cls, home: Path, *, port: int, ui_port: int, namespace: str = "default", options: tuple[str, ...] = ()
+    ) -> "TemporalServer":
         """Start the server on a database in ``home``. It ends when this process does, even by ``kill -9`` (Linux).
 
         Args:
             home: holds ``temporal.db`` and ``temporal.log``.
             port: wished port of the gRPC service; a free one is taken when it is not to be had.
             ui_port: wished port of the Web UI, likewise.
+            namespace: made when it is missing.
             options: further options of ``temporal server start-dev``.
         """
         port, ui_port = (_free_port(wish) for wish in (port, ui_port))
@@ -130,6 +143,7 @@ class TemporalServer:
             f"--ip={LOOPBACK}",
             f"--port={port}",
             f"--ui-port={ui_port}",
+            f"--namespace={namespace}",
             *SERVER_OPTIONS,
             *options,
         ]
@@ -142,25 +156,21 @@ class TemporalServer:
                 start_new_session=True,  # Ctrl-C is for us: we stop it after the workers
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
-        return cls(process, f"{LOOPBACK}:{port}", f"http://{LOOPBACK}:{ui_port}", log_file)
+        ports = (port,) if "--headless" in options else (port, ui_port)
+        return cls(process, f"{LOOPBACK}:{port}", f"http://{LOOPBACK}:{ui_port}", log_file, ports)
 
     async def wait_ready(self) -> None:
-        """Wait until the server answers.
+        """Wait until the server and its Web UI, and not others that were quicker to take their ports, listen.
 
         Raises:
             Unavailable: it ended, or did not answer in time.
         """
-        host, _, port = self.address.rpartition(":")
         for _ in range(_START_SECONDS * 10):
             if self.process.poll() is not None:
                 break
-            try:
-                _, writer = await asyncio.open_connection(host, int(port))
-            except OSError:
-                await asyncio.sleep(0.1)
-                continue
-            writer.close()
-            return
+            if self._listens():
+                return
+            await asyncio.sleep(0.1)
         raise Unavailable(
             f"the Temporal server did not start (exit code {self.process.poll()})", remedy=f"read {self.log_file}"
         )
@@ -175,23 +185,41 @@ class TemporalServer:
                 self.process.kill()
         self.process.wait()
 
+    def _listens(self) -> bool:
+        try:
+            sockets = psutil.Process(self.process.pid).net_connections("tcp")
+        except psutil.Error:
+            return False
+        return set(self.ports) <= {one.laddr.port for one in sockets if one.status == psutil.CONN_LISTEN}
+
 
 def temporal_executable() -> str:
     """The Temporal CLI that came with our environment."""
     return str(Path(sys.executable).with_name("temporal"))
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
-    """A listening socket on ``port``, or on a free one when it is taken."""
+def listening_socket(host: str, port: int, *, fall_back: bool = True) -> socket.socket:
+    """A listening socket on ``port``, or, with ``fall_back``, on a free one when it is taken.
+
+    Raises:
+        ValidationError: neither is to be had.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError:
-        listener.bind((host, 0))
-    listener.listen(1024)
-    return listener
+    for wish in (port, 0) if fall_back else (port,):
+        try:
+            listener.bind((host, wish))
+            listener.listen(1024)
+        except OSError as error:
+            reason = error.strerror
+        else:
+            return listener
+    listener.close()
+    raise ValidationError(
+        f"nobody can listen on {host}, port {port}: {reason}",
+        remedy="set COAFI_GATEWAY_HOST to an address of this machine, and COAFI_GATEWAY_PORT to a free port",
+    )
 
 
 def _free_port(wish: int) -> int:
@@ -201,7 +229,7 @@ def _free_port(wish: int) -> int:
 
 
 def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # at once: the next owner opens its database
 
 
 def _address_file(home: Path) -> Path:

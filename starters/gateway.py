@@ -6,20 +6,23 @@ deliver again (``503``) or what is wrong (``4xx``, ``application/problem+json``,
 
 import asyncio
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import SecretStr
 from pydantic import ValidationError as ModelError
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from coafi import metrics
-from coafi.errors import AuthorizationError, CoafiError, Unavailable, ValidationError
+from coafi.errors import AuthorizationError, CoafiError, Refused, Unavailable, ValidationError
 from coafi.ledger.log import Ledger
 from coafi.objects import ObjectStore
 from coafi.webhooks import github
@@ -27,11 +30,18 @@ from starters.dispatch import Dispatcher, Started
 
 log = structlog.stdlib.get_logger()
 
+RETRY_AFTER = 30.0
+"""Seconds after which a sender may try again, where the error does not know better."""
+
 _TRACEPARENT = re.compile(r"^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$")
 
 
 class BodyTooLarge(ValidationError):
     """The body is larger than the gateway reads."""
+
+
+class BodyTooSlow(ValidationError):
+    """The body took longer than the gateway waits."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ class Gateway:
     Attributes:
         github_secrets: any of them may have signed a delivery.
         max_body_bytes: larger bodies are refused unread.
+        body_timeout: seconds that a sender may take for a body.
     """
 
     dispatcher: Dispatcher
@@ -48,6 +59,7 @@ class Gateway:
     ledger: Ledger
     github_secrets: tuple[SecretStr, ...]
     max_body_bytes: int
+    body_timeout: float = 30.0
 
     def application(self) -> Starlette:
         """The ASGI application."""
@@ -57,7 +69,8 @@ class Gateway:
                 Route("/health", self.health),
                 Route("/ready", self.ready),
                 Route("/metrics", self.metrics),
-            ]
+            ],
+            exception_handlers={HTTPException: _http_problem, Exception: _unexpected},
         )
 
     async def github(self, request: Request) -> Response:
@@ -67,10 +80,11 @@ class Gateway:
         except ClientDisconnect:
             return _problem(400, "client left before its body was read")
         except CoafiError as error:
-            status = _STATUS.get(type(error), 400)
+            status = _status(error)
             metrics.REFUSED.labels("github", status).inc()
             log.warning("delivery refused", status=status, reason=str(error))
-            return _problem(status, str(error), retry_after=getattr(error, "retry_after", None))
+            retry_after = (getattr(error, "retry_after", None) or RETRY_AFTER) if status == 503 else None
+            return _problem(status, str(error), retry_after=retry_after)
 
     async def health(self, _request: Request) -> Response:
         """``GET /health``: the process answers."""
@@ -128,10 +142,16 @@ class Gateway:
         if declared.isdecimal() and int(declared) > self.max_body_bytes:
             raise too_large
         body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > self.max_body_bytes:
-                raise too_large
+        try:
+            async with asyncio.timeout(self.body_timeout):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > self.max_body_bytes:
+                        raise too_large
+        except TimeoutError:
+            raise BodyTooSlow(
+                f"the body did not arrive within {self.body_timeout:g} s", remedy="deliver it again"
+            ) from None
         return bytes(body)
 
     async def _temporal_ready(self) -> str | None:
@@ -152,12 +172,20 @@ class Gateway:
         return None
 
 
-_STATUS: dict[type[CoafiError], int] = {
-    AuthorizationError: 401,
-    ValidationError: 400,
-    BodyTooLarge: 413,
-    Unavailable: 503,
-}
+def _status(error: CoafiError) -> int:
+    match error:
+        case AuthorizationError():
+            return 401
+        case BodyTooSlow():
+            return 408
+        case BodyTooLarge():
+            return 413
+        case Refused():
+            return 400
+        case Unavailable():
+            return 503
+        case _:
+            return 500
 
 
 def _accepted(started: Started) -> Response:
@@ -172,15 +200,28 @@ def _accepted(started: Started) -> Response:
     )
 
 
-def _problem(status: int, detail: str, *, retry_after: float | None = None) -> Response:
-    headers = {"Retry-After": str(round(retry_after))} if retry_after else None
-    title = {400: "Bad Request", 401: "Unauthorized", 413: "Content Too Large", 503: "Service Unavailable"}[status]
+def _problem(
+    status: int, detail: str, *, retry_after: float | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    more = {"Retry-After": str(max(1, round(retry_after)))} if retry_after else {}
     return JSONResponse(
-        {"type": "about:blank", "title": title, "status": status, "detail": detail},
+        {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail},
         status,
-        headers=headers,
+        headers={**(headers or {}), **more},
         media_type="application/problem+json",
     )
+
+
+async def _http_problem(request: Request, error: Exception) -> Response:
+    """What the router refuses: an unknown path, a wrong method."""
+    assert isinstance(error, HTTPException)  # noqa: S101  # registered for this type
+    detail = f"{request.method} {request.url.path}: {error.detail}"
+    return _problem(error.status_code, detail, headers=error.headers)
+
+
+async def _unexpected(_request: Request, _error: Exception) -> Response:
+    """A defect of ours: the server's log has the traceback, the client has not."""
+    return _problem(500, "this is a defect of the service; its log says more. Deliver it again later")
 
 
 def _traceparent(request: Request) -> str | None:

@@ -1,17 +1,27 @@
 """What commands print: tables for people on standard output, JSON for programs, errors on standard error."""
 
 import json
+import re
 import sys
 from typing import Any
 
 from pydantic import BaseModel
 from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from coafi.errors import CoafiError
+from coafi.logs import configure_logging
+from coafi.settings import Settings, load_settings
 
-WIDTH_OF_PIPES = 200
-"""Columns of output that goes to a file or a pipe; a terminal says its own."""
+WIDTH_OF_PIPES = 10_000
+"""Columns of output that goes to a file or a pipe, so that a row is a line; a terminal says its own."""
+
+_ROOMY = 150
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What moves a cursor, recolours a terminal or turns text around: file names and messages are other people's."""
 
 out = Console(width=None if sys.stdout.isatty() else WIDTH_OF_PIPES)
 err = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH_OF_PIPES)
@@ -21,7 +31,7 @@ _STYLES = {
     "valid": "green",
     "VALIDATED": "cyan",
     "RECEIVED": "cyan",
-    "at work": "cyan",
+    "open": "cyan",
     "PARKED": "yellow",
     "skipped": "yellow",
     "deleted": "dim",
@@ -32,27 +42,67 @@ _STYLES = {
     "error": "red",
     "warning": "yellow",
     "info": "dim",
+    "refused": "red",
+    "failed": "red",
 }
+
+
+def command_settings() -> Settings:
+    """The settings of a command that prints a result: its warnings go to standard error, never between the JSON.
+
+    Raises:
+        ValidationError: a variable has a value that is not allowed.
+    """
+    settings = load_settings()
+    configure_logging(settings.model_copy(update={"log_level": "warning"}))
+    return settings
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401  # whatever JSON can hold
     """Print ``value`` (pydantic models included) as indented JSON."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
+    sys.stdout.write("\n".join(_CONTROL.sub(_json_escape, line) for line in text.split("\n")) + "\n")
 
 
 def print_error(error: CoafiError) -> None:
     """Print an error of ours: what is wrong, and what to do."""
-    err.print(f"error: {error.message}", style="red", markup=False, highlight=False)
+    err.print(f"error: {clean(error.message)}", style="red", markup=False, highlight=False)
     if error.remedy:
-        err.print(f"  → {error.remedy}", markup=False, highlight=False)
+        err.print(f"  → {clean(error.remedy)}", markup=False, highlight=False)
+
+
+def clean(text: str) -> str:
+    """``text`` on one line and without control characters."""
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def safe(text: str) -> str:
+    """``text`` of unknown origin, to be put into markup."""
+    return escape(clean(text))
+
+
+def indented(markup: str) -> Padding:
+    """A paragraph whose every line stands two columns in."""
+    return Padding(markup, (0, 0, 0, 2), expand=False)
+
+
+def print_link(url: str) -> None:
+    """Print a URL on one line, however long, so that it can be clicked and copied."""
+    out.print(safe(url), highlight=False, soft_wrap=True)
+
+
+def roomy() -> bool:
+    """Whether a long identifier may have a column of its own."""
+    return out.width >= _ROOMY
 
 
 def table(*columns: str, title: str | None = None) -> Table:
-    """An empty table with these column heads; a head that starts with ``#`` holds numbers."""
+    """An empty table with these column heads; a head that starts with ``#`` holds numbers. The last one gives way."""
     made = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
     for column in columns:
         numeric = column.startswith("#")
-        made.add_column(column.lstrip("#"), justify="right" if numeric else "left", overflow="fold")
+        made.add_column(column.lstrip("#"), justify="right" if numeric else "left", overflow="fold", no_wrap=True)
+    made.columns[-1].no_wrap = False
     return made
 
 
@@ -63,10 +113,14 @@ def facts() -> Table:
     return made
 
 
-def styled(word: str) -> str:
-    """A phase or verdict in its colour."""
+def styled(word: str, text: str = "") -> str:
+    """A phase or verdict, or another text (markup already) that it stands for, in its colour."""
     style = _STYLES.get(word)
-    return f"[{style}]{word}[/{style}]" if style else word
+    return f"[{style}]{text or word}[/{style}]" if style else text or word
+
+
+def _json_escape(found: "re.Match[str]") -> str:
+    return f"\\u{ord(found.group()):04x}"
 
 
 def _plain(value: object) -> object:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from coafi.canonical import JsonObject
@@ -20,65 +19,108 @@ from coafi.ledger.verifier import verify_inclusion, verify_log
 from coafi.names import EntryType
 from coafi.objects import ObjectStore
 from coafi.processing import read_reports
-from coafi.settings import Settings, load_settings
+from coafi.recording import Conclusion, Failure
+from coafi.settings import Settings
 from starters.addresses import run_url
-from starters.output import err, facts, out, print_json, styled, table
+from starters.output import (
+    command_settings,
+    err,
+    facts,
+    indented,
+    out,
+    print_json,
+    print_link,
+    roomy,
+    safe,
+    styled,
+    table,
+)
 from workers.wiring import open_ledger
+
+OPEN = "open"
+"""What a run is called that has not ended: at work, or parked. Only Temporal knows which."""
+
+_CONCLUDING = (EntryType.EVENT_PROCESSED, EntryType.EVENT_REJECTED, EntryType.EVENT_DEAD_LETTERED)
 
 
 def list_events(limit: int, *, as_json: bool) -> None:
     """``coafi events list``."""
-    with open_database(load_settings()) as database:
+    with open_database(command_settings()) as database:
         deliveries = DeliveryReader(database).recent(limit)
     if as_json:
         print_json([_delivery_json(delivery) for delivery in deliveries])
         return
-    rows = table("Received", "Type", "About", "Phase", "Event id", "UTidS")
+    wide = roomy()
+    rows = table("Received", "Type", "Phase", *(("Event id", "UTidS", "About") if wide else ("About, event id",)))
     for one in deliveries:
+        about, event_id = safe(one.subject), safe(one.delivery_id)
         rows.add_row(
-            one.received_at[:19].replace("T", " "),
+            _moment(one.received_at),
             one.event_type,
-            escape(one.subject),
-            styled(one.outcome or "at work"),
-            one.delivery_id,
-            one.utids,
+            styled(one.outcome or OPEN),
+            *((event_id, one.utids, about) if wide else (f"{about}\n[dim]{event_id}[/dim]",)),
         )
     out.print(rows if deliveries else "No events yet.")
 
 
 def show_event(name: str, *, as_json: bool) -> None:
     """``coafi events show``."""
-    settings = load_settings()
+    settings = command_settings()
     with opened_ledger(settings) as ledger, open_database(settings) as database:
         delivery = one_delivery(database, name)
         entries = entries_of(ledger, delivery)
     reports = file_reports(ObjectStore(settings.objects_directory), entries)
+    conclusion, parked = conclusion_of(entries), _parked(entries)
+    findings = conclusion.findings if conclusion else ()
+    failure = conclusion.failure if conclusion else None
     if as_json:
         print_json(
             {
                 **_delivery_json(delivery),
+                "counts": conclusion.counts if conclusion else {},
+                "findings": [finding.model_dump(mode="json", exclude_none=True) for finding in findings],
+                "failure": failure,
+                "parked": list(parked),
+                "decisions": list(conclusion.decisions) if conclusion else [],
                 "files": [report.model_dump(mode="json", by_alias=True, exclude_none=True) for report in reports],
                 "entries": [_entry_json(entry) for entry in entries],
             }
         )
         return
-    out.print(f"[bold]{escape(delivery.subject)}[/bold]", highlight=False)
+    out.print(f"[bold]{safe(delivery.subject)}[/bold]", highlight=False)
     rows = facts()
-    rows.add_row("Phase", styled(delivery.outcome or "at work"))
-    rows.add_row("Received", delivery.received_at)
-    rows.add_row("Concluded", delivery.concluded_at or "–")
+    rows.add_row("Phase", styled(delivery.outcome or OPEN))
+    rows.add_row("Received", _moment(delivery.received_at))
+    rows.add_row("Concluded", _moment(delivery.concluded_at) if delivery.concluded_at else "–")
+    rows.add_row("Event", safe(delivery.delivery_id))
     rows.add_row("UTidS", delivery.utids)
-    rows.add_row("Workflow", escape(delivery.workflow_id))
-    rows.add_row("Run", escape(run_url(settings, delivery.workflow_id, delivery.run_id)))
+    rows.add_row("Workflow", safe(delivery.workflow_id))
     rows.add_row("Body", delivery.body_digest)
+    for stop in parked:
+        rows.add_row("Parked at", safe(f"{stop.step}: {stop.message}"))
+    if failure and failure not in parked:
+        rows.add_row("Failed at", safe(f"{failure.step}: {failure.message}"))
+    for decision in conclusion.decisions if conclusion else ():
+        rows.add_row("Decided", safe(f"by {decision.by}: {decision.reason}"))
     out.print(rows)
+    print_link(run_url(settings, delivery.workflow_id, delivery.run_id))
     print_files(entries)
-    print_findings([finding for report in reports for finding in report.findings])
-    steps = table("#Index", "Time", "Entry", "Step", title="Ledger")
-    for one in entries:
-        steps.add_row(str(one.index), one.entry.time, one.entry.type, escape(one.entry.step))
+    print_findings([*findings, *(finding for report in reports for finding in report.findings)])
     out.print()
+    out.print("[bold]Ledger[/bold]")
+    steps = table("#Index", "Time", "Entry", "Step")
+    for one in entries:
+        steps.add_row(str(one.index), _moment(one.entry.time), one.entry.type, safe(one.entry.step))
     out.print(steps)
+
+
+def conclusion_of(entries: list[Recorded]) -> Conclusion | None:
+    """How a run ended, from its ledger entries; ``None`` while it has not."""
+    for one in reversed(entries):
+        if one.entry.type in _CONCLUDING:
+            data = one.entry.data
+            return Conclusion.model_validate({name: data[name] for name in Conclusion.model_fields if name in data})
+    return None
 
 
 def file_reports(objects: ObjectStore, entries: list[Recorded]) -> list[FileReport]:
@@ -92,11 +134,14 @@ def file_reports(objects: ObjectStore, entries: list[Recorded]) -> list[FileRepo
 def print_findings(findings: list[Finding]) -> None:
     """Findings as compilers print them: place, severity, rule, message; then what to do."""
     for finding in findings:
-        place = ":".join(str(part) for part in (finding.path, finding.line, finding.column) if part is not None)
+        if finding.path:
+            place = ":".join(str(part) for part in (finding.path, finding.line, finding.column) if part is not None)
+        else:
+            place = f"payload {finding.pointer}" if finding.pointer else "event"
         out.print()
-        out.print(f"{escape(place)} {styled(finding.severity)} [dim]{finding.rule}[/dim]", highlight=False)
-        out.print(f"  {escape(finding.message)}", highlight=False)
-        out.print(f"  → {escape(finding.remedy)}", highlight=False)
+        out.print(f"{safe(place)} {styled(finding.severity)} [dim]{safe(finding.rule)}[/dim]", highlight=False)
+        out.print(indented(safe(finding.message)), highlight=False)
+        out.print(indented(f"→ {safe(finding.remedy)}"), highlight=False)
 
 
 def print_files(entries: list[Recorded]) -> None:
@@ -106,7 +151,7 @@ def print_files(entries: list[Recorded]) -> None:
         if one.entry.type == EntryType.ARTIFACT_GENERATED:
             path = str(one.entry.data["path"])
             artifacts[path] = artifacts.get(path, 0) + 1
-    rows = table("File", "Change", "Kind", "Verdict", "#Err", "#Warn", "#Artifacts", "#Ledger")
+    rows = table("#Ledger", "Change", "Kind", "Verdict", "#Err", "#Warn", "#Artifacts", "File")
     found = False
     for one in entries:
         if one.entry.type == EntryType.FILE_PROCESSED:
@@ -114,14 +159,14 @@ def print_files(entries: list[Recorded]) -> None:
             data = one.entry.data
             path = str(data["path"])
             rows.add_row(
-                escape(path),
+                str(one.index),
                 str(data["change"]),
                 str(data["kind"]),
                 styled(str(data["verdict"])),
                 str(data["errors"]),
                 str(data["warnings"]),
                 str(artifacts.get(path, 0)),
-                str(one.index),
+                safe(path),
             )
     if found:
         out.print()
@@ -135,29 +180,40 @@ def entries_of(ledger: Ledger, delivery: Delivery) -> list[Recorded]:
 
 def show_entries(first: int | None, last: int | None, *, as_json: bool) -> None:
     """``coafi ledger show``."""
-    settings = load_settings()
+    settings = command_settings()
     with opened_ledger(settings) as ledger:
         size = ledger.size()
         if first is None:
             first, last = max(0, size - 10), size - 1
         last = first if last is None else last
-        if not 0 <= first <= last < size and size > 0:
-            raise ValidationError(f"the ledger has the entries 0 to {size - 1}, not {first} to {last}")
+        if not 0 <= first <= last < size and (first, last) != (0, -1):
+            has = f"has the entries 0 to {size - 1}" if size else "is empty"
+            raise ValidationError(
+                f"there is no such range as {first} to {last}: the ledger {has}",
+                remedy="name the first and the last index",
+            )
         entries = list(ledger.entries(first, last + 1))
     if as_json:
         print_json([_entry_json(entry) for entry in entries])
         return
-    rows = table("#Index", "Time", "Entry", "Event", "Step")
-    for one in entries:
-        rows.add_row(str(one.index), one.entry.time, one.entry.type, one.entry.event_id, one.entry.step)
-    out.print(rows if entries else "The ledger is empty.")
     if len(entries) == 1:
-        out.print_json(json.dumps(entries[0].entry.data))
+        _print_entry(entries[0])
+        return
+    wide = roomy()
+    rows = table("#Index", "Time", "Entry", *(("Event",) if wide else ()), "Step")
+    event = None
+    for one in entries:
+        if not wide and one.entry.event_id != event:
+            event = one.entry.event_id
+            rows.add_row("", "", "", f"[dim]{safe(event)}[/dim]")
+        about = (safe(one.entry.event_id),) if wide else ()
+        rows.add_row(str(one.index), _moment(one.entry.time), one.entry.type, *about, safe(one.entry.step))
+    out.print(rows if entries else "The ledger is empty.")
 
 
 def verify_ledger(*, as_json: bool) -> None:
     """``coafi ledger verify``."""
-    settings = load_settings()
+    settings = command_settings()
     with opened_ledger(settings) as ledger:
         checkpoint = ledger.checkpoint(force=True)
         with Progress(
@@ -175,12 +231,13 @@ def verify_ledger(*, as_json: bool) -> None:
     if as_json:
         print_json({"verified": True, "size": size, "root": root, "tiles": report.tiles})
     else:
-        out.print(f"[green]Verified[/green]: {size} entries, {report.tiles} tiles, root {root}", highlight=False)
+        out.print(f"[green]Verified[/green]: {size} entries, {report.tiles} tiles", highlight=False)
+        out.print(f"root {root}", highlight=False)
 
 
 def prove_entry(index: int, *, as_json: bool) -> None:
     """``coafi ledger prove``."""
-    settings = load_settings()
+    settings = command_settings()
     with opened_ledger(settings) as ledger:
         proof = ledger.prove(index)
         verify_inclusion(proof, ledger.key)
@@ -198,7 +255,7 @@ def prove_entry(index: int, *, as_json: bool) -> None:
 
 def show_checkpoint(*, as_json: bool) -> None:
     """``coafi ledger checkpoint``."""
-    settings = load_settings()
+    settings = command_settings()
     with opened_ledger(settings) as ledger:
         note = ledger.checkpoint(force=True).note
         key = str(ledger.key)
@@ -253,6 +310,32 @@ def one_delivery(database: Database, name: str) -> Delivery:
             remedy="name one by its workflow id: " + ", ".join(one.workflow_id for one in found),
         )
     return found[0]
+
+
+def _print_entry(recorded: Recorded) -> None:
+    entry = recorded.entry
+    rows = facts()
+    rows.add_row("Index", str(recorded.index))
+    rows.add_row("Entry", entry.type)
+    rows.add_row("Time", entry.time)
+    rows.add_row("Step", safe(entry.step))
+    rows.add_row("Event", safe(entry.event_id))
+    rows.add_row("UTidS", safe(entry.utids))
+    rows.add_row("Workflow", safe(entry.workflow_id))
+    rows.add_row("Key", entry.key)
+    out.print(rows)
+    print_json(entry.data)
+
+
+def _parked(entries: list[Recorded]) -> tuple[Failure, ...]:
+    return tuple(
+        Failure.model_validate(one.entry.data) for one in entries if one.entry.type == EntryType.EVENT_PROCESSING_FAILED
+    )
+
+
+def _moment(time: str) -> str:
+    """A ledger time for people: UTC, to the second."""
+    return time[:19].replace("T", " ")
 
 
 def _delivery_json(delivery: Delivery) -> JsonObject:

@@ -9,9 +9,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import typer
-from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.client import (
+    Client,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+)
 from temporalio.common import SearchAttributeKey
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from coafi.canonical import JsonObject
 from coafi.commits import submitted_commit
@@ -19,12 +25,23 @@ from coafi.errors import Unavailable, ValidationError
 from coafi.names import Phase, SearchAttribute
 from coafi.objects import ObjectStore
 from coafi.recording import Decision
-from coafi.settings import Settings, load_settings
-from starters.addresses import run_url, temporal_address
+from coafi.settings import Settings
+from starters.addresses import connected, run_url
 from starters.dispatch import Dispatcher
-from starters.output import err, facts, out, print_json, styled, table
-from starters.records import one_delivery, open_database
-from workers.wiring import connect
+from starters.output import (
+    clean,
+    command_settings,
+    err,
+    facts,
+    indented,
+    out,
+    print_json,
+    print_link,
+    safe,
+    styled,
+    table,
+)
+from starters.records import one_delivery, open_database, print_findings
 from workflows.lifecycle import EventWorkflow, Receipt
 
 PHASE = SearchAttributeKey.for_keyword(SearchAttribute.PHASE)
@@ -34,7 +51,7 @@ async def submit_commit(
     repository: str, commit: str, *, before: str | None, branch: str, again: bool, wait: bool, as_json: bool
 ) -> None:
     """``coafi submit git-commit``."""
-    settings = load_settings()
+    settings = command_settings()
     person = getpass.getuser()
     event, body = submitted_commit(
         repository_url=repository,
@@ -53,8 +70,8 @@ async def submit_commit(
             if as_json:
                 print_json({"workflowId": started.workflow_id, "runId": started.run_id, "existed": started.existed})
             else:
-                out.print(f"{'Found' if started.existed else 'Started'} {started.workflow_id}", highlight=False)
-                out.print(run_url(settings, started.workflow_id, started.run_id), highlight=False, soft_wrap=True)
+                print_link(f"{'Found' if started.existed else 'Started'} {started.workflow_id}")
+                print_link(run_url(settings, started.workflow_id, started.run_id))
             return
         handle = client.get_workflow_handle(started.workflow_id, run_id=started.run_id, result_type=Receipt)
         receipt = await wait_for_receipt(handle)
@@ -62,7 +79,7 @@ async def submit_commit(
         print_json(receipt)
     else:
         print_receipt(receipt)
-        out.print(run_url(settings, started.workflow_id, started.run_id), highlight=False, soft_wrap=True)
+        print_link(run_url(settings, started.workflow_id, started.run_id))
     if receipt.phase is not Phase.PROCESSED:
         raise typer.Exit(1)
 
@@ -71,21 +88,29 @@ async def wait_for_receipt(handle: WorkflowHandle[Any, Receipt]) -> Receipt:
     """The run's receipt. Shows what the run is doing meanwhile.
 
     Raises:
-        Unavailable: the run has parked.
+        Unavailable: the run has parked, or was ended from outside.
     """
     result = asyncio.create_task(handle.result())
-    with err.status("started"):
-        while not result.done():
-            await asyncio.wait([result], timeout=1)
-            if not result.done():
-                description = await handle.describe()
-                phase = description.typed_search_attributes.get(PHASE)
-                if phase == Phase.PARKED:
-                    result.cancel()
-                    raise Unavailable(
-                        f"the run {handle.id} is parked", remedy="see `coafi dead-letters list`, mend the cause, retry"
-                    )
-    return await result
+    try:
+        with err.status("started") as status:
+            while not result.done():
+                await asyncio.wait([result], timeout=1)
+                if not result.done():
+                    phase = (await handle.describe()).typed_search_attributes.get(PHASE)
+                    status.update(clean(phase or "started"))
+                    if phase == Phase.PARKED:
+                        raise Unavailable(
+                            f"the run {handle.id} is parked{await _reason(handle)}",
+                            remedy="mend the cause, then `coafi dead-letters retry`, or `discard`",
+                        )
+        return await result
+    except WorkflowFailureError as error:
+        raise Unavailable(
+            f"the run {handle.id} ended without a receipt: {error.cause}",
+            remedy="see its page in the Web UI; `--again` asks for another run",
+        ) from error
+    finally:
+        result.cancel()
 
 
 def print_receipt(receipt: Receipt) -> None:
@@ -94,8 +119,8 @@ def print_receipt(receipt: Receipt) -> None:
     rows.add_row("Phase", styled(receipt.phase))
     rows.add_row("Event", receipt.event_id)
     rows.add_row("UTidS", receipt.utids)
-    for name, count in receipt.counts.items():
-        rows.add_row(name.capitalize(), str(count))
+    for name in sorted(receipt.counts, key=lambda name: (name != "files", name)):
+        rows.add_row(name.capitalize(), str(receipt.counts[name]))
     for name, digest in receipt.digests.items():
         rows.add_row(name.capitalize(), digest)
     ranges = ", ".join(
@@ -105,16 +130,16 @@ def print_receipt(receipt: Receipt) -> None:
     if receipt.duplicate_of:
         rows.add_row("Duplicate of run", receipt.duplicate_of)
     if receipt.failure:
-        rows.add_row("Failed at", f"{receipt.failure.step}: {receipt.failure.message}")
+        rows.add_row("Failed at", safe(f"{receipt.failure.step}: {receipt.failure.message}"))
     out.print(rows)
-    for finding in receipt.findings:
-        out.print(f"  {finding.severity} {finding.rule} {finding.pointer or ''} {finding.message}", markup=False)
-        out.print(f"    → {finding.remedy}", markup=False)
+    print_findings([*receipt.findings])
+    if receipt.findings:
+        out.print()
 
 
 async def list_parked(*, as_json: bool) -> None:
     """``coafi dead-letters list``."""
-    settings = load_settings()
+    settings = command_settings()
     parked = []
     async with temporal_client(settings) as client:
         async for workflow_id, run_id in _parked(client):
@@ -122,17 +147,19 @@ async def list_parked(*, as_json: bool) -> None:
     if as_json:
         print_json(parked)
         return
-    rows = table("Run", "Parked at", "Why")
     for one in parked:
-        rows.add_row(str(one["workflowId"]), str(one["step"]), str(one["message"]))
-    out.print(rows if parked else "Nothing is parked.")
+        print_link(str(one["workflowId"]))
+        out.print(f"  parked at {styled(Phase.PARKED, safe(str(one['step'])))}", highlight=False)
+        out.print(indented(safe(str(one["message"]))), highlight=False)
+        out.print()
+    out.print(f"{len(parked)} parked." if parked else "Nothing is parked.", highlight=False)
 
 
 async def decide_parked(verdict: str, names: list[str], *, every: bool, by: str, reason: str, as_json: bool) -> None:
     """``coafi dead-letters retry`` and ``discard``: a report per run; exit 1 unless each was taken."""
     if bool(names) == every:
         raise ValidationError("say which runs", remedy="name them, or say --all")
-    settings = load_settings()
+    settings = command_settings()
     update = EventWorkflow.retry if verdict == "retry" else EventWorkflow.discard
     reports: list[dict[str, str]] = []
     async with temporal_client(settings) as client:
@@ -148,13 +175,18 @@ async def decide_parked(verdict: str, names: list[str], *, every: bool, by: str,
             except WorkflowUpdateFailedError as error:
                 reports.append({"workflowId": workflow_id, "result": "refused", "message": str(error.cause)})
             except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    ended = "this run is not open: it has ended, or Temporal has forgotten it"
+                    reports.append({"workflowId": workflow_id, "result": "refused", "message": ended})
+                    continue
                 reports.append({"workflowId": workflow_id, "result": "failed", "message": error.message})
     if as_json:
         print_json(reports)
     else:
-        rows = table("Run", "Result", "")
+        rows = table("Result", "Run")
         for report in reports:
-            rows.add_row(report["workflowId"], report["result"], report.get("message", ""))
+            why = f"\n{safe(report['message'])}" if "message" in report else ""
+            rows.add_row(styled(report["result"]), f"{safe(report['workflowId'])}{why}")
         out.print(rows if reports else "Nothing is parked.")
     if any(report["result"] != verdict for report in reports):
         raise typer.Exit(1)
@@ -167,11 +199,22 @@ async def temporal_client(settings: Settings) -> AsyncIterator[Client]:
     Raises:
         Unavailable: Temporal is out of reach.
     """
-    address = temporal_address(settings)
+    client = await connected(settings)
     try:
-        yield await connect(settings, address)
-    except RuntimeError as error:
-        raise Unavailable(f"Temporal at {address} is out of reach", remedy="start it: `coafi up`") from error
+        yield client
+    except RPCError as error:
+        raise Unavailable(
+            f"Temporal did not answer: {error.message}", remedy="check that the service runs, and try again"
+        ) from error
+
+
+async def _reason(handle: WorkflowHandle[Any, Receipt]) -> str:
+    """Why a run is parked, if a worker can tell."""
+    try:
+        failure = (await handle.query(EventWorkflow.state)).failure
+    except (RPCError, WorkflowQueryFailedError):
+        return ""
+    return f" at {failure.step}: {failure.message}" if failure else ""
 
 
 async def _parked(client: Client) -> AsyncIterator[tuple[str, str]]:
@@ -184,12 +227,13 @@ async def _parked_state(client: Client, workflow_id: str, run_id: str) -> JsonOb
     try:
         state = await client.get_workflow_handle(workflow_id, run_id=run_id).query(EventWorkflow.state)
         failure = state.failure
-    except RPCError as error:
+    except (RPCError, WorkflowQueryFailedError) as error:
         return {
             "workflowId": workflow_id,
             "runId": run_id,
             "step": "?",
-            "message": f"no worker answers: {error.message}",
+            "error": "?",
+            "message": f"no worker answers: {error}",
         }
     return {
         "workflowId": workflow_id,

@@ -17,7 +17,7 @@ from coafi.errors import Unavailable
 from coafi.logs import configure_logging
 from coafi.secret_files import read_or_make_secret
 from coafi.settings import Settings, load_settings
-from starters.addresses import temporal_address
+from starters.addresses import connected, temporal_address
 from starters.dispatch import Dispatcher
 from starters.embedded import ServiceAddress, TemporalServer, listening_socket, owned
 from starters.gateway import Gateway
@@ -61,10 +61,15 @@ async def embedded_service(settings: Settings) -> AsyncIterator[Service]:
     # The sample repository of `coafi demo` is the one place where file:// is welcome.
     settings = settings.model_copy(update={"git_file_roots": (*settings.git_file_roots, settings.home / "demo")})
     with owned(settings.home):
-        server = TemporalServer.start(settings.home, port=settings.temporal_port, ui_port=settings.temporal_ui_port)
+        server = TemporalServer.start(
+            settings.home,
+            port=settings.temporal_port,
+            ui_port=settings.temporal_ui_port,
+            namespace=settings.temporal_namespace,
+        )
         try:
             await server.wait_ready()
-            client = await connect(settings, server.address)
+            client = await connected(settings, server.address)
             with open_resources(settings) as resources:
                 async with running_workers(client, resources), running_gateway(client, resources) as gateway:
                     address = ServiceAddress(os.getpid(), server.address, server.ui, gateway)
@@ -78,8 +83,17 @@ async def embedded_service(settings: Settings) -> AsyncIterator[Service]:
 
 
 @asynccontextmanager
-async def running_gateway(client: Client, resources: Resources) -> AsyncIterator[str]:
-    """Run the gateway; the value is its base URL."""
+async def running_gateway(client: Client, resources: Resources, *, fall_back: bool = True) -> AsyncIterator[str]:
+    """Run the gateway; the value is its base URL.
+
+    Args:
+        client: of Temporal.
+        resources: what the gateway reads and writes.
+        fall_back: whether a free port will do when the one in the settings is taken.
+
+    Raises:
+        ValidationError: there is nothing to listen on.
+    """
     settings = resources.settings
     gateway = Gateway(
         dispatcher=Dispatcher(client, settings.temporal_start_timeout),
@@ -92,7 +106,7 @@ async def running_gateway(client: Client, resources: Resources) -> AsyncIterator
         gateway.application(), log_config=None, lifespan="off", access_log=False, timeout_graceful_shutdown=5
     )
     server = _Server(config)
-    listener = listening_socket(settings.gateway_host, settings.gateway_port)
+    listener = listening_socket(settings.gateway_host, settings.gateway_port, fall_back=fall_back)
     host, port = listener.getsockname()[:2]
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
@@ -153,7 +167,7 @@ async def run_workers() -> None:
     settings = load_settings()
     configure_logging(settings)
     stop = stop_on_signals()
-    client = await connect(settings, temporal_address(settings))
+    client = await connected(settings)
     with open_resources(settings) as resources:
         if settings.metrics_port is not None:
             from prometheus_client import start_http_server
@@ -172,6 +186,6 @@ async def run_gateway() -> None:
     # Lazy: deliveries that come while Temporal is down get a 503, not a refused connection.
     client = await connect(settings, temporal_address(settings), lazy=True)
     with open_resources(settings) as resources:
-        async with running_gateway(client, resources) as url:
+        async with running_gateway(client, resources, fall_back=False) as url:
             log.info("gateway listens", url=url)
             await stop.wait()

@@ -1,0 +1,198 @@
+"""A home of the ``coafi`` command, and the command as a process: what a person at a terminal has."""
+
+import asyncio
+import contextlib
+import io
+import json
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import psutil
+
+from coafi.names import Phase, SearchAttribute
+from coafi.settings import Settings
+from starters.cli import main
+from starters.embedded import ServiceAddress
+from tests.harness import SECRET, until
+from workers.wiring import connect
+
+TOKEN = "a-git-token-that-nobody-may-see"
+COMMAND = str(Path(sys.executable).with_name("coafi"))
+HANG = 60
+"""Seconds after which something hangs; nothing is measured by it."""
+
+UNREACHABLE = "http://127.0.0.1:1/nobody/there"
+"""A repository whose host is down for good: its runs park."""
+
+
+@dataclass
+class Up:
+    """A running ``coafi up``."""
+
+    process: asyncio.subprocess.Process
+    address: ServiceAddress
+    log_file: Path
+
+    @property
+    def log(self) -> str:
+        """Everything it has said."""
+        return self.log_file.read_text()
+
+    def children(self) -> list[psutil.Process]:
+        """Its processes, the Temporal server among them."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; the exit code."""
+        self.process.send_signal(number)
+        return await asyncio.wait_for(self.process.wait(), HANG)
+
+
+@dataclass(frozen=True)
+class Home:
+    """A directory with a home in it, and the environment of the commands that use it."""
+
+    root: Path
+
+    @property
+    def path(self) -> Path:
+        """What ``COAFI_HOME`` says."""
+        return self.root / "home"
+
+    @property
+    def transcript(self) -> Path:
+        """Everything that commands printed."""
+        return self.root / "transcript"
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        """The environment of a command: nothing of ours from outside."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("COAFI_")}
+        return {
+            **inherited,
+            "COAFI_HOME": str(self.path),
+            "COAFI_TEMPORAL_PORT": "0",
+            "COAFI_TEMPORAL_UI_PORT": "0",
+            "COAFI_GATEWAY_PORT": "0",
+            "COAFI_GITHUB_WEBHOOK_SECRET": SECRET,
+            "COAFI_GIT_TOKENS": json.dumps({"127.0.0.1": TOKEN, "git.example": TOKEN}),
+            "COAFI_GIT_FILE_ROOTS": str(self.root),
+            "COAFI_GIT_ALLOW_HTTP": "true",
+            "COAFI_GIT_ALLOW_PRIVATE": "true",
+            "COAFI_GIT_PATIENCE": "0.5",
+            "COAFI_LOG_FORMAT": "json",
+            **changes,
+        }
+
+    def coafi(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end."""
+        done = subprocess.run(
+            (COMMAND, *arguments),
+            env=self.environment(**environment),
+            capture_output=True,
+            text=True,
+            timeout=HANG,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        with self.transcript.open("a") as transcript:
+            transcript.write(f"$ {arguments[:2]}\n{done.stdout}{done.stderr}")
+        assert "Traceback" not in done.stderr
+        return done
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        """What a command prints with ``--json``. One that only reads runs in this process: it is faster."""
+        if arguments[0] not in ("events", "ledger"):
+            done = self.coafi(*arguments, "--json")
+            assert done.returncode == code, done.stderr
+            return json.loads(done.stdout)
+        printed, root = io.StringIO(), logging.getLogger()
+        handlers, level = root.handlers, root.level
+        with (
+            patch.dict(os.environ, self.environment(), clear=True),
+            patch.object(sys, "argv", ["coafi", *arguments, "--json"]),
+            contextlib.redirect_stdout(printed),
+            contextlib.suppress(SystemExit),
+        ):
+            main()
+        root.handlers, root.level = handlers, level
+        return json.loads(printed.getvalue())
+
+    @asynccontextmanager
+    async def up(self, **environment: str) -> AsyncIterator[Up]:
+        """``coafi up`` as a process, ready; stopped at the end unless the test did."""
+        log_file = self.root / "up.log"
+        with log_file.open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                COMMAND, "up", env=self.environment(**environment), stdout=log, stderr=log
+            )
+        try:
+
+            def ready() -> bool:
+                assert process.returncode is None, log_file.read_text()
+                address = ServiceAddress.read(self.path)
+                return address is not None and address.pid == process.pid
+
+            await until(ready)
+            address = ServiceAddress.read(self.path)
+            assert address is not None
+            yield Up(process, address, log_file)
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                try:
+                    await asyncio.wait_for(process.wait(), HANG)
+                except TimeoutError:
+                    process.kill()
+                    await process.wait()
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process on this machine that works on this home's Temporal database."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if any(str(self.path / "temporal.db") in argument for argument in process.cmdline()):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def submit(self, repository: str, commit: str, *options: str) -> Any:
+        """``coafi submit git-commit … --json``, which must succeed."""
+        return self.json("submit", "git-commit", "--repository", repository, "--commit", commit, *options)
+
+    async def parked(self) -> Any:
+        """A run that is parked, as ``dead-letters list`` shows it."""
+        submitted = self.submit(UNREACHABLE, "a" * 40, "--again")
+        await self.until_parked(submitted["workflowId"], times=1)
+        (row,) = [row for row in self.json("dead-letters", "list") if row["workflowId"] == submitted["workflowId"]]
+        return row
+
+    async def until_parked(self, workflow_id: str, *, times: int) -> None:
+        """Wait until a run has parked so often, as operators see it: listed, and on the record."""
+        address = ServiceAddress.read(self.path)
+        assert address is not None
+        client = await connect(Settings(), address.temporal)
+
+        async def parked() -> bool:
+            found = [run.id async for run in client.list_workflows(f"{SearchAttribute.PHASE}='{Phase.PARKED}'")]
+            return workflow_id in found and len(self.json("events", "show", workflow_id)["parked"]) == times
+
+        await until(parked)
+
+    def tamper(self, statement: str) -> None:
+        """Change the database behind the ledger's back; no service may run."""
+        connection = sqlite3.connect(self.path / "coafi.db")
+        with connection:
+            connection.execute("DROP TRIGGER ledger_entry_no_update")
+            assert connection.execute(statement).rowcount == 1
+        connection.close()

@@ -1,0 +1,95 @@
+"""From an event to its run."""
+
+import uuid
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from coafi.commits import MAX_SOURCE, source_of, submitted_commit
+from coafi.errors import Unavailable, ValidationError
+from coafi.events import Event
+from coafi.names import EventType, Phase, SearchAttribute, parse_workflow_id
+from starters.dispatch import PRIORITY_APPLICATION, Dispatcher, _fairness_key, _summary
+from tests.harness import Stack
+from workers.wiring import connect
+
+
+def event(repository: str = "https://github.com/acme/docs", *, branch: str = "main", again: str = "") -> Event:
+    made, _ = submitted_commit(
+        repository_url=repository,
+        commit="a" * 40,
+        before=None,
+        branch=branch,
+        author="ada",
+        principal="submit:ada",
+        received=datetime.now(UTC),
+        again=again,
+    )
+    return made
+
+
+async def test_a_type_without_a_workflow_is_refused(stack: Stack) -> None:
+    unknown = event().model_copy(update={"type": "coffee.brewed"})
+    with pytest.raises(ValidationError, match="no workflow handles coffee"):
+        await Dispatcher(stack.client, 5).start(unknown)
+
+
+async def test_a_run_carries_search_attributes_priority_fairness_and_a_summary(stack: Stack) -> None:
+    sent = event("https://127.0.0.1:1/acme/docs", again=uuid.uuid4().hex)
+    started = await Dispatcher(stack.client, 5).start(sent)
+    assert started.existed is False
+    assert parse_workflow_id(started.workflow_id) == (EventType.GIT_COMMIT, sent.source, sent.id)
+    description = await stack.handle(started.workflow_id, started.run_id).describe()
+    attributes = {pair.key.name: pair.value for pair in description.typed_search_attributes}
+    assert attributes[SearchAttribute.EVENT_ID] == sent.id
+    assert attributes[SearchAttribute.SOURCE] == sent.source
+    assert attributes[SearchAttribute.PHASE] in set(Phase)
+    assert await description.static_summary() == _summary(sent)
+    history = await stack.handle(started.workflow_id).fetch_history()
+    first = history.events[0].workflow_execution_started_event_attributes
+    assert first.priority.priority_key == PRIORITY_APPLICATION
+    assert first.priority.fairness_key == _fairness_key(sent)
+    again = await Dispatcher(stack.client, 5).start(sent)
+    assert (again.existed, again.run_id) == (True, started.run_id)
+
+
+async def test_without_temporal_it_is_unavailable_and_says_when_to_try_again() -> None:
+    client = await Client.connect("127.0.0.1:1", lazy=True, data_converter=pydantic_data_converter)
+    with pytest.raises(Unavailable) as raised:
+        await Dispatcher(client, 0.5).start(event())
+    assert raised.value.retry_after
+    assert "deliver it again" in raised.value.remedy
+
+
+async def test_a_lazy_client_connects_when_it_is_needed(stack: Stack) -> None:
+    client = await connect(stack.settings, stack.server.address, lazy=True)
+    started = await Dispatcher(client, 5).start(event("https://127.0.0.1:1/x", again=uuid.uuid4().hex))
+    assert started.run_id
+
+
+def test_the_summary_tells_repository_branch_and_commit() -> None:
+    assert _summary(event()) == "github.com/acme/docs · main @ aaaaaaaaaa"
+
+
+@given(st.text(max_size=500), st.text(max_size=500))
+def test_summary_and_fairness_key_are_bounded_whatever_the_event_says(repository: str, branch: str) -> None:
+    made = event(repository, branch=branch)
+    assert len(_summary(made)) <= 200
+    assert len(_fairness_key(made).encode()) <= 64
+    assert _fairness_key(made)
+
+
+def test_the_fairness_key_keeps_the_end_that_tells_repositories_apart() -> None:
+    one, two = (event(f"https://git.example.org/{'group/' * 20}{name}") for name in ("one", "two"))
+    assert _fairness_key(one) != _fairness_key(two)
+
+
+def test_no_workflow_id_is_longer_than_temporal_allows() -> None:
+    source = source_of("https://x/" + "%" * 4_000)
+    assert len(source) == MAX_SOURCE
+    longest = event().model_copy(update={"source": source, "id": "d" * 128})
+    assert len(longest.workflow_id) <= 1_000
