@@ -1,0 +1,522 @@
+"""What README and docs say is held against the code; ``python -m tests.test_docs --write`` renews the tables."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import prometheus_client
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from activities.boundary import UNEXPECTED_ATTEMPTS
+from coafi import errors, metrics
+from coafi.artifacts.cache import ArtifactService
+from coafi.artifacts.model import ArtifactKind, GeneratorConfig
+from coafi.canonical import sha256
+from coafi.commits import submitted_commit
+from coafi.database import Database
+from coafi.documents.check import Verdict
+from coafi.documents.kinds import FileKind
+from coafi.documents.rules import RULES
+from coafi.events import Event
+from coafi.git.archive import write_archive
+from coafi.git.changes import Change
+from coafi.git.manifest import BatchRef, ManifestFile
+from coafi.ledger.entry import Entry
+from coafi.ledger.keys import Signer
+from coafi.ledger.log import Ledger
+from coafi.names import EntryType, Phase, SearchAttribute, TaskQueue
+from coafi.objects import ObjectStore
+from coafi.processing import BatchProcessor, BatchTask, Checked, Generated, GenerateTask
+from coafi.recording import Conclusion, Decision, EventRecorder, Failure
+from coafi.registry.store import Registry, builtin_schemas
+from coafi.settings import Settings
+from starters import records
+from starters.cli import app
+from starters.embedded import temporal_executable
+from tests.coafi.ledger.making import draft, opened
+from workflows.lifecycle import REJECTING, Receipt
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+PAGES = (README, *sorted(DOCS.rglob("*.md")))
+COAFI = typer.main.get_command(app)
+
+page = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+# ---------------------------------------------------------------------- generated tables
+
+
+def settings_table() -> str:
+    """Every setting: name of its variable, default, description."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        rows.append(f"| `COAFI_{name.upper()}` | {shown(name, field.default)} | {field.description} |")
+    return "\n".join(rows)
+
+
+def shown(name: str, default: object) -> str:
+    """A default for people: numbers with their unit, nothing for what is empty."""
+    if default in (None, "", ()) or name == "git_tokens":
+        return ""
+    if isinstance(default, bool):
+        return f"`{default}`".lower()
+    if isinstance(default, float):
+        parts = ((86_400, "days"), (3_600, "h"), (60, "min"))
+        unit = next((f" ({default / size:g} {word})" for size, word in parts if default >= size), "")
+        return f"`{default:g}`{unit}" if default < 1e6 else f"`{default:.0f}`{unit}"
+    if name.endswith("_bytes") and isinstance(default, int):
+        size, word = next((size, word) for size, word in ((2**30, "GiB"), (2**20, "MiB"), (1, "B")) if default >= size)
+        return f"`{default}` ({default / size:g} {word})"
+    return f"`{default}`"
+
+
+def rules_table() -> str:
+    """Every rule of documents: id, severity, meaning, remedy."""
+    rows = ["| rule | severity | meaning | what to do |", "|---|---|---|---|"]
+    rows += [f"| `{rule.id}` | {rule.severity} | {rule.meaning} | {rule.remedy} |" for rule in RULES.values()]
+    return "\n".join(rows)
+
+
+GENERATED = {
+    "settings": (DOCS / "settings.md", settings_table),
+    "rules": (DOCS / "findings.md", rules_table),
+}
+
+
+def renewed(name: str) -> tuple[Path, str]:
+    """A page, and its text with the generated table ``name`` as it must be."""
+    path, make = GENERATED[name]
+    begin, end = f"<!-- begin generated: {name} -->", f"<!-- end generated: {name} -->"
+    head, _, rest = path.read_text().partition(begin)
+    _, found, tail = rest.partition(end)
+    assert found, f"{path} has lost the marks of the table {name}"
+    return path, f"{head}{begin}\n{make()}\n{end}{tail}"
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_generated_table_is_current(name: str) -> None:
+    path, text = renewed(name)
+    assert path.read_text() == text, "run: python -m tests.test_docs --write"
+
+
+# ---------------------------------------------------------------------- reading the pages
+
+
+def blocks(text: str, language: str) -> Iterator[str]:
+    """The contents of the fenced blocks in ``language``."""
+    for match in re.finditer(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        yield match[1]
+
+
+def spans(text: str) -> Iterator[str]:
+    """What stands between backticks, outside of fenced blocks."""
+    for match in re.finditer(r"`([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)):
+        yield " ".join(match[1].split())
+
+
+def lines(text: str) -> Iterator[list[str]]:
+    """The words of each command line in the shell blocks."""
+    for block in blocks(text, "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            if words := shlex.split(line, comments=True):
+                yield words
+
+
+def section(path: Path, heading: str) -> str:
+    """The text below a heading, up to the next of its rank or higher."""
+    head, _, rest = path.read_text().partition(f"{heading}\n")
+    assert rest, f"{path} has no {heading!r} after {head[-40:]!r}"
+    rank = len(heading) - len(heading.lstrip("#"))
+    return re.split(rf"^#{{1,{rank}}} ", rest, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def column(text: str, number: int = 0) -> list[str]:
+    """The words in backticks in one column of the tables in ``text``."""
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    return [word for row in rows for word in re.findall(r"`([^`]+)`", row[2:].split(" | ")[number])]
+
+
+# ---------------------------------------------------------------------- commands
+
+
+class Command(NamedTuple):
+    """A ``coafi`` subcommand, by its names, and the rest of a line that calls it."""
+
+    path: tuple[str, ...]
+    command: Any
+    arguments: list[str]
+
+
+def resolve(words: list[str]) -> Command:
+    """The subcommand that ``coafi`` and ``words`` name."""
+    command: Any = COAFI
+    path: list[str] = []
+    while subcommands := getattr(command, "commands", None):
+        assert words, f"coafi {' '.join(path)} is not a whole command"
+        assert words[0] in subcommands, f"coafi {' '.join(path)} has no command {words[0]}"
+        path.append(words[0])
+        command, words = subcommands[words[0]], words[1:]
+    return Command(tuple(path), command, words)
+
+
+def leaves(command: Any = COAFI, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every subcommand that does something."""
+    if subcommands := getattr(command, "commands", None):
+        for name, one in subcommands.items():
+            yield from leaves(one, (*path, name))
+    else:
+        yield path
+
+
+def spoken(text: str) -> Iterator[list[str]]:
+    """The ``coafi`` commands in running text; a group alone, or with a slash, is prose."""
+    for span in spans(text):
+        words = span.replace("…", "").split()
+        if words[:1] == ["coafi"] and len(words) > 1 and not (len(words) == 2 and hasattr(sub(words[1]), "commands")):
+            yield words
+
+
+def sub(name: str) -> Any:
+    return getattr(COAFI, "commands", {}).get(name)
+
+
+@cache
+def coafi_help(path: tuple[str, ...]) -> str:
+    result = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+    assert result.exit_code == 0
+    return result.output
+
+
+@page
+def test_every_coafi_line_is_one_that_the_command_takes(page: Path) -> None:
+    for words in lines(page.read_text()):
+        if words[0] == "coafi":
+            found = resolve(words[1:])
+            found.command.make_context(" ".join(found.path), list(found.arguments))
+
+
+@page
+def test_every_option_that_is_mentioned_is_in_the_help(page: Path) -> None:
+    text = page.read_text()
+    for words in [*lines(text), *spoken(text)]:
+        if words[0] == "coafi":
+            found = resolve(words[1:])
+            for option in (word for word in found.arguments if word.startswith("--")):
+                assert re.search(rf"{re.escape(option)}\b", coafi_help(found.path)), " ".join(words)
+
+
+def test_the_readme_shows_every_command() -> None:
+    text = README.read_text()
+    shown = {resolve(words[1:]).path for words in [*lines(text), *spoken(text)] if words[0] == "coafi"}
+    assert shown == set(leaves())
+
+
+def test_the_readme_is_right_about_json() -> None:
+    with_json = {path[0] for path in leaves() if "--json" in coafi_help(path)}
+    assert with_json == {path[0] for path in leaves()} - {"up", "demo", "worker", "gateway"}
+
+
+@page
+def test_every_make_target_exists(page: Path) -> None:
+    text = page.read_text()
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    mentioned = {words[1] for words in [*lines(text), *(s.split() for s in spans(text))] if words[:1] == ["make"]}
+    assert mentioned <= targets
+
+
+@cache
+def temporal_help(*command: str) -> str:
+    return subprocess.run(
+        [temporal_executable(), *command, "--help"], check=True, capture_output=True, text=True, timeout=30
+    ).stdout
+
+
+@page
+def test_every_temporal_line_uses_flags_that_it_has(page: Path) -> None:
+    text = page.read_text()
+    calls = [words for words in lines(text) if words[0] == "temporal"]
+    calls += [shlex.split(span) for span in spans(text) if re.match(r"temporal \w.* --", span)]
+    for words in calls:
+        end = next((at for at, word in enumerate(words) if word.startswith("-")), len(words))
+        command = words[1:end]
+        text_of_help = temporal_help(*command)
+        assert f"temporal {' '.join(command)} [flags]" in text_of_help, " ".join(words)
+        flags = {word for word in words[end:] if word.startswith("-")}
+        known = set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", text_of_help, re.MULTILINE))
+        assert flags <= known, " ".join(words)
+        required = re.findall(r"--[a-z-]+(?= [^-]*?Required\.)", re.sub(r"\s+", " ", text_of_help.split("Flags:")[1]))
+        assert set(required) <= flags, " ".join(words)
+
+
+@page
+def test_search_attributes_and_task_queues_are_ours(page: Path) -> None:
+    text = page.read_text()
+    assert set(re.findall(r"\bCoafi[A-Z]\w+", text)) - {"CoafiError"} <= set(SearchAttribute)
+    assert {name for name in re.findall(r"(?<![\w./-])coafi-[a-z]+", text) if name != "coafi-backup"} <= set(TaskQueue)
+
+
+def test_a_cluster_is_told_every_search_attribute() -> None:
+    (words,) = [words for words in lines((DOCS / "operations.md").read_text()) if "search-attribute" in words]
+    assert {words[at + 1] for at, word in enumerate(words) if word == "--name"} == set(SearchAttribute)
+
+
+def test_the_recipe_for_a_backup_works(tmp_path: Path) -> None:
+    database = Database(tmp_path / "coafi.db")
+    database.create_tables()
+    (words,) = [words for words in lines((DOCS / "operations.md").read_text()) if words[0] == "python"]
+    script = words[2].replace(".coafi/coafi.db", str(database.path)).replace("coafi-backup", str(tmp_path / "copy"))
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
+    with Database(tmp_path / "copy.db").read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM delivery").scalar() == 0
+    database.close()
+
+
+def test_a_proof_is_verified_elsewhere_as_the_readme_says(tmp_path: Path) -> None:
+    (script,) = blocks(README.read_text(), "python")
+    with opened(tmp_path) as ledger:
+        ledger.append([draft(number) for number in range(5)])
+        proof = ledger.prove(3)
+        (tmp_path / "key.txt").write_text(str(ledger.key))
+    run = [sys.executable, "-c", script]
+    for changed, code in (("docs/3.md", 0), ("docs/4.md", 1)):
+        (tmp_path / "proof.json").write_text(
+            json.dumps(json.loads(proof.model_dump_json().replace("docs/3.md", changed)), indent=2)
+        )
+        done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+        assert done.returncode == code, done.stderr
+    assert "IntegrityError" in done.stderr
+
+
+# ---------------------------------------------------------------------- names, links, paths
+
+
+@page
+def test_every_variable_that_is_mentioned_is_a_setting(page: Path) -> None:
+    mentioned = set(re.findall(r"\bCOAFI_[A-Z_]+", page.read_text()))
+    assert mentioned - {"COAFI_"} <= {f"COAFI_{name.upper()}" for name in Settings.model_fields}
+
+
+def anchors(path: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@page
+def test_every_relative_link_resolves(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        name, _, anchor = target.partition("#")
+        if "://" in name:
+            continue
+        path = (page.parent / name).resolve() if name else page
+        assert path.is_relative_to(ROOT), target
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path), target
+
+
+def test_the_layout_is_that_of_the_tree() -> None:
+    layout = column(section(README, "## Layout"))
+    assert all((ROOT / name).is_dir() for name in layout)
+    sources = [*ROOT.glob("*/__init__.py"), *ROOT.glob("coafi/*/__init__.py")]
+    assert {f"{path.parent.relative_to(ROOT)}/" for path in sources} <= set(layout)
+
+
+def test_decisions_are_numbered_and_say_why() -> None:
+    decisions = sorted((DOCS / "decisions").glob("*.md"))
+    assert [path.name[:4] for path in decisions] == [f"{number:04d}" for number in range(1, len(decisions) + 1)]
+    for path in decisions:
+        text = path.read_text()
+        assert text.startswith(f"# {path.name[:4]} ")
+        assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
+
+
+@page
+def test_every_source_that_a_page_names_exists(page: Path) -> None:
+    for name in spans(page.read_text()):
+        if re.fullmatch(r"(coafi|activities|workflows|workers|starters|tests|docs)/[\w/.-]*", name):
+            assert (ROOT / name).exists(), name
+
+
+def test_the_metrics_are_those_of_the_code() -> None:
+    documented = column(section(DOCS / "operations.md", "## Health and metrics"))
+    kinds = (prometheus_client.Counter, prometheus_client.Gauge, prometheus_client.Histogram)
+    ours = [one for one in vars(metrics).values() if isinstance(one, kinds)]
+    names = {f"{one._name}_total" if isinstance(one, prometheus_client.Counter) else one._name for one in ours}
+    assert set(documented) == names
+    labels = column(section(DOCS / "operations.md", "## Health and metrics"), 1)
+    assert sorted(labels) == sorted(label for one in ours for label in one._labelnames)
+
+
+def test_an_event_that_has_not_ended_is_called_what_the_command_calls_it() -> None:
+    assert f"shows their events as `{records.OPEN}`" in " ".join((DOCS / "operations.md").read_text().split())
+
+
+# ---------------------------------------------------------------------- events.md, findings.md
+
+EVENTS = DOCS / "events.md"
+
+
+def test_the_envelope_is_documented() -> None:
+    assert set(column(section(EVENTS, "## Envelope"))) == set(Event.model_fields)
+
+
+def test_the_payload_is_documented() -> None:
+    (schema,) = [one.document for one in builtin_schemas() if one.schema_id == "GitCommitEventPayload"]
+    text = section(EVENTS, "## Payload of `git.commit`")
+    properties, required = schema["properties"], schema["required"]
+    assert isinstance(properties, dict)
+    assert set(column(text)) == set(properties)
+    assert {row.split("`")[1] for row in text.splitlines() if "` | yes |" in row} == {*_texts(required)}
+
+
+def _texts(value: object) -> list[str]:
+    assert isinstance(value, list)
+    return [str(one) for one in value]
+
+
+def test_every_phase_is_documented() -> None:
+    assert set(column(section(EVENTS, "## Phases"))) == set(Phase)
+
+
+def test_every_receipt_field_is_documented() -> None:
+    assert set(column(section(EVENTS, "## Receipt"))) == set(Receipt.model_fields)
+
+
+def test_every_error_is_documented() -> None:
+    text = section(EVENTS, "## Errors")
+    (tree,) = blocks(text, "text")
+    ours = {name for name, one in vars(errors).items() if isinstance(one, type) and issubclass(one, errors.CoafiError)}
+    assert set(re.findall(r"\b[A-Z][a-z]+[A-Z]?\w*(?= {2,}|$)", tree, re.MULTILINE)) == ours
+    assert tree.strip() in (errors.__doc__ or "").replace("\n    ", "\n")
+    rows = [row for row in text.splitlines() if row.startswith("| ")]
+    assert {name for row in rows if "`REJECTED`" in row for name in column(row)} == REJECTING
+    assert all(f"| {UNEXPECTED_ATTEMPTS} |" in row for row in rows if "Integrity" in row or "unexpected" in row)
+
+
+def test_every_verdict_kind_artifact_and_change_is_documented() -> None:
+    text = section(DOCS / "findings.md", "## Kinds of files and what derives from them")
+    assert set(column(section(DOCS / "findings.md", "## Verdicts"))) == set(Verdict)
+    assert set(column(text)) == set(FileKind)
+    assert set(column(text, 2)) == set(ArtifactKind)
+    (change,) = [row for row in section(EVENTS, "### `FILE_PROCESSED`").splitlines() if row.startswith("| `change`")]
+    assert set(column(change, 1)) == set(Change)
+
+
+def documented_entries() -> dict[str, set[str]]:
+    """The fields of ``data`` by type of entry, as the page says."""
+    found: dict[str, set[str]] = {}
+    text = section(EVENTS, "## Ledger entries")
+    for heading in re.findall(r"^### (.+)$", text, re.MULTILINE):
+        for entry_type in re.findall(r"`(\w+)`", heading):
+            found[entry_type] = set(column(section(EVENTS, f"### {heading}")))
+    return found
+
+
+def test_every_type_of_entry_is_documented() -> None:
+    assert set(documented_entries()) == set(EntryType)
+
+
+def test_the_members_of_an_entry_are_documented() -> None:
+    members = section(EVENTS, "## Ledger entries").split("###")[0]
+    assert set(column(members)) == {field.alias or name for name, field in Entry.model_fields.items()}
+
+
+def test_the_fields_of_the_entries_are_those_that_are_recorded(tmp_path: Path) -> None:
+    documented = documented_entries()
+    recorded = recorded_entries(tmp_path)
+    endings = {EntryType.EVENT_PROCESSED, EntryType.EVENT_REJECTED, EntryType.EVENT_DEAD_LETTERED}
+    assert set(recorded) == {*EntryType} - {EntryType.EVENT_UNPROCESSED}
+    for entry_type, fields in recorded.items():
+        if entry_type in endings:
+            assert fields <= documented[entry_type]
+        else:
+            assert fields == documented[entry_type]
+    assert set.union(*(recorded[one] for one in endings)) == documented[EntryType.EVENT_PROCESSED]
+    assert recorded[EntryType.EVENT_PROCESSING_FAILED] == set(Failure.model_fields)
+
+
+def recorded_entries(home: Path) -> dict[str, set[str]]:
+    """The fields of ``data`` by type of entry, as the code records them of a few events with all there can be."""
+    database = Database(home / "coafi.db")
+    database.create_tables()
+    registry = Registry(database)
+    registry.publish(builtin_schemas())
+    objects = ObjectStore(home / "objects")
+    ledger = Ledger(database, origin="docs", signer=Signer("docs", bytes(32)), state_directory=home / "ledger")
+    try:
+        recorder = EventRecorder(ledger=ledger, registry=registry, namespace="default", build="1")
+        good = sample_event("a").model_copy(update={"causationid": "another"})
+        ref = good.ref(recorder.receive(good, "run").utids)
+        artifacts = ArtifactService(database, objects, GeneratorConfig())
+        processor = BatchProcessor(recorder=recorder, objects=objects, artifacts=artifacts)
+        process_sample(processor, BatchTask(event=ref, batch=sample_batch(objects)))
+        failure = Failure(step="git.fetch", sequence=1, error="Unavailable", message="out of reach")
+        recorder.park(ref, failure)
+        decisions = (Decision(by="ada", reason="mended"),)
+        recorder.conclude(ref, Conclusion(phase=Phase.FAILED, failure=failure, decisions=decisions))
+        recorder.conclude(ref, Conclusion(phase=Phase.PROCESSED, counts={"files": 1}))
+        recorder.receive(sample_event(""), "run")
+        fields: dict[str, set[str]] = defaultdict(set)
+        for one in ledger.entries(0, ledger.size()):
+            fields[one.entry.type] |= set(one.data)
+        return fields
+    finally:
+        ledger.close()
+        database.close()
+
+
+def sample_event(author: str) -> Event:
+    event, _ = submitted_commit(
+        repository_url="https://example.org/r",
+        commit="a" * 40,
+        before=None,
+        branch="main",
+        author=author,
+        principal="submit:ada",
+        received=datetime.now(UTC),
+        again=author,
+    )
+    return event
+
+
+def sample_batch(objects: ObjectStore) -> BatchRef:
+    """A batch with one renamed document."""
+    content = b"---\ntitle: Sample\nversion: v1.0\nstatus: ACTIVE\n---\n\n# Sample\n"
+    blob = sha256(b"blob %d\0" % len(content) + content)
+    file = ManifestFile(
+        position=0,
+        path="new.md",
+        old_path="old.md",
+        change=Change.RENAMED,
+        mode="100644",
+        blob=blob,
+        size=len(content),
+        batch=0,
+    )
+    archive = objects.put(write_archive([file], [content]))
+    return BatchRef(index=0, archive=archive, files=1, size=len(content))
+
+
+def process_sample(processor: BatchProcessor, task: BatchTask) -> None:
+    checked = processor.check(task, Checked(), lambda _: None)
+    assert checked.verdicts == {Verdict.VALID: 1}, "the sample must be valid, or nothing is generated"
+    processor.generate(GenerateTask(task=task, checked=checked), Generated(), lambda _: None)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--write"]:
+        sys.exit("usage: python -m tests.test_docs --write")
+    for table in GENERATED:
+        target, renewed_text = renewed(table)
+        target.write_text(renewed_text)
