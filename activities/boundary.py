@@ -19,7 +19,7 @@ UNEXPECTED = "Unexpected"
 """The error type of whatever the domain did not foresee: a defect of ours or of a library."""
 
 UNEXPECTED_ATTEMPTS = 5
-"""Attempts at a step that fails in a way that neither waiting nor rejecting answers, before its run parks: the ecosystem's number."""
+"""Attempts before a run parks at a step that fails in a way that neither waiting nor rejecting answers."""
 
 log = structlog.stdlib.get_logger()
 

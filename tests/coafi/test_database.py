@@ -88,8 +88,9 @@ def test_threads_and_processes_write_side_by_side(database: Database) -> None:
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_add, args=(database.path, 1000 * n)) for n in range(2)]
     threads = [threading.Thread(target=_add, args=(database.path, 10_000 * n)) for n in range(1, 3)]
-    for one in [*processes, *threads]:
+    workers: list[multiprocessing.process.BaseProcess | threading.Thread] = [*processes, *threads]
+    for one in workers:
         one.start()
-    for one in [*processes, *threads]:
+    for one in workers:
         one.join()
     assert len(numbers(database)) == 200

@@ -39,8 +39,9 @@ VALUES: st.SearchStrategy[JsonValue] = st.recursive(
 
 
 def instances(schema: Schema) -> st.SearchStrategy[JsonObject]:
-    names = list(schema.document["properties"])  # type: ignore[arg-type]  # every schema of ours has properties
-    return st.dictionaries(st.sampled_from(names) | st.text(max_size=3), VALUES, max_size=len(names))
+    names: list[str] = list(schema.document["properties"])  # type: ignore[arg-type]  # every schema of ours has properties
+    keys: st.SearchStrategy[str] = st.sampled_from(names) | st.text(max_size=3)
+    return st.dictionaries(keys, VALUES, max_size=len(names))
 
 
 @pytest.mark.parametrize("schema_id", sorted(SCHEMAS))
@@ -104,7 +105,7 @@ def visited() -> Iterator[tuple[str, list[str]]]:
     paths: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802  # the base class's name
+        def do_GET(self) -> None:  # the base class's name
             paths.append(self.path)
             self.send_error(404)
 
