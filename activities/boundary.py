@@ -74,11 +74,11 @@ def _translate(error: Exception, info: activity.Info) -> ApplicationError:
             log.info("step refused", error=kind, reason=str(error))
             findings = error.findings or (_finding(error),)
             details = [finding.model_dump(mode="json") for finding in findings]
-            return ApplicationError(str(error), *details, type=kind, non_retryable=True)
+            return ApplicationError(str(error), *details, type=error.kind, non_retryable=True)
         case Unavailable():
             log.warning("step waits", error=kind, reason=str(error))
             delay = None if error.retry_after is None else timedelta(seconds=error.retry_after)
-            return ApplicationError(str(error), type=kind, next_retry_delay=delay)
+            return ApplicationError(str(error), type=error.kind, next_retry_delay=delay)
         case CoafiError():
             log.error("step failed", error=kind, reason=str(error))
             return ApplicationError(str(error), type=kind, non_retryable=info.attempt >= UNEXPECTED_ATTEMPTS)

@@ -12,8 +12,15 @@ from coafi.recording import Concluded, Conclusion, EventRecorder, Failure, Range
 
 
 class Patience(Wire):
-    """How long the steps of a run are retried, in seconds; from the settings at the time of receipt."""
+    """How long a run waits for what, in seconds; from the settings at the time of receipt.
 
+    Attributes:
+        fetch: one try of ``git.fetch``.
+        git, files: retries of the steps on those queues.
+        parked: a person's decision.
+    """
+
+    fetch: float
     git: float
     files: float
     parked: float

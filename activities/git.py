@@ -5,9 +5,14 @@ from dataclasses import dataclass
 from temporalio import activity
 
 from activities.boundary import boundary
+from coafi.errors import Unavailable
 from coafi.events import EventRef, Wire
 from coafi.git.fetch import FetchRequest, FetchResult, GitFetcher
+from coafi.git.runner import CommitNotFound
 from coafi.names import ActivityName
+
+COMMIT_ATTEMPTS = 4
+"""Attempts, over five seconds, until a commit counts as unknown: a host's replicas may be behind its webhooks."""
 
 
 class FetchTask(Wire):
@@ -31,4 +36,9 @@ class GitActivities:
     @boundary
     def fetch(self, task: FetchTask) -> FetchResult:
         """Fetch a commit's changed files into the object store."""
-        return self.fetcher.fetch(task.request, heartbeat=activity.heartbeat, cancelled=activity.is_cancelled)
+        try:
+            return self.fetcher.fetch(task.request, heartbeat=activity.heartbeat, cancelled=activity.is_cancelled)
+        except CommitNotFound as unknown:
+            if activity.info().attempt >= COMMIT_ATTEMPTS:
+                raise
+            raise Unavailable(unknown.message, remedy="nothing yet: it may not have arrived") from unknown

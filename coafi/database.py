@@ -16,7 +16,7 @@ import pysqlite3.dbapi2
 from sqlalchemy import Connection, MetaData, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from coafi.errors import Unavailable
+from coafi.errors import IntegrityError, Unavailable
 
 metadata = MetaData()
 """Every table of the service, each declared in the module that owns it."""
@@ -131,6 +131,10 @@ def _translated(path: Path) -> Iterator[None]:
             f"database {path} is out of reach: {error.orig}", remedy="check its disk space, permissions and locks"
         ) from error
     except DBAPIError as error:
+        if "malformed" in str(error.orig) or "not a database" in str(error.orig):
+            raise IntegrityError(
+                f"database {path} is damaged: {error.orig}", remedy="keep a copy of it, and restore a backup"
+            ) from error
         if "disk" in str(error.orig) or error.connection_invalidated:
             raise Unavailable(f"database {path} is out of reach: {error.orig}", remedy="check its disk") from error
         raise

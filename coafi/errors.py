@@ -36,6 +36,11 @@ class CoafiError(Exception):
     def __str__(self) -> str:
         return f"{self.message} ({self.remedy})" if self.remedy else self.message
 
+    @property
+    def kind(self) -> str:
+        """The name in the tree above that this error goes by outside: its own, or that of its nearest base there."""
+        return next(cls.__name__ for cls in type(self).__mro__ if cls.__module__ == __name__)
+
 
 class Refused(CoafiError):
     """The input is wrong. Never retried; the event ends as rejected, with ``findings``."""

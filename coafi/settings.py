@@ -1,11 +1,14 @@
 """Every setting of the service, from the environment (``COAFI_…``). Nothing is read when a module is imported."""
 
+import difflib
+import json
+import os
 from pathlib import Path
 from typing import Annotated
 
 import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from coafi.errors import ValidationError
 
@@ -18,9 +21,21 @@ def _lower(value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(part.lower() for part in value)
 
 
+def _decode(value: object) -> object:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError("is not JSON") from None
+
+
+def _lower_keys(value: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    return {key.lower(): secret for key, secret in value.items()}
+
+
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 HostList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_lower)]
 PathList = Annotated[tuple[AbsolutePath, ...], NoDecode, BeforeValidator(_split)]
+HostSecrets = Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_decode), AfterValidator(_lower_keys)]
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=30 * 86_400)]
 
@@ -71,7 +86,7 @@ class Settings(BaseSettings):
     )
     git_allow_http: bool = Field(False, description="Allow repositories by plain http.")
     git_allow_private: bool = Field(False, description="Allow repositories on private and loopback addresses.")
-    git_tokens: dict[str, SecretStr] = Field(
+    git_tokens: HostSecrets = Field(
         default_factory=dict, description='Access tokens per git host, as JSON: `{"github.com": "…"}`.'
     )
     git_timeout: PositiveSeconds = Field(600.0, description="Seconds that one git command may take.")
@@ -136,15 +151,26 @@ def load_settings() -> Settings:
     """The settings from the environment.
 
     Raises:
-        ValidationError: a variable has a value that is not allowed; every one of them is named.
+        ValidationError: a variable has a value that is not allowed, or a name that no setting has; every one of them
+            is named.
     """
+    known = [f"COAFI_{name}".upper() for name in Settings.model_fields]
+    strangers = [name for name in os.environ if name.upper().startswith("COAFI_") and name.upper() not in known]
+    if strangers:
+        raise ValidationError(
+            "; ".join(f"{name} is no setting{_similar(name, known)}" for name in sorted(strangers)),
+            remedy="correct the environment; see docs/settings.md",
+        )
     try:
         return Settings()
     except pydantic.ValidationError as error:
         problems = [
-            f"COAFI_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            f"COAFI_{str(problem['loc'][0]).upper()}: {problem['msg']}"
             for problem in error.errors(include_url=False, include_input=False)
         ]
         raise ValidationError("; ".join(problems), remedy="correct the environment; see docs/settings.md") from None
-    except SettingsError as error:
-        raise ValidationError(f"the environment cannot be read: {error}", remedy="see docs/settings.md") from None
+
+
+def _similar(name: str, known: list[str]) -> str:
+    found = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8)
+    return f"; did you mean {found[0]}?" if found else ""

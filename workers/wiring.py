@@ -26,7 +26,7 @@ from coafi.git.limits import GitLimits
 from coafi.git.runner import SshAccess
 from coafi.git.urls import UrlPolicy
 from coafi.ledger.keys import Signer, generate_key, load_key
-from coafi.ledger.log import Ledger
+from coafi.ledger.log import Ledger, is_begun
 from coafi.names import TaskQueue
 from coafi.objects import ObjectStore
 from coafi.processing import BatchProcessor
@@ -75,9 +75,18 @@ def open_resources(settings: Settings) -> Iterator[Resources]:
 
 
 def open_ledger(settings: Settings, database: Database) -> Ledger:
-    """The ledger of this home, with its signing key."""
+    """The ledger of this home, with its signing key.
+
+    Raises:
+        ResourceNotFoundError: the ledger was begun, and its key is gone.
+        IntegrityError: the ledger contradicts its last checkpoint.
+        Unavailable: the database is out of reach.
+    """
     return Ledger(
-        database, origin=settings.ledger_origin, signer=_ledger_key(settings), state_directory=settings.ledger_directory
+        database,
+        origin=settings.ledger_origin,
+        signer=_ledger_key(settings, database),
+        state_directory=settings.ledger_directory,
     )
 
 
@@ -116,9 +125,15 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack) -
         namespace=settings.temporal_namespace,
         build=version("coafi-event-handlers"),
     )
-    patience = Patience(git=settings.git_patience, files=settings.files_patience, parked=settings.parked_patience)
+    fetcher = _fetcher(settings, resources.objects)
+    patience = Patience(
+        fetch=fetcher.limits.longest_fetch,
+        git=settings.git_patience,
+        files=settings.files_patience,
+        parked=settings.parked_patience,
+    )
     events = EventActivities(recorder, patience)
-    git = GitActivities(_fetcher(settings, resources.objects))
+    git = GitActivities(fetcher)
     files = FileActivities(
         BatchProcessor(
             recorder=recorder,
@@ -201,12 +216,18 @@ def _fetcher(settings: Settings, objects: ObjectStore) -> GitFetcher:
     )
 
 
-def _ledger_key(settings: Settings) -> Signer:
+def _ledger_key(settings: Settings, database: Database) -> Signer:
     path = settings.secrets_directory / "ledger-key"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    begun = is_begun(database)  # first: whoever begins the ledger makes the key before
     try:
         return load_key(path)
     except ResourceNotFoundError:
+        if begun:
+            raise ResourceNotFoundError(
+                f"there is no key file {path}, and this home has a ledger",
+                remedy="put the ledger's own key back; see docs/operations.md",
+            ) from None
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             return generate_key(path, settings.ledger_origin)
         except ValidationError:  # another process was quicker

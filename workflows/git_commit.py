@@ -23,9 +23,6 @@ with workflow.unsafe.imports_passed_through():
     from coafi.processing import BatchTask, Checked, Generated, GenerateTask
     from coafi.recording import merge_ranges
 
-FETCH_TIMEOUT = timedelta(minutes=30)
-"""One try of a fetch; the fetcher's own time limits are shorter."""
-
 BATCH_TIMEOUT = timedelta(minutes=30)
 """One try of a batch, which is at most a 64th of a commit."""
 
@@ -68,7 +65,7 @@ class GitCommitWorkflow(EventWorkflow):
             GitActivities.fetch,
             FetchTask(event=ref, request=request),
             task_queue=TaskQueue.GIT,
-            start_to_close_timeout=FETCH_TIMEOUT,
+            start_to_close_timeout=timedelta(seconds=patience.fetch),
             heartbeat_timeout=HEARTBEAT_TIMEOUT,
             retry_policy=patient(patience.git),
             summary=f"Fetch what changed on {commit.branch} at {commit.commit_sha[:10]}"[:200],

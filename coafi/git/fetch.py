@@ -111,7 +111,7 @@ class GitFetcher:
         Raises:
             ValidationError: URL or SHA are malformed, the commit passes a limit or holds malformed objects.
             PolicyDenied: this installation does not allow the repository.
-            AuthorizationError: the remote does not let us read it.
+            AccessRefused: the remote does not let us read it.
             ResourceNotFoundError: there is no such repository, or no such commit in it.
             Unavailable: remote, disk or lock are out of reach, or time was used up.
             GitCancelled: the caller asked to stop.

@@ -45,3 +45,8 @@ class GitLimits:
     low_speed_seconds: int = 30
     mirrors_quota_bytes: int = 20 * GIB
     max_packs: int = 200
+
+    @property
+    def longest_fetch(self) -> float:
+        """Seconds after which a fetch that still runs hangs: its own limits should have ended it long ago."""
+        return self.lock_timeout + 5 * self.fetch_timeout + 10 * self.local_timeout

@@ -31,7 +31,6 @@ from typing import BinaryIO, Final, cast
 from pydantic import SecretStr
 
 from coafi.errors import (
-    AuthorizationError,
     CoafiError,
     IntegrityError,
     PolicyDenied,
@@ -61,6 +60,10 @@ class GitCancelled(Unavailable):
 
 class GitFailed(CoafiError):
     """Git failed for a reason that is not in our table: a defect of ours, or a new message of git's."""
+
+
+class AccessRefused(CoafiError):
+    """The remote refuses our credentials, or wants some: the event is right, and an operator has to act."""
 
 
 class CommitNotFound(ResourceNotFoundError):
@@ -170,7 +173,7 @@ class GitRunner:
             inherit: file descriptors that stay open until git and all its descendants have ended: locks.
 
         Raises:
-            AuthorizationError, ResourceNotFoundError, PolicyDenied, ValidationError: the remote refuses, or sends
+            AccessRefused, ResourceNotFoundError, PolicyDenied, ValidationError: the remote refuses, or sends
                 what we refuse.
             Unavailable: remote or disk are out of reach, or the time was used up.
             GitCancelled: the caller asked to stop.
@@ -514,13 +517,13 @@ _REMOTE_RULES: Final = (
     _rule(
         r"Authentication failed|could not read (?:Username|Password)|returned error: (?:401|403|407)"
         r"|Permission denied \(|Host key verification failed|access denied|not authorized",
-        AuthorizationError,
+        AccessRefused,
         "the remote does not let us read it",
         "give a token that may read the repository in the settings for this host",
     ),
     _rule(
         r"detected dubious ownership",
-        AuthorizationError,
+        AccessRefused,
         "it belongs to another user of this machine",
         "give it to the user that runs the service",
     ),

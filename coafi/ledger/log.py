@@ -67,6 +67,12 @@ _LOG = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
+def is_begun(database: Database) -> bool:
+    """Whether the database holds a ledger, even one without entries. The tables must exist."""
+    with database.read() as connection:
+        return LedgerStore().head(connection) is not None
+
+
 class LedgerTransaction:
     """What a unit works with: the ledger and the database, in one transaction.
 
@@ -376,7 +382,7 @@ class Ledger:
             last = self._last_published()
             with self._database.read() as connection:
                 head = self._head(connection)
-                if last is not None and not force and self._published.age() < self._publish_seconds:
+                if last is not None and last.size > 0 and not force and self._published.age() < self._publish_seconds:
                     return last
                 self._check_head(connection, head)
                 self._check_continues(connection, head, last)
@@ -407,12 +413,13 @@ class Ledger:
             kept = self._store.last_checkpoint(connection)
             if kept is not None:
                 self._check_continues(connection, head, self._own(kept, "the last checkpoint in the database"))
-        if last is None and head.size > 0:
-            _LOG.warning(
-                "ledger_state_missing",
-                file=str(self._published.path),
-                meaning="an old backup of the database would not have been noticed",
-            )
+        if self._published.read() is None:
+            if head.size > 0:
+                _LOG.warning(
+                    "ledger_state_missing",
+                    file=str(self._published.path),
+                    meaning="an old backup of the database would not have been noticed",
+                )
             self.checkpoint(force=True)
         self._committed = head.size
 

@@ -7,7 +7,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, insert, select
 from sqlalchemy.exc import IntegrityError as ConstraintError
 
 from coafi.database import Database
-from coafi.errors import Unavailable
+from coafi.errors import IntegrityError, Unavailable
 
 scratch = Table("scratch", MetaData(), Column("n", Integer, primary_key=True))
 
@@ -75,6 +75,19 @@ def test_a_lost_directory_is_an_outage(tmp_path: Path) -> None:
         pass
     with pytest.raises(Unavailable), database.write():
         pass
+
+
+def test_a_damaged_file_is_not_called_an_outage(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(insert(scratch), [{"n": n} for n in range(10_000)])
+    database.close()
+    size = database.path.stat().st_size
+    with database.path.open("r+b") as file:
+        file.seek(size // 4)
+        file.write(b"\xff" * (size // 2))
+    with pytest.raises(IntegrityError, match="damaged") as caught:
+        numbers(database)
+    assert caught.value.remedy
 
 
 def _add(path: Path, start: int) -> None:

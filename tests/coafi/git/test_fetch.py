@@ -10,7 +10,6 @@ import pytest
 from pydantic import SecretStr
 
 from coafi.errors import (
-    AuthorizationError,
     CoafiError,
     IntegrityError,
     PolicyDenied,
@@ -23,7 +22,7 @@ from coafi.git.changes import BaseKind, Change, Omitted
 from coafi.git.fetch import FetchRequest, FetchResult, GitFetcher
 from coafi.git.limits import GitLimits
 from coafi.git.manifest import ManifestFile, read_manifest
-from coafi.git.runner import GitCancelled
+from coafi.git.runner import AccessRefused, GitCancelled
 from coafi.git.urls import UrlPolicy
 from tests.coafi.git.conftest import MakeFetcher
 from tests.coafi.git.repositories import ZERO, Repository
@@ -370,8 +369,8 @@ def test_a_repository_of_sha256(tmp_path: Path, server: GitServer, fetcher: GitF
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        (401, AuthorizationError),
-        (403, AuthorizationError),
+        (401, AccessRefused),
+        (403, AccessRefused),
         (404, ResourceNotFoundError),
         (429, Unavailable),
         (500, Unavailable),
@@ -429,7 +428,7 @@ def test_a_token_opens_the_repository_and_appears_nowhere(
     request = FetchRequest(repository_url=server.url("docs/.git"), commit=commit)
     for secret in (None, "wr0ng"):
         tokens = {"127.0.0.1": SecretStr(secret)} if secret else {}
-        with pytest.raises(AuthorizationError) as refused:
+        with pytest.raises(AccessRefused) as refused:
             make_fetcher(tokens=tokens).fetch(request)
         assert "wr0ng" not in str(refused.value)
     fetcher = make_fetcher(tokens={"127.0.0.1": SecretStr("t0psecret")})

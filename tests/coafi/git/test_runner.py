@@ -12,7 +12,6 @@ import pytest
 from pydantic import SecretStr
 
 from coafi.errors import (
-    AuthorizationError,
     CoafiError,
     PolicyDenied,
     ResourceNotFoundError,
@@ -22,6 +21,7 @@ from coafi.errors import (
 from coafi.git.limits import GitLimits
 from coafi.git.runner import (
     HEARTBEAT_SECONDS,
+    AccessRefused,
     CommitNotFound,
     GitCancelled,
     GitFailed,
@@ -147,12 +147,12 @@ def test_a_secret_never_stands_in_a_message(tmp_path: Path, fake_git: Path) -> N
         ("fatal: repository 'https://x/' not found", ResourceNotFoundError),
         ("fatal: '/x' does not appear to be a git repository", ResourceNotFoundError),
         ("fatal: https://x/info/refs not valid: is this a git repository?", ResourceNotFoundError),
-        ("fatal: Authentication failed for 'https://x/'", AuthorizationError),
-        ("fatal: could not read Username for 'https://x': terminal prompts disabled", AuthorizationError),
-        ("The requested URL returned error: 403", AuthorizationError),
-        ("git@x: Permission denied (publickey).", AuthorizationError),
-        ("Host key verification failed.", AuthorizationError),
-        ("fatal: detected dubious ownership in repository at '/x'", AuthorizationError),
+        ("fatal: Authentication failed for 'https://x/'", AccessRefused),
+        ("fatal: could not read Username for 'https://x': terminal prompts disabled", AccessRefused),
+        ("The requested URL returned error: 403", AccessRefused),
+        ("git@x: Permission denied (publickey).", AccessRefused),
+        ("Host key verification failed.", AccessRefused),
+        ("fatal: detected dubious ownership in repository at '/x'", AccessRefused),
         ("The requested URL returned error: 301", PolicyDenied),
         ("fatal: transport 'ext' not allowed", PolicyDenied),
         ("The requested URL returned error: 429", Unavailable),

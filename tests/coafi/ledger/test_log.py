@@ -334,14 +334,17 @@ def test_a_checkpoint_is_signed_only_when_the_log_has_grown_and_time_has_passed(
     empty = ledger.checkpoint()
     assert (empty.size, empty.checkpoint.root) == (0, merkle.EMPTY_ROOT)
     ledger.append([draft(0)])
-    assert ledger.checkpoint() == empty
+    first = ledger.checkpoint()
+    assert first.size == 1
+    ledger.append([draft(1)])
+    assert ledger.checkpoint() == first
     grown = ledger.checkpoint(force=True)
-    assert (grown.size, grown.checkpoint.root) == (1, ledger.head().root)
+    assert (grown.size, grown.checkpoint.root) == (2, ledger.head().root)
     assert ledger.checkpoint(force=True) == grown
     assert (tmp_path / "state" / "checkpoint").read_text() == grown.note
     with ledger._database.read() as connection:
         kept = connection.execute(text("SELECT size, note FROM ledger_checkpoint ORDER BY size")).all()
-    assert [tuple(row) for row in kept] == [(0, empty.note), (1, grown.note)]
+    assert [tuple(row) for row in kept] == [(0, empty.note), (1, first.note), (2, grown.note)]
 
 
 def test_the_ledger_publishes_by_itself(tmp_path: Path) -> None:
