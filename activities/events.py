@@ -39,6 +39,11 @@ class ReceiveResult(Wire):
     received: Received
     patience: Patience
 
+    @property
+    def entries(self) -> tuple[Range, ...]:
+        """Ledger indices of what was recorded."""
+        return self.received.entries
+
 
 class ParkTask(Wire):
     """A failure to record."""

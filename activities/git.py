@@ -39,6 +39,12 @@ class GitActivities:
         try:
             return self.fetcher.fetch(task.request, heartbeat=activity.heartbeat, cancelled=activity.is_cancelled)
         except CommitNotFound as unknown:
-            if activity.info().attempt >= COMMIT_ATTEMPTS:
+            if _is_last_attempt(COMMIT_ATTEMPTS):
                 raise
             raise Unavailable(unknown.message, remedy="nothing yet: it may not have arrived") from unknown
+
+
+def _is_last_attempt(most: int) -> bool:
+    info = activity.info()
+    allowed = info.retry_policy.maximum_attempts if info.retry_policy else 0
+    return info.attempt >= (min(most, allowed) if allowed else most)

@@ -126,6 +126,13 @@ class DeliveryReader:
         with self._database.read() as connection:
             return tuple(_delivery(row) for row in connection.execute(query))
 
+    def get(self, source: str, delivery_id: str) -> Delivery | None:
+        """The delivery that a sender named, if it has been claimed."""
+        query = select(delivery).where(delivery.c.source == source, delivery.c.delivery_id == delivery_id)
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _delivery(row)
+
     def find(self, name: str) -> tuple[Delivery, ...]:
         """The deliveries that ``name`` means: a delivery id, a workflow id or a UTidS."""
         with self._database.read() as connection:

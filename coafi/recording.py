@@ -143,7 +143,7 @@ class EventRecorder:
             if result is ClaimResult.DUPLICATE:
                 return Received(phase=Phase.DUPLICATE, utids=owner.utids, duplicate_of=owner.run_id)
             if result is ClaimResult.CONFLICT:
-                return Received(phase=Phase.REJECTED, utids=event.utids, findings=(_reused_delivery(event),))
+                return self._conflict(event, transaction)
             drafts = [self._received(event, utids, schema)]
             if findings:
                 conclude(transaction.connection, event, Phase.REJECTED)
@@ -202,6 +202,14 @@ class EventRecorder:
             data=data,
         )
 
+    def _conflict(self, event: Event, transaction: LedgerTransaction) -> Received:
+        """Reject another body under a delivery's id. The delivery itself keeps its outcome."""
+        findings = (_reused_delivery(event),)
+        rejection = Conclusion(phase=Phase.REJECTED, findings=findings)
+        step = f"conflict/{event.bodydigest}"
+        recorded = transaction.append([self._conclusion(event.ref(event.utids), rejection, step=step)])
+        return Received(phase=Phase.REJECTED, utids=event.utids, findings=findings, entries=ranges_of(recorded))
+
     def _validate(self, event: Event) -> tuple[Schema, tuple[Finding, ...]]:
         schema = self.registry.schema(PAYLOAD_SCHEMAS[EventType(event.type)])
         return schema, tuple(
@@ -231,9 +239,9 @@ class EventRecorder:
             data["causationId"] = event.causationid
         return self.draft(event.ref(utids), EntryType.EVENT_RECEIVED, step="receive", inputs={}, data=data)
 
-    def _conclusion(self, event: EventRef, conclusion: Conclusion) -> Draft:
+    def _conclusion(self, event: EventRef, conclusion: Conclusion, *, step: str = "conclude") -> Draft:
         data: JsonObject = {**conclusion.model_dump(mode="json", exclude_none=True), "build": self.build}
-        return self.draft(event, _ENTRY_OF_PHASE[conclusion.phase], step="conclude", inputs={}, data=data)
+        return self.draft(event, _ENTRY_OF_PHASE[conclusion.phase], step=step, inputs={}, data=data)
 
 
 def ranges_of(recorded: Iterable[Recorded]) -> tuple[Range, ...]:

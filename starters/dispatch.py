@@ -66,7 +66,8 @@ class Dispatcher:
                     event,
                     id=event.workflow_id,
                     task_queue=TaskQueue.EVENTS,
-                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                    # A run that was terminated has concluded nothing: its delivery may start another one.
+                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
                     # Not USE_EXISTING: the SDK would not tell an open run that was found from one that was started.
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                     search_attributes=_search_attributes(event),

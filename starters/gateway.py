@@ -22,7 +22,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from coafi import metrics
-from coafi.errors import AuthorizationError, CoafiError, Refused, Unavailable, ValidationError
+from coafi.deliveries import DeliveryReader
+from coafi.errors import (
+    AuthorizationError,
+    CoafiError,
+    IdempotencyConflict,
+    Refused,
+    Unavailable,
+    ValidationError,
+)
+from coafi.events import Event
 from coafi.ledger.log import Ledger
 from coafi.objects import ObjectStore
 from coafi.webhooks import github
@@ -55,6 +64,7 @@ class Gateway:
     """
 
     dispatcher: Dispatcher
+    deliveries: DeliveryReader
     objects: ObjectStore
     ledger: Ledger
     github_secrets: tuple[SecretStr, ...]
@@ -122,6 +132,7 @@ class Gateway:
             )
         except ModelError as error:
             raise ValidationError(f"this delivery has no envelope: {error.errors()[0]['msg']}") from error
+        await asyncio.to_thread(self._refuse_reuse, event)
         await asyncio.to_thread(self.objects.put, body)
         started = await self.dispatcher.start(event)
         log.info(
@@ -154,6 +165,19 @@ class Gateway:
             ) from None
         return bytes(body)
 
+    def _refuse_reuse(self, event: Event) -> None:
+        """Refuse another body under the id of a known delivery. What is missed here the run finds when it claims."""
+        try:
+            known = self.deliveries.get(event.source, event.id)
+        except Unavailable as error:
+            log.warning("delivery not looked up", event_id=event.id, reason=str(error))
+            return
+        if known is not None and known.body_digest != event.bodydigest:
+            raise IdempotencyConflict(
+                f"delivery {event.id} came before with another body, and is handled by {known.workflow_id}",
+                remedy="give every delivery an id of its own; a redelivery must repeat the body byte for byte",
+            )
+
     async def _temporal_ready(self) -> str | None:
         try:
             async with asyncio.timeout(2):
@@ -180,6 +204,8 @@ def _status(error: CoafiError) -> int:
             return 408
         case BodyTooLarge():
             return 413
+        case IdempotencyConflict():
+            return 409
         case Refused():
             return 400
         case Unavailable():

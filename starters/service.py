@@ -13,6 +13,7 @@ import uvicorn
 from pydantic import SecretStr
 from temporalio.client import Client
 
+from coafi.deliveries import DeliveryReader
 from coafi.errors import Unavailable
 from coafi.logs import configure_logging
 from coafi.secret_files import read_or_make_secret
@@ -97,6 +98,7 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
     settings = resources.settings
     gateway = Gateway(
         dispatcher=Dispatcher(client, settings.temporal_start_timeout),
+        deliveries=DeliveryReader(resources.database),
         objects=resources.objects,
         ledger=resources.ledger,
         github_secrets=github_secrets(settings),

@@ -21,7 +21,6 @@ with workflow.unsafe.imports_passed_through():
     from coafi.git.fetch import FetchRequest, FetchResult
     from coafi.names import TaskQueue, WorkflowName
     from coafi.processing import BatchTask, Checked, Generated, GenerateTask
-    from coafi.recording import merge_ranges
 
 BATCH_TIMEOUT = timedelta(minutes=30)
 """One try of a batch, which is at most a 64th of a commit."""
@@ -42,7 +41,7 @@ class GitCommitWorkflow(EventWorkflow):
     async def _process_commit(self, event: Event, ref: EventRef, patience: Patience) -> Outcome:
         commit = GitCommit.model_validate(event.data)
         if commit.deleted:
-            return Outcome(counts={"files": 0}, digests={}, entries=())
+            return Outcome(counts={"files": 0}, digests={})
         fetched = await self.step("git.fetch", lambda: self._fetch(ref, commit, patience))
         tasks = [BatchTask(event=ref, batch=batch) for batch in fetched.batches]
         checked = await self.steps(
@@ -105,9 +104,6 @@ def _outcome(fetched: FetchResult, checked: list[Checked], generated: list[Gener
             "artifacts": sum(batch.artifacts for batch in generated),
         },
         digests={"manifest": fetched.manifest},
-        entries=merge_ranges(
-            [one for batch in checked for one in batch.entries] + [one for batch in generated for one in batch.entries]
-        ),
     )
 
 

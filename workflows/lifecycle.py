@@ -68,7 +68,6 @@ class Outcome(Wire):
 
     counts: dict[str, int]
     digests: dict[str, Sha256]
-    entries: tuple[Range, ...]
 
 
 class Receipt(Wire):
@@ -331,10 +330,14 @@ class EventWorkflow:
         )
 
     def _complete(self, conclusion: Conclusion) -> Conclusion:
-        """The conclusion with what happened around the handler."""
-        received: ReceiveResult | None = self._done.get("event.receive")
-        known = [*(received.received.entries if received else ()), *self._park_entries, *conclusion.entries]
-        return conclusion.model_copy(update={"entries": merge_ranges(known), "decisions": tuple(self._decisions)})
+        """The conclusion with what the finished steps and the parks recorded, and what was decided."""
+        recorded = [one for result in self._done.values() for one in getattr(result, "entries", ())]
+        return conclusion.model_copy(
+            update={
+                "entries": merge_ranges([*recorded, *self._park_entries]),
+                "decisions": tuple(self._decisions),
+            }
+        )
 
     def _ref(self, event: Event) -> EventRef:
         return event.ref(self._utids or event.utids)
@@ -349,6 +352,9 @@ class EventWorkflow:
     def _decide(self, verdict: Verdict, decision: Decision) -> RunState:
         self._decisions.append(decision)
         self._verdict = verdict
+        if verdict is Verdict.RETRY:
+            self._failure = None
+            self._enter(Phase.VALIDATED if "event.receive" in self._done else Phase.RECEIVED)
         return self.state()
 
     def _refuse_unless_parked(self, what: str) -> None:

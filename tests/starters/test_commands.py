@@ -82,10 +82,6 @@ def test_a_commit_that_cannot_be_right_is_rejected_with_the_reason(
     assert "→" in answer.stdout
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="activities/boundary.py sends CommitNotFound, which workflows/lifecycle.py does not know",
-)
 def test_a_commit_that_does_not_exist_is_rejected_with_the_reason(done: Submitted) -> None:
     url = done.repository.path.as_uri()
     answer = done.home.coafi("submit", "git-commit", "--repository", url, "--commit", "b" * 40, "--wait")
@@ -262,11 +258,7 @@ def test_where_nothing_runs_the_error_says_what_to_do(tmp_path: Path, arguments:
     ("name", "value"),
     [
         ("COAFI_GIT_SLOTS", "0"),
-        pytest.param(
-            "COAFI_GIT_TOKENS",
-            "garbage-token",
-            marks=pytest.mark.xfail(strict=True, reason="coafi/settings.py passes on pydantic-settings' own message"),
-        ),
+        ("COAFI_GIT_TOKENS", "garbage-token"),
         ("COAFI_GIT_TOKENS", '{"git.example": ["garbage-token"]}'),
         ("COAFI_LOG_LEVEL", "loud"),
     ],
@@ -276,6 +268,22 @@ def test_a_bad_variable_is_named_without_its_value(home: Home, name: str, value:
     assert answer.returncode == 1
     assert name in answer.stderr
     assert "garbage-token" not in answer.stderr
+
+
+def test_a_variable_that_no_setting_has_is_named(home: Home) -> None:
+    answer = home.coafi("events", "list", COAFI_GTI_HOSTS="git.example")
+    assert answer.returncode == 1
+    assert "COAFI_GTI_HOSTS is no setting; did you mean COAFI_GIT_HOSTS?" in answer.stderr
+
+
+def test_a_lost_key_of_the_ledger_is_not_replaced(done: Submitted, tmp_path: Path) -> None:
+    copy = Home(tmp_path)
+    copy.path.mkdir()
+    (copy.path / "coafi.db").symlink_to(done.home.path / "coafi.db")
+    answer = copy.coafi("ledger", "verify")
+    assert answer.returncode == 1
+    assert "there is no key file" in answer.stderr
+    assert not (copy.path / "secrets").exists()
 
 
 async def test_tampering_with_an_entry_is_found_and_the_entry_named(home: Home) -> None:

@@ -20,7 +20,8 @@ from temporalio.service import RPCError
 
 from coafi.canonical import JsonObject, sha256
 from coafi.commits import source_of
-from coafi.errors import IntegrityError, LedgerUnavailable
+from coafi.deliveries import DeliveryReader
+from coafi.errors import IntegrityError, LedgerUnavailable, Unavailable
 from coafi.names import EntryType, EventType, Phase, workflow_id
 from coafi.webhooks import github
 from starters.dispatch import Dispatcher
@@ -143,6 +144,41 @@ async def test_fifty_deliveries_at_once_are_one_run(stack: Stack, repository: Re
     received = [one for one in stack.entries(EntryType.EVENT_RECEIVED) if one.entry.event_id == delivery]
     assert len(received) == 1
     stack.verify()
+
+
+async def test_another_body_under_a_known_delivery_id_is_refused(stack: Stack, repository: Repository) -> None:
+    delivery = str(uuid.uuid4())
+    first = await stack.accepted(repository.push({"d.json": "{}"}), delivery=delivery)
+    await first.result()
+    size = stack.resources.ledger.size()
+    other = repository.push({"d.json": "[]"})
+    detail = problem(await stack.push(other, delivery=delivery), 409)
+    assert delivery in detail
+    assert first.id in detail
+    assert stack.resources.ledger.size() == size
+    assert not stack.resources.objects.has(sha256(as_bytes(other)))
+
+
+async def test_deliveries_are_accepted_while_the_database_is_out_of_reach(
+    stack: Stack, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise Unavailable("no database")
+
+    monkeypatch.setattr(DeliveryReader, "get", fail)
+    receipt = await (await stack.accepted(repository.push({"e.json": "{}"}))).result()
+    assert receipt.phase is Phase.PROCESSED
+
+
+async def test_a_redelivery_takes_up_what_a_terminated_run_left(stack: Stack) -> None:
+    payload = push_payload("https://git.invalid/x", "a" * 40)
+    delivery = str(uuid.uuid4())
+    first = (await stack.push(payload, delivery=delivery)).json()
+    await stack.handle(first["workflowId"]).terminate("by mistake")
+    again = (await stack.push(payload, delivery=delivery)).json()
+    assert again["redelivery"] is False
+    assert again["workflowId"] == first["workflowId"]
+    assert again["runId"] != first["runId"]
 
 
 async def test_ping_is_answered(stack: Stack) -> None:
@@ -517,6 +553,7 @@ def _unavailable(_self: object) -> int:
 def _gateway(stack: Stack, *, secrets: tuple[str, ...] = (SECRET,), body_timeout: float = 30) -> Gateway:
     return Gateway(
         dispatcher=Dispatcher(stack.client, 5),
+        deliveries=DeliveryReader(stack.resources.database),
         objects=stack.resources.objects,
         ledger=stack.resources.ledger,
         github_secrets=tuple(SecretStr(secret) for secret in secrets),
