@@ -90,9 +90,10 @@ class DeliveryName(NamedTuple):
 def workflow_id(event_type: str, source: str, delivery_id: str) -> str:
     """The id of the run that handles a delivery: ``<type>:<source>:<delivery id>``, each part percent-encoded.
 
-    The same delivery always gives the same id: that is what makes a redelivery find the run that exists.
+    The same delivery always gives the same id: that is what makes a redelivery find the run that exists. A source is
+    a URL as a rule and keeps its colons to stay readable; the first and the last colon are those between the parts.
     """
-    return ":".join(quote(part, safe="/") for part in (event_type, source, delivery_id))
+    return f"{quote(event_type, safe='')}:{quote(source, safe='/:')}:{quote(delivery_id, safe='')}"
 
 
 def parse_workflow_id(value: str) -> DeliveryName:
@@ -101,7 +102,8 @@ def parse_workflow_id(value: str) -> DeliveryName:
     Raises:
         ValueError: the id was not made by :func:`workflow_id`.
     """
-    parts = value.split(":")
-    if len(parts) != 3:
+    event_type, _, rest = value.partition(":")
+    source, colon, delivery_id = rest.rpartition(":")
+    if not colon:
         raise ValueError(f"{value!r} is not <type>:<source>:<delivery id>")
-    return DeliveryName(*(unquote(part) for part in parts))
+    return DeliveryName(unquote(event_type), unquote(source), unquote(delivery_id))

@@ -260,6 +260,11 @@ def merge_ranges(ranges: Iterable[Range]) -> tuple[Range, ...]:
     return tuple(merged)
 
 
+def counts_in_order(counts: dict[str, int]) -> list[tuple[str, int]]:
+    """The counts of a conclusion as people read them: all files, then the rest by name."""
+    return sorted(counts.items(), key=lambda item: (item[0] != "files", item[0]))
+
+
 def _subject(data: JsonObject) -> str:
     """One line for lists: what this event is about."""
     parts = [data.get(name) for name in ("repositoryUrl", "branch", "commitSha")]

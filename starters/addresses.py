@@ -54,4 +54,4 @@ def run_url(settings: Settings, workflow_id: str, run_id: str | None, *, ui: str
     service = ServiceAddress.read(settings.home)
     base = ui or settings.temporal_ui or (service.ui if service else f"http://127.0.0.1:{settings.temporal_ui_port}")
     path = f"{base}/namespaces/{settings.temporal_namespace}/workflows/{quote(workflow_id, safe='')}"
-    return f"{path}/{run_id}/history" if run_id else path
+    return f"{path}/{run_id}/timeline" if run_id else path

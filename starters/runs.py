@@ -24,7 +24,7 @@ from coafi.commits import submitted_commit
 from coafi.errors import Unavailable, ValidationError
 from coafi.names import Phase, SearchAttribute
 from coafi.objects import ObjectStore
-from coafi.recording import Decision
+from coafi.recording import Decision, counts_in_order
 from coafi.settings import Settings
 from starters.addresses import connected, run_url
 from starters.dispatch import Dispatcher
@@ -119,8 +119,8 @@ def print_receipt(receipt: Receipt) -> None:
     rows.add_row("Phase", styled(receipt.phase))
     rows.add_row("Event", receipt.event_id)
     rows.add_row("UTidS", receipt.utids)
-    for name in sorted(receipt.counts, key=lambda name: (name != "files", name)):
-        rows.add_row(name.capitalize(), str(receipt.counts[name]))
+    for name, count in counts_in_order(receipt.counts):
+        rows.add_row(name.capitalize(), str(count))
     for name, digest in receipt.digests.items():
         rows.add_row(name.capitalize(), digest)
     ranges = ", ".join(

@@ -28,7 +28,7 @@ with workflow.unsafe.imports_passed_through():
     from coafi.events import Event, EventRef, Wire
     from coafi.findings import Finding
     from coafi.names import Phase, SearchAttribute, TaskQueue
-    from coafi.recording import Conclusion, Decision, Failure, Range, Received, merge_ranges
+    from coafi.recording import Conclusion, Decision, Failure, Range, Received, counts_in_order, merge_ranges
 
 LIGHT_STEP = timedelta(seconds=4)
 """One try of a light step, as a local activity: it must end within a workflow task."""
@@ -430,5 +430,5 @@ def _findings_text(findings: tuple[Finding, ...]) -> str:
 def _conclusion_text(conclusion: Conclusion) -> str:
     if conclusion.findings:
         return _findings_text(conclusion.findings)
-    counts = ", ".join(f"{count} {name}" for name, count in conclusion.counts.items())
+    counts = ", ".join(f"{count} {name}" for name, count in counts_in_order(conclusion.counts))
     return f"**{conclusion.phase.capitalize()}**: {counts}" if counts else f"**{conclusion.phase.capitalize()}**"

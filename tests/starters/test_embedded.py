@@ -111,6 +111,6 @@ def test_temporal_is_where_the_settings_say_or_where_the_service_is(tmp_path: Pa
 
 def test_the_page_of_a_run_keeps_the_percent_signs_of_its_id(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, temporal_ui="https://ui.example", temporal_namespace="acme")
-    url = run_url(settings, "git.commit:https%3A//x:1", "run")
-    assert url == "https://ui.example/namespaces/acme/workflows/git.commit%3Ahttps%253A%2F%2Fx%3A1/run/history"
+    url = run_url(settings, "git.commit:https://x:1", "run")
+    assert url == "https://ui.example/namespaces/acme/workflows/git.commit%3Ahttps%3A%2F%2Fx%3A1/run/timeline"
     assert run_url(settings, "a", None).endswith("/workflows/a")

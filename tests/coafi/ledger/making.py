@@ -23,7 +23,7 @@ def draft(
 ) -> Draft:
     return Draft(
         namespace="default",
-        workflow_id="git.commit:https%3A//example.com/r:1",
+        workflow_id="git.commit:https://example.com/r:1",
         step=f"files.process/{step}",
         type=EntryType.FILE_PROCESSED,
         event_id=event,
