@@ -62,14 +62,8 @@ async def embedded_service(settings: Settings) -> AsyncIterator[Service]:
     # The sample repository of `coafi demo` is the one place where file:// is welcome.
     settings = settings.model_copy(update={"git_file_roots": (*settings.git_file_roots, settings.home / "demo")})
     with owned(settings.home):
-        server = TemporalServer.start(
-            settings.home,
-            port=settings.temporal_port,
-            ui_port=settings.temporal_ui_port,
-            namespace=settings.temporal_namespace,
-        )
+        server = await _start_temporal(settings)
         try:
-            await server.wait_ready()
             client = await connected(settings, server.address)
             with open_resources(settings) as resources:
                 async with running_workers(client, resources), running_gateway(client, resources) as gateway:
@@ -81,6 +75,26 @@ async def embedded_service(settings: Settings) -> AsyncIterator[Service]:
                         ServiceAddress.forget(settings.home)
         finally:
             await asyncio.to_thread(server.stop)
+
+
+async def _start_temporal(settings: Settings) -> TemporalServer:
+    """A server that is ready. Its ports were free a moment ago; if somebody was quicker, others are taken."""
+    for attempts_left in (2, 1, 0):
+        server = TemporalServer.start(
+            settings.home,
+            port=settings.temporal_port,
+            ui_port=settings.temporal_ui_port,
+            namespace=settings.temporal_namespace,
+        )
+        try:
+            await server.wait_ready()
+        except BaseException as error:
+            await asyncio.to_thread(server.stop)
+            if not attempts_left or not isinstance(error, Unavailable):
+                raise
+        else:
+            break
+    return server
 
 
 @asynccontextmanager

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from coafi.errors import Unavailable, ValidationError
+from starters import embedded
 from starters.addresses import run_url, temporal_address
 from starters.embedded import ServiceAddress, TemporalServer, listening_socket, owned, temporal_executable
+from starters.service import embedded_service
 from tests.harness import settings_for
 
 ADDRESS = ServiceAddress(1, "127.0.0.1:7233", "http://127.0.0.1:8233", "http://127.0.0.1:8080")
@@ -82,6 +84,17 @@ async def test_a_server_that_cannot_start_is_an_error_that_names_its_log(tmp_pat
         await server.wait_ready()
     assert str(tmp_path / "temporal.log") in raised.value.remedy
     server.stop()
+
+
+async def test_a_port_that_somebody_took_meanwhile_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        ports = iter([taken])
+        free = embedded._free_port
+        monkeypatch.setattr(embedded, "_free_port", lambda wish: next(ports, None) or free(wish))
+        async with embedded_service(settings_for(tmp_path)) as service:
+            assert service.address.temporal != f"127.0.0.1:{taken}"
+    assert service.server.process.poll() is not None
 
 
 async def test_anothers_listener_is_not_taken_for_the_server(tmp_path: Path) -> None:
