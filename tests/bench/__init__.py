@@ -1,0 +1,1 @@
+"""Benchmarks: what the system costs, as ratios within one run. ``make bench`` runs them."""

@@ -1,0 +1,95 @@
+"""What a tamper-evident entry costs, over bytes that are only kept or only hashed."""
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from itertools import count, islice
+from random import Random
+
+import pysqlite3.dbapi2
+
+from coafi.canonical import JsonObject
+from coafi.ledger.entry import Draft
+from coafi.ledger.verifier import verify_log
+from coafi.processing import CHUNK
+from tests.bench.measure import Bench
+from tests.coafi.ledger.making import SIGNER, draft, opened
+
+CALLERS = 64
+
+
+async def measure(bench: Bench) -> None:
+    """Append, prove, verify; against a bare SQLite table of the same durability."""
+    batches, singles, size = bench.amount(30, 2), bench.amount(100, 5), bench.amount(10_000, 500)
+    source = _drafts()
+    plain = pysqlite3.dbapi2.connect(bench.directory / "plain.db", isolation_level=None)
+    for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "CREATE TABLE entry (body BLOB NOT NULL)"):
+        plain.execute(statement)
+    with closing(plain), opened(bench.directory) as ledger, ThreadPoolExecutor(CALLERS) as callers:
+
+        def append(rows: int, commits: int) -> None:
+            for _ in range(commits):
+                ledger.append(list(islice(source, rows)))
+
+        def insert(rows: int, commits: int) -> None:
+            for _ in range(commits):
+                plain.execute("BEGIN IMMEDIATE")
+                plain.executemany("INSERT INTO entry VALUES (?)", bodies[:rows])
+                plain.execute("COMMIT")
+
+        bodies = [(one.body,) for one in ledger.append(list(islice(source, CHUNK)))]
+        await bench.compare(
+            f"append in batches of {CHUNK}",
+            lambda: append(CHUNK, batches),
+            "SQLite inserts of the same bytes",
+            lambda: insert(CHUNK, batches),
+            (CHUNK * batches, "entries"),
+        )
+        await bench.compare(
+            "append one by one",
+            lambda: append(1, singles),
+            "SQLite commits of one row",
+            lambda: insert(1, singles),
+            (singles, "entries"),
+        )
+        await bench.compare(
+            f"append from {CALLERS} callers at once",
+            lambda: list(callers.map(lambda one: ledger.append([one]), islice(source, CALLERS))),
+            "by one caller, one by one",
+            lambda: append(1, CALLERS),
+            (CALLERS, "entries"),
+        )
+
+        append(max(0, size - ledger.size()), 1)
+        size, note, everything = ledger.size(), ledger.checkpoint(force=True).note, list(ledger.bodies())
+        chosen = Random(0).sample(range(size), bench.amount(300, 20))
+        await bench.compare(
+            f"prove entries of {size:,}",
+            lambda: [ledger.prove(index) for index in chosen],
+            "SQLite reads of a row",
+            lambda: [plain.execute("SELECT body FROM entry WHERE rowid = 9").fetchall() for _ in chosen],
+            (len(chosen), "proofs"),
+        )
+        await bench.compare(
+            "verify the whole ledger",
+            lambda: verify_log(ledger.bodies(), note, SIGNER.key, stored_tiles=ledger.tiles()),
+            "SHA-256 of the same bytes",
+            lambda: [hashlib.sha256(body).digest() for body in everything],
+            (size, "entries"),
+        )
+
+
+def _drafts() -> Iterator[Draft]:
+    """Different entries without end, as those of files are."""
+    for number in count():
+        path, blob = f"docs/COAFI-ENG-{number:06d}-SPEC-A.md", f"{number:040x}"
+        found: JsonObject = {"kind": "markdown", "verdict": "valid", "errors": 0, "warnings": 0}
+        data: JsonObject = {
+            "path": path,
+            "blob": blob,
+            "change": "modified",
+            "reportsDigest": f"{number:064x}",
+            **found,
+        }
+        yield draft(path, inputs={"path": path, "blob": blob}, data=data)
