@@ -108,7 +108,7 @@ class BatchProcessor:
         Args:
             task: the batch.
             progress: where an earlier attempt got to; ``Checked()`` to begin.
-            report: called after each chunk with where this attempt got to.
+            report: called between two chunks with where this attempt got to.
 
         Raises:
             LedgerUnavailable, Unavailable: try again, from the last progress.
@@ -116,6 +116,8 @@ class BatchProcessor:
         """
         done = progress
         for files in self._chunks(task, done.files):
+            if done is not progress:
+                report(done)
             reports = [
                 check_file(
                     file.path,
@@ -132,7 +134,6 @@ class BatchProcessor:
                 [self._file_draft(task, file, one, digest) for (file, _), one in zip(files, reports, strict=True)]
             )
             done = _add_checked(done, recorded)
-            report(done)
         return done
 
     def generate(self, task: GenerateTask, progress: Generated, report: Callable[[Generated], None]) -> Generated:
@@ -143,6 +144,8 @@ class BatchProcessor:
         done = progress
         reports = {one.path: one for digest in task.checked.reports for one in read_reports(self.objects, digest)}
         for files in self._chunks(task.task, done.files):
+            if done is not progress:
+                report(done)
             wanted = [
                 (file, _request(file.blob, content, reports[file.path]))
                 for file, content in files
@@ -161,7 +164,6 @@ class BatchProcessor:
                 cached=done.cached + sum(len(result.artifacts) for result in results if result.cached),
                 entries=merge_ranges([*done.entries, *ranges_of(recorded)]),
             )
-            report(done)
         return done
 
     def _chunks(self, task: BatchTask, start: int) -> Iterator[list[tuple[ManifestFile, bytes | None]]]:

@@ -34,11 +34,13 @@ SERVER_OPTIONS = (
     "--dynamic-config-value=matching.numTaskqueueReadPartitions=1",
     "--dynamic-config-value=matching.numTaskqueueWritePartitions=1",
     "--dynamic-config-value=matching.enableFairness=true",
+    "--dynamic-config-value=history.transferProcessorMaxPollRPS=500",
     "--log-level=warn",
     "--log-format=json",
     *(f"--search-attribute={name}=Keyword" for name in SearchAttribute),
 )
-"""Durable, fair and exact: rates are split over partitions, and fairness needs its switch."""
+"""Durable, fair, exact and quick: rates are split over partitions, fairness needs its switch, and the server hands
+tasks over at 20 a second unless it is told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from coafi.git.limits import GitLimits
 from coafi.git.manifest import ManifestFile
 
 MAX_BATCHES = 64
-FILES_PER_BATCH = 16
+FILES_PER_BATCH = 64
 
 _INDEX = "files.json"
 _FILES = TypeAdapter(tuple[ManifestFile, ...])
@@ -33,7 +33,7 @@ _FILES = TypeAdapter(tuple[ManifestFile, ...])
 def plan_batches(files: Sequence[ChangedFile], limits: GitLimits) -> list[range]:
     """Which files go together: contiguous ranges of indices that cover all of ``files``.
 
-    ``min(64, ceil(files / 16))`` batches of about equal length; more where one would pass ``max_batch_bytes``, but
+    ``min(64, ceil(files / 64))`` batches of about equal length; more where one would pass ``max_batch_bytes``, but
     never over 64: then batches get larger instead.
     """
     if not files:

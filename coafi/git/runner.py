@@ -93,7 +93,7 @@ class Watch:
 
     heartbeat: Callable[[str], None] = _nothing
     cancelled: threading.Event | Callable[[], bool] = _never
-    _last: float = field(default=0.0, init=False, repr=False)
+    _last: float = field(default_factory=time.monotonic, init=False, repr=False)
 
     def beat(self, text: str) -> None:
         """Report ``text``, unless something was reported less than a heartbeat ago.

@@ -23,7 +23,7 @@ def sized(size: int, omitted: Omitted | None = None) -> ChangedFile:
 
 
 @pytest.mark.parametrize(
-    ("files", "batches"), [(0, 0), (1, 1), (10, 1), (16, 1), (17, 2), (200, 13), (1_000, 63), (2_000, 63), (20_000, 64)]
+    ("files", "batches"), [(0, 0), (1, 1), (10, 1), (64, 1), (65, 2), (200, 4), (2_000, 32), (4_033, 64), (20_000, 64)]
 )
 def test_the_number_of_batches(files: int, batches: int) -> None:
     assert len(plan_batches([sized(10)] * files, LIMITS)) == batches
