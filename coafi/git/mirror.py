@@ -79,7 +79,7 @@ class Mirror:
         """Run a git command that contacts nobody; see :meth:`GitRunner.run`."""
         what = f"reading {self.name}: git {arguments[0]}"
         return self.runner.run(
-            arguments, git_dir=self.path, watch=self.watch, what=what, stdin=stdin, sink=sink, inherit=self._inherited
+            arguments, git_dir=self.path, watch=self.watch, what=what, stdin=stdin, sink=sink, inherit=self.inherited
         )
 
     def has_commit(self, sha: str) -> bool:
@@ -108,7 +108,7 @@ class Mirror:
             watch=self.watch,
             what=f"fetching commit {' and '.join(commits)} of {remote.url}",
             remote=remote,
-            inherit=self._inherited,
+            inherit=self.inherited,
         )
 
     def prefetch(self, remote: Remote, blobs: Iterable[str]) -> int:
@@ -127,7 +127,7 @@ class Mirror:
                 remote=remote,
                 settings=["fetch.negotiationAlgorithm=noop"],
                 stdin="".join(f"{oid}\n" for oid in missing).encode(),
-                inherit=self._inherited,
+                inherit=self.inherited,
             )
         return len(missing)
 
@@ -153,7 +153,8 @@ class Mirror:
         return found
 
     @property
-    def _inherited(self) -> tuple[int, ...]:
+    def inherited(self) -> tuple[int, ...]:
+        """What git inherits: the lock, so that it stays taken as long as git runs."""
         return () if self.lock < 0 else (self.lock,)
 
 
@@ -269,6 +270,7 @@ class MirrorStore:
             git_dir=partial,
             watch=mirror.watch,
             what=f"making the mirror of {mirror.name}",
+            inherit=mirror.inherited,
         )
         partial.rename(mirror.path)
 

@@ -595,7 +595,7 @@ def _translated(status: int, stderr: str, what: str, remote: Remote | None, limi
 def _scrubbed(text: str, secrets: tuple[str, ...]) -> str:
     for secret in secrets:
         text = text.replace(secret, "***")
-    return re.sub(r"(?<=://)[^/\s@]*@", "***@", text)
+    return re.sub(r"(?<=://)[^/\s]*@", "***@", text)
 
 
 def _shortened(stderr: str) -> str:

@@ -212,7 +212,7 @@ def test_a_mirror_in_use_is_never_evicted(tmp_path: Path, make_fetcher: MakeFetc
 
 
 def test_readers_share_and_a_writer_waits_in_vain(tmp_path: Path) -> None:
-    store = MirrorStore(tmp_path / "mirrors", GitRunner(GitLimits(lock_timeout=0.3)))
+    store = MirrorStore(tmp_path / "mirrors", GitRunner(GitLimits(lock_timeout=1.5)))
     url = RepositoryUrl("https", "example.org", 443, "/a")
     beats: list[str] = []
     with store.exclusive(url, 40, Watch()) as mirror:

@@ -386,10 +386,13 @@ def test_a_fork_that_appears_while_it_runs_is_not_signed(tmp_path: Path) -> None
         ledger.append([draft(i) for i in range(6)])
         ledger.checkpoint(force=True)
         before = (tmp_path / "state" / "checkpoint").read_text()
-        sql(tmp_path, *("DELETE FROM ledger_head", "DELETE FROM ledger_entry", "DELETE FROM ledger_tile"))
-        with closing(pysqlite3.dbapi2.connect(str(tmp_path / "coafi.db"))) as connection, connection:
+        with closing(pysqlite3.dbapi2.connect(str(tmp_path / "coafi.db"), timeout=HANG)) as connection, connection:
             connection.execute("ATTACH ? AS forged", (str(forged / "coafi.db"),))
             for statement in (
+                "DROP TRIGGER ledger_entry_no_delete",
+                "DELETE FROM ledger_head",
+                "DELETE FROM ledger_entry",
+                "DELETE FROM ledger_tile",
                 "INSERT INTO ledger_head SELECT * FROM forged.ledger_head",
                 "INSERT INTO ledger_entry SELECT * FROM forged.ledger_entry",
                 "INSERT INTO ledger_tile SELECT * FROM forged.ledger_tile",
