@@ -84,8 +84,9 @@ class EventActivities:
     @boundary
     def park(self, task: ParkTask) -> Range:
         """Write ``EVENT_PROCESSING_FAILED``; the result is its place in the ledger."""
+        place = self.recorder.park(task.event, task.failure)
         metrics.PARKED.labels(task.failure.step).inc()
-        return self.recorder.park(task.event, task.failure)
+        return place
 
     @activity.defn(name=ActivityName.FINISH, no_thread_cancel_exception=True)
     @boundary

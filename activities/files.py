@@ -1,7 +1,8 @@
 """The two steps that look at files: ``files.process`` and ``artifacts.generate``, a batch each."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from temporalio import activity
 
@@ -12,7 +13,7 @@ from coafi.events import Wire
 from coafi.names import ActivityName
 from coafi.processing import BatchProcessor, BatchTask, Checked, Generated, GenerateTask
 
-Progress = TypeVar("Progress", bound=Wire)
+Done = TypeVar("Done", bound=Wire)
 
 
 @dataclass(frozen=True)
@@ -29,33 +30,49 @@ class FileActivities:
     @boundary
     def process(self, task: BatchTask) -> Checked:
         """Give each file of a batch its verdict, write ``FILE_PROCESSED``."""
-        before = _progress(Checked)
-        checked = self.processor.check(task, before, _report)
-        for verdict, count in checked.verdicts.items():
-            metrics.FILES.labels(verdict).inc(count - before.verdicts.get(verdict, 0))
-        return checked
+        progress = _Progress(Checked, _count_files)
+        return progress.ended(self.processor.check(task, progress.done, progress.report))
 
     @activity.defn(name=ActivityName.GENERATE, no_thread_cancel_exception=True)
     @boundary
     def generate(self, task: GenerateTask) -> Generated:
         """Generate the artifacts of a batch's valid files, write ``ARTIFACT_GENERATED``."""
-        before = _progress(Generated)
-        generated = self.processor.generate(task, before, _report)
-        metrics.ARTIFACTS.labels("true").inc(generated.cached - before.cached)
-        metrics.ARTIFACTS.labels("false").inc(
-            (generated.artifacts - generated.cached) - (before.artifacts - before.cached)
-        )
-        return generated
+        progress = _Progress(Generated, _count_artifacts)
+        return progress.ended(self.processor.generate(task, progress.done, progress.report))
 
 
-def _progress(kind: type[Progress]) -> Progress:
-    """Where the attempt before this one got to."""
-    details = activity.info().heartbeat_details
-    return kind.model_validate(details[0]) if details else kind()
+class _Progress(Generic[Done]):
+    """How far an attempt has come; the one before it told where to begin.
+
+    Attributes:
+        done: what is done and counted.
+    """
+
+    def __init__(self, kind: type[Done], count: Callable[[Done, Done], None]) -> None:
+        details = activity.info().heartbeat_details
+        self.done = kind.model_validate(details[0]) if details else kind()
+        self._count = count
+
+    def report(self, done: Done) -> None:
+        """Heartbeat what is done; between two chunks is also the time to stop."""
+        self.ended(done)
+        activity.heartbeat(done)
+        if activity.is_cancelled():
+            raise Unavailable("the worker was told to stop", remedy="nothing: the batch goes on where it stopped")
+
+    def ended(self, done: Done) -> Done:
+        """Count what is done now and was not before."""
+        self._count(self.done, done)
+        self.done = done
+        return done
 
 
-def _report(progress: Wire) -> None:
-    """Heartbeat what is done; between two chunks is also the time to stop."""
-    activity.heartbeat(progress)
-    if activity.is_cancelled():
-        raise Unavailable("the worker was told to stop", remedy="nothing: the batch goes on where it stopped")
+def _count_files(before: Checked, now: Checked) -> None:
+    for verdict, count in now.verdicts.items():
+        metrics.FILES.labels(verdict).inc(count - before.verdicts.get(verdict, 0))
+
+
+def _count_artifacts(before: Generated, now: Generated) -> None:
+    cached = now.cached - before.cached
+    metrics.ARTIFACTS.labels("true").inc(cached)
+    metrics.ARTIFACTS.labels("false").inc(now.artifacts - before.artifacts - cached)

@@ -102,6 +102,12 @@ def claim(
     return ClaimResult.OURS, found
 
 
+def outcome_of(connection: Connection, event: Event | EventRef) -> str | None:
+    """How the run of ``event`` ended, within the caller's transaction; ``None`` while it has not."""
+    key = (delivery.c.source == event.source) & (delivery.c.delivery_id == event.id)
+    return connection.execute(select(delivery.c.outcome).where(key)).scalar_one_or_none()
+
+
 def conclude(connection: Connection, event: Event | EventRef, outcome: names.Phase) -> None:
     """Note how the run of ``event`` ended, within the caller's transaction. Nothing undoes ``PROCESSED``."""
     connection.execute(

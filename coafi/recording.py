@@ -5,12 +5,13 @@ Every method is one transaction and may be repeated: entries are keyed by run an
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from coafi import commits
 from coafi.canonical import JsonObject, Sha256, digest_of
-from coafi.deliveries import ClaimResult, claim, conclude
+from coafi.deliveries import ClaimResult, claim, conclude, outcome_of
 from coafi.events import Event, EventRef, Wire
 from coafi.findings import Finding, Severity
 from coafi.ledger.entry import Draft, Recorded
@@ -49,11 +50,14 @@ class Received(Wire):
     duplicate_of: str | None = None
 
 
-class Decision(Wire):
-    """What an operator decided about a parked run, and why."""
+_Said = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00-\x09\x0b-\x1f\x7f]+$")]
 
-    by: str
-    reason: str
+
+class Decision(Wire):
+    """What an operator decided about a parked run, and why: at most 500 characters each."""
+
+    by: _Said
+    reason: _Said
 
 
 class Failure(Wire):
@@ -84,7 +88,7 @@ class Conclusion(Wire):
         entries: ledger indices of everything recorded on the way, up to this conclusion.
         findings: why it was rejected.
         failure: why it failed.
-        decisions: every operator's decision on the way.
+        decisions: the operators' decisions on the way, the last ones where there are many.
     """
 
     phase: Phase
@@ -167,11 +171,17 @@ class EventRecorder:
         return ranges_of(self.ledger.append([draft]))[0]
 
     def conclude(self, event: EventRef, conclusion: Conclusion) -> Concluded:
-        """Record how the run ended, and conclude its delivery. The first conclusion of a kind stays."""
+        """Record how the run ended, and conclude its delivery.
+
+        The first conclusion of a kind stays, and nothing comes after ``PROCESSED``.
+        """
 
         def unit(transaction: LedgerTransaction) -> Concluded:
-            (recorded,) = transaction.append([self._conclusion(event, conclusion)])
-            conclude(transaction.connection, event, conclusion.phase)
+            processed = outcome_of(transaction.connection, event) == Phase.PROCESSED
+            # The entry that is there comes back, whatever a draft with its key and inputs says.
+            draft = self._conclusion(event, Conclusion(phase=Phase.PROCESSED) if processed else conclusion)
+            (recorded,) = transaction.append([draft])
+            conclude(transaction.connection, event, Phase(str(recorded.entry.data["phase"])))
             stored = {
                 name: recorded.entry.data[name] for name in Conclusion.model_fields if name in recorded.entry.data
             }

@@ -27,7 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from coafi.canonical import Sha256
     from coafi.events import Event, EventRef, Wire
     from coafi.findings import Finding
-    from coafi.names import Phase, SearchAttribute, TaskQueue
+    from coafi.names import ActivityName, Phase, SearchAttribute, TaskQueue
     from coafi.recording import Conclusion, Decision, Failure, Range, Received, counts_in_order, merge_ranges
 
 LIGHT_STEP = timedelta(seconds=4)
@@ -38,6 +38,12 @@ LIGHT_TRIES = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_
 
 PATIENT_STEP = timedelta(seconds=30)
 """One try of a light step that fell back to a regular activity."""
+
+PARKED_UNRECEIVED = timedelta(days=30)
+"""How long a run waits for a decision that parked before it knew the settings' patience."""
+
+SHOWN_DECISIONS = 16
+"""The last decisions are those that a conclusion tells: an entry of the ledger has a limit."""
 
 FIRST_RETRY = 1.0
 BACKOFF_COEFFICIENT = 1.5
@@ -113,7 +119,7 @@ class StepFailed(Exception):
         count: how many steps failed side by side.
     """
 
-    def __init__(self, step: str, error: ActivityError, *, count: int = 1) -> None:
+    def __init__(self, step: str, error: FailureError, *, count: int = 1) -> None:
         super().__init__(step)
         self.step = step
         self.error = error
@@ -121,7 +127,7 @@ class StepFailed(Exception):
 
     def describe(self, *, sequence: int) -> Failure:
         """The failure for ledger and people."""
-        cause = self.error.cause
+        cause = _cause(self.error)
         kind, message = type(cause).__name__, str(cause)
         if isinstance(cause, ApplicationError):
             kind, message = cause.type or kind, cause.message
@@ -146,6 +152,7 @@ class EventWorkflow:
         self._utids: str | None = None
         self._done: dict[str, Any] = {}
         self._failure: Failure | None = None
+        self._parks = 0
         self._park_entries: list[Range] = []
         self._decisions: list[Decision] = []
         self._verdict: Verdict | None = None
@@ -158,22 +165,15 @@ class EventWorkflow:
         return what they returned before.
         """
         try:
-            while True:
-                try:
-                    if self._ending is not None:
-                        return await self._finish(event, self._ending)
-                    return await self._attempt(event, process)
-                except StepFailed as failed:
-                    if refused := _refusal(failed.error):
-                        self._ending = refused
-                    elif await self._park(event, failed) is not Verdict.RETRY:
-                        self._ending = Conclusion(phase=Phase.FAILED, failure=self._failure)
+            return await self._go_on(event, process)
         except (asyncio.CancelledError, FailureError) as error:
-            if is_cancelled_exception(error):
-                # A cancelled run ends on the record as well; the shield keeps this last step alive.
-                await asyncio.shield(
-                    self._finish(event, Conclusion(phase=Phase.FAILED, failure=_cancelled(self._failure)))
-                )
+            if not is_cancelled_exception(error):
+                raise
+            # A cancelled run ends on the record as well; the shield keeps this last step alive.
+            self._ending = Conclusion(phase=Phase.FAILED, failure=_cancelled(self._failure))
+            receipt = await asyncio.shield(self._go_on(event, process))
+            if receipt.phase is Phase.PROCESSED:  # the cancellation came after the fact
+                return receipt
             raise
 
     async def step(self, name: str, call: Callable[[], Awaitable[Result]]) -> Result:
@@ -185,7 +185,7 @@ class EventWorkflow:
         if name not in self._done:
             try:
                 self._done[name] = await call()
-            except ActivityError as error:
+            except FailureError as error:
                 if is_cancelled_exception(error):
                     raise
                 raise StepFailed(name, error) from error
@@ -243,6 +243,20 @@ class EventWorkflow:
     def _validate_discard(self, decision: Decision) -> None:
         self._refuse_unless_parked("discard")
 
+    async def _go_on(self, event: Event, process: Process) -> Receipt:
+        """Try until the run has ended, and park in between for as long as it takes."""
+        while True:
+            try:
+                if self._ending is not None:
+                    return await self._finish(event, self._ending)
+                return await self._attempt(event, process)
+            except StepFailed as failed:
+                refused = None if failed.step == ActivityName.FINISH else _refusal(failed.error)
+                if refused is not None:
+                    self._ending = refused
+                elif await self._park(event, failed) is not Verdict.RETRY:
+                    self._ending = Conclusion(phase=Phase.FAILED, failure=self._failure)
+
     async def _attempt(self, event: Event, process: Process) -> Receipt:
         task = ReceiveTask(event=event, run_id=workflow.info().original_execution_run_id)
         received = await self.step(
@@ -278,7 +292,8 @@ class EventWorkflow:
 
     async def _park(self, event: Event, failed: StepFailed) -> Verdict:
         """Record that the run parks, and wait for an operator's verdict."""
-        failure = self._failure = failed.describe(sequence=len(self._decisions) + 1)
+        self._parks += 1
+        failure = self._failure = failed.describe(sequence=self._parks)
         self._verdict = None
         self._enter(Phase.PARKED)
         workflow.set_current_details(
@@ -289,7 +304,7 @@ class EventWorkflow:
         try:
             entry = await light(EventActivities.park, task, f"Record that the run parks at {failure.step}")
             self._park_entries.append(entry)
-        except ActivityError as unrecorded:
+        except FailureError as unrecorded:
             if is_cancelled_exception(unrecorded):
                 raise
             workflow.logger.error("the park could not be recorded", exc_info=unrecorded)
@@ -297,7 +312,7 @@ class EventWorkflow:
         try:
             await workflow.wait_condition(
                 lambda: self._verdict is not None,
-                timeout=timedelta(seconds=received.patience.parked) if received else None,
+                timeout=timedelta(seconds=received.patience.parked) if received else PARKED_UNRECEIVED,
                 timeout_summary="Wait for a decision",
             )
         except TimeoutError:
@@ -335,7 +350,7 @@ class EventWorkflow:
         return conclusion.model_copy(
             update={
                 "entries": merge_ranges([*recorded, *self._park_entries]),
-                "decisions": tuple(self._decisions),
+                "decisions": tuple(self._decisions[-SHOWN_DECISIONS:]),
             }
         )
 
@@ -358,10 +373,12 @@ class EventWorkflow:
         return self.state()
 
     def _refuse_unless_parked(self, what: str) -> None:
-        if self._phase is not Phase.PARKED or self._verdict is not None:
+        if self._phase is not Phase.PARKED:
             raise ApplicationError(
                 f"this run is {self._phase}, not PARKED: there is nothing to {what}", type="NotParked"
             )
+        if self._verdict is not None:
+            raise ApplicationError(f"{self._verdict} was decided before, and is being recorded", type="NotParked")
 
 
 async def light(method: Callable[[EventActivities, Task], Result], task: Task, summary: str) -> Result:
@@ -370,7 +387,7 @@ async def light(method: Callable[[EventActivities, Task], Result], task: Task, s
         return await workflow.execute_local_activity_method(
             method, task, start_to_close_timeout=LIGHT_STEP, retry_policy=LIGHT_TRIES, summary=summary
         )
-    except ActivityError as error:
+    except FailureError as error:
         if is_cancelled_exception(error) or _refusal(error):
             raise
     return await workflow.execute_activity_method(
@@ -404,9 +421,14 @@ def patient(seconds: float | None) -> RetryPolicy:
     )
 
 
-def _refusal(error: ActivityError) -> Conclusion | None:
+def _cause(error: FailureError) -> BaseException | None:
+    """What failed: a regular activity's error comes wrapped, that of a local one does not."""
+    return error.cause if isinstance(error, ActivityError) else error
+
+
+def _refusal(error: FailureError) -> Conclusion | None:
     """The rejection that an activity's error means, if it means that the event is wrong."""
-    cause = error.cause
+    cause = _cause(error)
     if not isinstance(cause, ApplicationError) or cause.type not in REJECTING:
         return None
     findings = []

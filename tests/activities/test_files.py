@@ -1,0 +1,145 @@
+"""``files.process`` and ``artifacts.generate``: heartbeats, where the next attempt goes on, and when to stop."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+
+from activities.files import FileActivities
+from coafi.artifacts.cache import ArtifactService
+from coafi.artifacts.model import GeneratorConfig
+from coafi.documents.check import Verdict
+from coafi.git.archive import write_archive
+from coafi.git.manifest import BatchRef, ManifestFile
+from coafi.processing import CHUNK, BatchProcessor, BatchTask, Checked, Generated, GenerateTask
+from coafi.recording import EventRecorder
+from tests.activities.support import EVENT, environment, failure_of
+from tests.harness import document, settings_for
+from workers.wiring import open_resources
+
+FILES = CHUNK + 6
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[FileActivities]:
+    with open_resources(settings_for(tmp_path)) as resources:
+        recorder = EventRecorder(ledger=resources.ledger, registry=resources.registry, namespace="default", build="1")
+        artifacts = ArtifactService(resources.database, resources.objects, GeneratorConfig())
+        yield FileActivities(BatchProcessor(recorder=recorder, objects=resources.objects, artifacts=artifacts))
+
+
+@pytest.fixture
+def task(files: FileActivities) -> BatchTask:
+    contents = [document(number).encode() for number in range(1, FILES + 1)]
+    entries = [
+        ManifestFile(
+            position=at,
+            path=f"docs/COAFI-ENG-{at + 1:04d}-SPEC-A.md",
+            change="added",
+            mode="100644",
+            blob=hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest(),
+            size=len(content),
+            batch=0,
+        )
+        for at, content in enumerate(contents)
+    ]
+    archive = files.processor.objects.put(write_archive(entries, contents))
+    return BatchTask(event=EVENT, batch=BatchRef(index=0, archive=archive, files=FILES, size=sum(map(len, contents))))
+
+
+def size(files: FileActivities) -> int:
+    return files.processor.recorder.ledger.size()
+
+
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"{name}_total", labels) or 0
+
+
+def test_a_batch_reports_between_two_chunks_and_the_next_attempt_goes_on_there(
+    files: FileActivities, task: BatchTask
+) -> None:
+    beats: list[Checked] = []
+    first = environment(step="files.process")
+    first.on_heartbeat = lambda *details: beats.extend(details)
+    whole = first.run(files.process, task)
+    assert [beat.files for beat in beats] == [CHUNK]
+    assert whole.verdicts == {Verdict.VALID: FILES}
+
+    recorded = size(files)
+    heartbeat = (beats[0].model_dump(mode="json"),)
+    again = environment(step="files.process", attempt=2, heartbeat=heartbeat)
+    later: list[Checked] = []
+    again.on_heartbeat = lambda *details: later.extend(details)
+    assert again.run(files.process, task) == whole
+    assert later == []
+    assert size(files) == recorded
+
+
+def test_artifacts_are_reported_between_two_chunks_and_the_next_attempt_goes_on_there(
+    files: FileActivities, task: BatchTask
+) -> None:
+    checked = environment().run(files.process, task)
+    beats: list[Generated] = []
+    first = environment(step="artifacts.generate")
+    first.on_heartbeat = lambda *details: beats.extend(details)
+    whole = first.run(files.generate, GenerateTask(task=task, checked=checked))
+    assert [(beat.files, beat.artifacts) for beat in beats] == [(CHUNK, 2 * CHUNK)]
+    heartbeat = (beats[0].model_dump(mode="json"),)
+    again = environment(step="artifacts.generate", attempt=2, heartbeat=heartbeat)
+    repeated = again.run(files.generate, GenerateTask(task=task, checked=checked))
+    assert repeated.model_copy(update={"cached": 0}) == whole
+    assert repeated.cached == whole.artifacts - beats[0].artifacts, "only the rest was asked for again"
+
+
+@pytest.mark.parametrize("step", ["files.process", "artifacts.generate"])
+def test_a_batch_that_is_cancelled_stops_between_two_chunks_and_keeps_what_is_done(
+    files: FileActivities, task: BatchTask, step: str
+) -> None:
+    made = environment(step=step)
+    beats: list[Checked | Generated] = []
+    made.on_heartbeat = lambda *details: beats.extend(details)
+    if step == "files.process":
+        made.cancel()
+        error = failure_of(made, files.process, task)
+        assert size(files) == CHUNK
+    else:
+        checked = environment().run(files.process, task)
+        made.cancel()
+        error = failure_of(made, files.generate, GenerateTask(task=task, checked=checked))
+        assert size(files) == FILES + 2 * CHUNK
+    assert (error.type, error.non_retryable) == ("Unavailable", False)
+    assert [beat.files for beat in beats] == [CHUNK]
+
+
+def test_files_and_artifacts_are_counted(files: FileActivities, task: BatchTask) -> None:
+    valid, made = (
+        counted("coafi_files_processed", verdict="valid"),
+        counted("coafi_artifacts_generated", cached="false"),
+    )
+    cached = counted("coafi_artifacts_generated", cached="true")
+    checked = environment().run(files.process, task)
+    environment().run(files.generate, GenerateTask(task=task, checked=checked))
+    environment().run(files.generate, GenerateTask(task=task, checked=checked))
+    assert counted("coafi_files_processed", verdict="valid") == valid + FILES
+    assert counted("coafi_artifacts_generated", cached="false") == made + 2 * FILES
+    assert counted("coafi_artifacts_generated", cached="true") == cached + 2 * FILES
+
+
+def test_what_an_attempt_did_before_it_stopped_is_counted(files: FileActivities, task: BatchTask) -> None:
+    before = counted("coafi_files_processed", verdict="valid")
+    stopped = environment()
+    beats: list[Checked] = []
+    stopped.on_heartbeat = lambda *details: beats.extend(details)
+    stopped.cancel()
+    failure_of(stopped, files.process, task)
+    environment(attempt=2, heartbeat=(beats[0].model_dump(mode="json"),)).run(files.process, task)
+    assert counted("coafi_files_processed", verdict="valid") == before + FILES
+
+
+def test_an_archive_that_is_gone_is_no_fault_of_the_event(files: FileActivities, task: BatchTask) -> None:
+    files.processor.objects.path(task.batch.archive).unlink()
+    error = failure_of(environment(), files.process, task)
+    assert (error.type, error.non_retryable) == ("IntegrityError", False)
+    assert task.batch.archive in error.message

@@ -1,0 +1,227 @@
+"""What the ledger and the table of deliveries say about an event, on a real database."""
+
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coafi.canonical import JsonObject
+from coafi.commits import PAYLOAD_SCHEMA
+from coafi.database import Database
+from coafi.deliveries import DeliveryReader
+from coafi.events import Event, new_event
+from coafi.findings import Finding, Severity
+from coafi.ledger.entry import Recorded
+from coafi.ledger.keys import generate_key
+from coafi.ledger.log import Ledger
+from coafi.names import EntryType, EventType, Phase
+from coafi.recording import Conclusion, Decision, EventRecorder, Failure, Range, merge_ranges
+from coafi.registry.store import Registry, builtin_schemas
+
+PAYLOAD: JsonObject = {
+    "repositoryUrl": "https://git.example/acme/docs",
+    "commitSha": "a" * 40,
+    "branch": "main",
+    "author": "ada",
+}
+FINDING = Finding(severity=Severity.ERROR, rule="x/y", message="wrong", remedy="mend it")
+FAILURE = Failure(step="git.fetch", sequence=1, error="Unavailable", message="out of reach")
+DISCARDED = Conclusion(
+    phase=Phase.FAILED,
+    failure=FAILURE,
+    decisions=(Decision(by="ada", reason="gone"),),
+    entries=(Range(first=0, last=0),),
+)
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> EventRecorder:
+    database = Database(tmp_path / "coafi.db")
+    database.create_tables()
+    registry = Registry(database)
+    registry.publish(builtin_schemas())
+    ledger = Ledger(
+        database,
+        origin="example.org/log",
+        signer=generate_key(tmp_path / "key", "example.org/log"),
+        state_directory=tmp_path / "state",
+    )
+    return EventRecorder(ledger=ledger, registry=registry, namespace="default", build="1.2.3")
+
+
+@pytest.fixture
+def deliveries(recorder: EventRecorder, tmp_path: Path) -> DeliveryReader:
+    return DeliveryReader(Database(tmp_path / "coafi.db"))
+
+
+def event(data: JsonObject | None = None, *, delivery: str = "d1", body: str = "0") -> Event:
+    return new_event(
+        event_type=EventType.GIT_COMMIT,
+        source="https://git.example/acme/docs",
+        delivery_id=delivery,
+        time=datetime(2026, 11, 23, tzinfo=UTC),
+        body_digest=body * 64,
+        principal="github-webhook",
+        data=PAYLOAD if data is None else data,
+    )
+
+
+def entries(recorder: EventRecorder) -> list[Recorded]:
+    return recorder.ledger.entries(0, recorder.ledger.size())
+
+
+def outcome(deliveries: DeliveryReader) -> str | None:
+    (known,) = deliveries.recent(10)
+    return known.outcome
+
+
+def test_a_valid_event_is_claimed_and_recorded_with_what_it_was_held_against(
+    recorder: EventRecorder, deliveries: DeliveryReader
+) -> None:
+    received = recorder.receive(event(), "run1")
+    assert received.phase is Phase.VALIDATED
+    assert received.utids.startswith("UTIDS-P-")
+    assert received.entries == (Range(first=0, last=0),)
+    (recorded,) = entries(recorder)
+    assert (recorded.entry.type, recorded.entry.step) == (EntryType.EVENT_RECEIVED, "receive")
+    assert recorded.entry.utids == received.utids
+    assert recorded.data["temporaryUtids"] == event().utids
+    assert recorded.data["subject"] == "https://git.example/acme/docs main aaaaaaaaaaaa"
+    schema = recorder.registry.schema(PAYLOAD_SCHEMA)
+    assert recorded.data["schema"] == {"id": schema.schema_id, "version": schema.version, "digest": schema.digest}
+    (known,) = deliveries.recent(10)
+    assert (known.run_id, known.utids, known.outcome) == ("run1", received.utids, None)
+
+
+def test_the_entry_says_what_caused_the_event(recorder: EventRecorder) -> None:
+    recorder.receive(event().model_copy(update={"causationid": "x:y:z", "causationdepth": 2}), "run1")
+    assert (entries(recorder)[0].data["causationId"], entries(recorder)[0].data["causationDepth"]) == ("x:y:z", 2)
+
+
+def test_receiving_again_gives_the_same_and_records_nothing(recorder: EventRecorder) -> None:
+    first = recorder.receive(event(), "run1")
+    assert recorder.receive(event(), "run1") == first
+    assert recorder.ledger.size() == 1
+
+
+def test_an_invalid_event_is_recorded_rejected_and_concluded_at_once(
+    recorder: EventRecorder, deliveries: DeliveryReader
+) -> None:
+    wrong = event({**PAYLOAD, "commitSha": "HEAD"})
+    received = recorder.receive(wrong, "run1")
+    assert received.phase is Phase.REJECTED
+    assert received.utids == wrong.utids
+    assert [(finding.rule, finding.pointer) for finding in received.findings] == [("payload/pattern", "/commitSha")]
+    assert PAYLOAD_SCHEMA in received.findings[0].remedy
+    assert received.entries == (Range(first=0, last=1),)
+    assert [one.entry.type for one in entries(recorder)] == [EntryType.EVENT_RECEIVED, EntryType.EVENT_REJECTED]
+    assert outcome(deliveries) == Phase.REJECTED
+    assert recorder.receive(wrong, "run1") == received
+    assert recorder.ledger.size() == 2
+
+
+def test_a_delivery_that_another_run_concluded_is_a_duplicate_and_records_nothing(recorder: EventRecorder) -> None:
+    first = recorder.receive(event(), "run1")
+    recorder.conclude(event().ref(first.utids), Conclusion(phase=Phase.PROCESSED))
+    size = recorder.ledger.size()
+    second = recorder.receive(event(), "run2")
+    assert second.model_dump(exclude_defaults=True) == {
+        "phase": Phase.DUPLICATE,
+        "utids": first.utids,
+        "duplicate_of": "run1",
+    }
+    assert recorder.ledger.size() == size
+
+
+def test_a_claim_whose_run_is_gone_is_taken_over_with_its_entries(
+    recorder: EventRecorder, deliveries: DeliveryReader
+) -> None:
+    first = recorder.receive(event(), "run1")
+    assert recorder.receive(event(), "run2") == first
+    assert recorder.ledger.size() == 1
+    assert deliveries.recent(10)[0].run_id == "run2"
+
+
+def test_another_body_under_a_known_id_is_a_conflict_on_the_record_that_leaves_the_delivery_alone(
+    recorder: EventRecorder, deliveries: DeliveryReader
+) -> None:
+    first = recorder.receive(event(), "run1")
+    other = event({**PAYLOAD, "branch": "next"}, body="1")
+    conflict = recorder.receive(other, "run2")
+    assert conflict.phase is Phase.REJECTED
+    assert [finding.rule for finding in conflict.findings] == ["delivery/reused"]
+    assert conflict.entries == (Range(first=1, last=1),)
+    recorded = entries(recorder)[1]
+    assert (recorded.entry.type, recorded.entry.step) == (EntryType.EVENT_REJECTED, f"conflict/{'1' * 64}")
+    (known,) = deliveries.recent(10)
+    assert (known.run_id, known.outcome, known.utids) == ("run1", None, first.utids)
+    assert recorder.receive(other, "run2") == conflict
+    assert recorder.receive(event(body="2"), "run3").entries == (Range(first=2, last=2),), "each body once"
+
+
+def test_every_park_is_an_entry_of_its_own_and_the_first_write_wins(recorder: EventRecorder) -> None:
+    ref = event().ref(event().utids)
+    assert recorder.park(ref, FAILURE) == Range(first=0, last=0)
+    assert recorder.park(ref, FAILURE.model_copy(update={"message": "later"})) == Range(first=0, last=0)
+    assert recorder.park(ref, FAILURE.model_copy(update={"sequence": 2})) == Range(first=1, last=1)
+    first, second = entries(recorder)
+    assert first.data == FAILURE.model_dump(mode="json")
+    assert (first.entry.step, second.entry.step) == ("park/1/git.fetch", "park/2/git.fetch")
+
+
+def test_a_conclusion_is_recorded_with_the_build_and_concludes_the_delivery(
+    recorder: EventRecorder, deliveries: DeliveryReader
+) -> None:
+    received = recorder.receive(event(), "run1")
+    concluded = recorder.conclude(event().ref(received.utids), DISCARDED)
+    assert concluded.conclusion == DISCARDED
+    assert concluded.entry == 1
+    recorded = entries(recorder)[1]
+    assert recorded.entry.type == EntryType.EVENT_DEAD_LETTERED
+    assert recorded.data["build"] == "1.2.3"
+    assert outcome(deliveries) == Phase.FAILED
+
+
+def test_concluding_again_gives_what_was_recorded_first(recorder: EventRecorder) -> None:
+    ref = event().ref(event().utids)
+    first = recorder.conclude(ref, Conclusion(phase=Phase.PROCESSED, counts={"files": 1}))
+    second = recorder.conclude(ref, Conclusion(phase=Phase.PROCESSED, counts={"files": 2}, findings=(FINDING,)))
+    assert second == first
+    assert second.conclusion.counts == {"files": 1}
+    assert recorder.ledger.size() == 1
+
+
+def test_a_processed_run_is_not_dead_lettered_afterwards(recorder: EventRecorder, deliveries: DeliveryReader) -> None:
+    received = recorder.receive(event(), "run1")
+    first = recorder.conclude(event().ref(received.utids), Conclusion(phase=Phase.PROCESSED))
+    assert recorder.conclude(event().ref(received.utids), DISCARDED) == first
+    assert outcome(deliveries) == Phase.PROCESSED
+    assert recorder.ledger.size() == 2
+
+
+def test_a_run_that_was_given_up_may_still_be_processed(recorder: EventRecorder, deliveries: DeliveryReader) -> None:
+    received = recorder.receive(event(), "run1")
+    recorder.conclude(event().ref(received.utids), DISCARDED)
+    recorder.conclude(event().ref(received.utids), Conclusion(phase=Phase.PROCESSED))
+    assert outcome(deliveries) == Phase.PROCESSED
+
+
+def test_entries_of_two_deliveries_do_not_share_keys(recorder: EventRecorder) -> None:
+    first, second = recorder.receive(event(), "run1"), recorder.receive(event(delivery="d2"), "run2")
+    assert (first.entries, second.entries) == ((Range(first=0, last=0),), (Range(first=1, last=1),))
+    assert first.utids != second.utids
+
+
+ranges = st.builds(lambda first, more: Range(first=first, last=first + more), st.integers(0, 60), st.integers(0, 8))
+
+
+@given(st.lists(ranges, max_size=20))
+def test_merged_ranges_hold_the_same_indices_in_as_few_ascending_ranges_as_possible(given_ranges: list[Range]) -> None:
+    merged = merge_ranges(given_ranges)
+    indices = {index for one in given_ranges for index in range(one.first, one.last + 1)}
+    assert [index for one in merged for index in range(one.first, one.last + 1)] == sorted(indices)
+    assert all(after.first > before.last + 1 for before, after in pairwise(merged))
+    assert merge_ranges(merged) == merged

@@ -1,0 +1,189 @@
+"""Records the histories of this directory from a real server: ``python -m tests.histories.record [NAME…]``.
+
+Run it when workflow code changes on purpose in a way that open runs need not survive; otherwise the histories stay as
+they are, and the code has to go on replaying them.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import WorkflowHistory
+
+from coafi.errors import LedgerUnavailable
+from coafi.git.fetch import GitFetcher
+from coafi.names import Phase
+from coafi.processing import BatchProcessor
+from coafi.recording import EventRecorder
+from tests.harness import Repository, Stack, documents, history_of, push_payload, running_stack
+from tests.workflows.support import (
+    GIVES_UP,
+    Run,
+    broken,
+    discarded,
+    parked,
+    retried,
+    waits_for_the_ledger,
+)
+
+DIRECTORY = Path(__file__).parent
+HOME = Path("/tmp/coafi-history")
+"""Histories hold paths: this one says nothing about the machine."""
+
+WORKER = re.compile(r"\d+@[\w.-]+")
+"""Process and host, and the name of a sticky queue, which holds both."""
+
+MOMENT = "2026-11-23T12:00:00 +0000"
+
+
+async def processed(stack: Stack, repository: Repository) -> Run:
+    """Ten files, one of them invalid."""
+    return await stack.accepted(repository.push({**documents(9), "broken.json": "{"}), delivery="processed")
+
+
+async def processed_in_batches(stack: Stack, repository: Repository) -> Run:
+    """Three batches side by side."""
+    run = await stack.accepted(repository.push(documents(150, text="Batches.")), delivery="processed-in-batches")
+    assert len((await run.result()).entries) == 1
+    return run
+
+
+async def rejected_payload(stack: Stack, _repository: Repository) -> Run:
+    """A payload that breaks its schema."""
+    return await stack.accepted({"ref": "refs/heads/main"}, delivery="rejected-payload")
+
+
+async def rejected_at_fetch(stack: Stack, repository: Repository) -> Run:
+    """A commit that nobody has."""
+    return await stack.accepted(push_payload(repository.path.as_uri(), "a" * 40), delivery="rejected-at-fetch")
+
+
+async def parked_and_retried(stack: Stack, repository: Repository) -> Run:
+    """Parked at two different steps, the first time with a neighbour that is done."""
+    with broken(GitFetcher, "fetch", GIVES_UP):
+        run = await stack.accepted(repository.push(documents(3, text="Retried.")), delivery="parked-and-retried")
+        await parked(stack, run)
+    with broken(BatchProcessor, "check", GIVES_UP):
+        await retried(run)
+        await parked(stack, run, times=2)
+    await retried(run)
+    return run
+
+
+async def parked_and_discarded(stack: Stack, repository: Repository) -> Run:
+    """Given up by a person."""
+    with broken(GitFetcher, "fetch", GIVES_UP):
+        run = await stack.accepted(repository.push(documents(1, text="Discarded.")), delivery="parked-and-discarded")
+        await parked(stack, run)
+        await discarded(run)
+    return run
+
+
+async def cancelled_while_parked(stack: Stack, repository: Repository) -> Run:
+    """Cancelled by a person, from Temporal."""
+    with broken(GitFetcher, "fetch", GIVES_UP):
+        run = await stack.accepted(repository.push(documents(1, text="Cancelled.")), delivery="cancelled-while-parked")
+        await parked(stack, run)
+    await run.cancel()
+    return run
+
+
+async def duplicate(stack: Stack, repository: Repository) -> Run:
+    """A redelivery after Temporal has forgotten the run."""
+    payload = repository.push(documents(1, text="Duplicate."))
+    run = await stack.accepted(payload, delivery="duplicate")
+    await run.result()
+    await stack.forget(run.id)
+    return await stack.accepted(payload, delivery="duplicate")
+
+
+async def branch_deleted(stack: Stack, repository: Repository) -> Run:
+    """Nothing to fetch."""
+    payload = push_payload(repository.path.as_uri(), "0" * 40, before=repository.head)
+    return await stack.accepted(payload, delivery="branch-deleted")
+
+
+async def ledger_outage(stack: Stack, repository: Repository) -> Run:
+    """Receipt and conclusion wait as regular activities."""
+    away = LedgerUnavailable("the ledger is away")
+    with broken(EventRecorder, "conclude", away):
+        with broken(EventRecorder, "receive", away):
+            run = await stack.accepted(repository.push(documents(1, text="Outage.")), delivery="ledger-outage")
+            await waits_for_the_ledger(run)
+        await waits_for_the_ledger(run, "event.finish")
+    return run
+
+
+CASES: dict[str, tuple[Callable[[Stack, Repository], Awaitable[Run]], Phase | None]] = {
+    "processed": (processed, Phase.PROCESSED),
+    "processed-in-batches": (processed_in_batches, Phase.PROCESSED),
+    "rejected-payload": (rejected_payload, Phase.REJECTED),
+    "rejected-at-fetch": (rejected_at_fetch, Phase.REJECTED),
+    "parked-and-retried": (parked_and_retried, Phase.PROCESSED),
+    "parked-and-discarded": (parked_and_discarded, Phase.FAILED),
+    "cancelled-while-parked": (cancelled_while_parked, None),
+    "duplicate": (duplicate, Phase.DUPLICATE),
+    "branch-deleted": (branch_deleted, Phase.PROCESSED),
+    "ledger-outage": (ledger_outage, Phase.PROCESSED),
+}
+"""What is recorded, and how it must end; ``None`` for a run without a receipt."""
+
+
+def scrubbed(value: Any) -> Any:
+    """A history without what only says where and by whom it was made."""
+    match value:
+        case dict():
+            return {name: scrubbed(one) for name, one in value.items() if name not in ("stackTrace", "requestId")}
+        case list():
+            return [scrubbed(one) for one in value]
+        case str() if WORKER.fullmatch(value):
+            return "worker"
+        case _:
+            return value
+
+
+def text_of(history: WorkflowHistory) -> str:
+    """A history as JSON, an event a line."""
+    events = [
+        json.dumps(event, separators=(",", ":"), sort_keys=True) for event in scrubbed(history.to_json_dict())["events"]
+    ]
+    return '{"events":[\n' + ",\n".join(events) + "\n]}\n"
+
+
+def traces_of_a_machine(text: str) -> list[str]:
+    """What in a history says where it was made, its payloads included."""
+    payloads = [base64.b64decode(data).decode() for data in re.findall(r'"data":"([^"]*)"', text)]
+    text = "\n".join([text, *payloads])
+    patterns = [WORKER.pattern, r"/(?:work|home|root|Users)/[\w./-]*", r"/tmp/(?!coafi-history)[\w./-]*"]
+    return [found for pattern in patterns for found in re.findall(pattern, text)]
+
+
+async def record(names: list[str]) -> None:
+    """Record the histories with these names, or all."""
+    os.environ.update(GIT_AUTHOR_DATE=MOMENT, GIT_COMMITTER_DATE=MOMENT)
+    async with running_stack(HOME, git_patience=0.5, files_patience=0.5) as stack:
+        for name in names or CASES:
+            case, phase = CASES[name]
+            run = await case(stack, Repository.create(HOME / name))
+            if phase is not None:
+                assert (await run.result()).phase is phase, name
+            else:
+                await asyncio.gather(run.result(), return_exceptions=True)
+            text = text_of(await history_of(run))
+            assert traces_of_a_machine(text) == [], (name, traces_of_a_machine(text))
+            (DIRECTORY / f"{name}.json").write_text(text)
+
+
+if __name__ == "__main__":
+    HOME.mkdir()
+    try:
+        asyncio.run(record(sys.argv[1:]))
+    finally:
+        shutil.rmtree(HOME)
