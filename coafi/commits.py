@@ -15,7 +15,9 @@ MAX_TEXT = 4096
 MAX_SOURCE = 256
 """Longest source, in characters: a workflow id holds it percent-encoded, and may have 1,000."""
 
-_USERINFO = re.compile(r"(?<=//)[^/@\s]*@")
+# Up to the last "@" before the path; in what is no URL because of a slash in a password, up to the last one at all.
+_USERINFO = re.compile(r"(?<=//)(?:[^/\s]*@|[^/\s:]*:(?!\d*(?:/|$))\S*@)")
+_QUERY = re.compile(r"(?<=[?#])\S+")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -49,18 +51,17 @@ def submitted_commit(
 ) -> tuple[Event, bytes]:
     """A commit that a person or a script submits, and the body that stands for it in the object store.
 
-    The delivery id is derived from repository, branch, before and commit: submitting the same again finds the run
-    that exists, unless ``again`` (any fresh text) asks for another.
+    The delivery id is derived from repository, branch, before and commit, and the body holds nothing else: submitting
+    the same again, whoever does it, finds the run that exists, unless ``again`` (any fresh text) asks for another.
     """
     fields: dict[str, JsonValue] = {
         "repositoryUrl": repository_url,
         "commitSha": commit,
         "before": before,
         "branch": branch,
-        "author": author,
     }
-    data = bounded(fields)
-    body = canonical_json(data)
+    body = canonical_json(bounded(fields))
+    data = bounded({**fields, "author": author})
     event = new_event(
         event_type=EventType.GIT_COMMIT,
         source=source_of(repository_url),
@@ -76,7 +77,7 @@ def submitted_commit(
 def source_of(repository_url: JsonValue) -> str:
     """The CloudEvents ``source`` of a repository: its URL without ``.git``, credentials and what is not ASCII."""
     text = repository_url if isinstance(repository_url, str) else ""
-    clean = _UNPRINTABLE.sub("", _USERINFO.sub("", text)).removesuffix(".git")
+    clean = _UNPRINTABLE.sub("", _QUERY.sub("***", _USERINFO.sub("", text))).removesuffix(".git")
     return quote(clean, safe="/:@!$&'()*+,;=~%?#[]", errors="replace")[:MAX_SOURCE] or "unknown"
 
 
@@ -91,7 +92,11 @@ def bounded(fields: dict[str, JsonValue]) -> JsonObject:
     A wrong value keeps its type, so that the run finds it wrong, but not its bulk; credentials in a URL are blanked,
     because no secret may enter history.
     """
-    return {name: _bounded(value) for name, value in fields.items() if value is not None}
+    found = {name: _bounded(value) for name, value in fields.items() if value is not None}
+    url = found.get("repositoryUrl")
+    if isinstance(url, str):
+        found["repositoryUrl"] = _QUERY.sub("***", url)  # where some put tokens; such a URL is refused later
+    return found
 
 
 def _bounded(value: JsonValue) -> JsonValue:

@@ -17,12 +17,15 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from coafi import metrics
-from coafi.errors import Unavailable, ValidationError
+from coafi.errors import IdempotencyConflict, Unavailable, ValidationError
 from coafi.events import Event
 from coafi.names import EventType, Phase, SearchAttribute, TaskQueue, WorkflowName
 
 ROUTES: dict[str, WorkflowName] = {EventType.GIT_COMMIT: WorkflowName.GIT_COMMIT}
 """Which workflow handles which type of event."""
+
+MEMO_BODY = "bodyDigest"
+"""The memo of a run that says which body it was started for."""
 
 PRIORITY_APPLICATION = 3
 """Security 1, System 2, Application 3: the ecosystem's policy."""
@@ -54,6 +57,7 @@ class Dispatcher:
 
         Raises:
             ValidationError: no workflow handles events of this type.
+            IdempotencyConflict: the run is that of another body under the same delivery id.
             Unavailable: Temporal did not confirm in time; starting again later is safe.
         """
         workflow = ROUTES.get(event.type)
@@ -72,10 +76,12 @@ class Dispatcher:
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                     search_attributes=_search_attributes(event),
                     priority=Priority(priority_key=PRIORITY_APPLICATION, fairness_key=_fairness_key(event)),
+                    memo={MEMO_BODY: event.bodydigest},
                     static_summary=_summary(event),
                     rpc_timeout=timedelta(seconds=self.timeout),
                 )
         except WorkflowAlreadyStartedError as known:
+            await self._refuse_other_body(event)
             metrics.ACCEPTED.labels(event.type).inc()
             return Started(event.workflow_id, known.run_id, existed=True)
         except (RPCError, TimeoutError, RuntimeError) as error:
@@ -88,6 +94,25 @@ class Dispatcher:
             ) from error
         metrics.ACCEPTED.labels(event.type).inc()
         return Started(event.workflow_id, handle.first_execution_run_id, existed=False)
+
+    async def _refuse_other_body(self, event: Event) -> None:
+        """Compare the event with the one whose run there is."""
+        try:
+            async with asyncio.timeout(self.timeout):
+                run = await self.client.get_workflow_handle(event.workflow_id).describe()
+                digest = await run.memo_value(MEMO_BODY, "")
+        except (RPCError, TimeoutError, RuntimeError):
+            return  # it is there; the claim compares again, unless it has been claimed already
+        if digest and digest != event.bodydigest:
+            raise reused_delivery(event.id, event.workflow_id)
+
+
+def reused_delivery(delivery_id: str, workflow_id: str) -> IdempotencyConflict:
+    """The refusal of another body under a known delivery id."""
+    return IdempotencyConflict(
+        f"delivery {delivery_id} came before with another body, and is handled by {workflow_id}",
+        remedy="give every delivery an id of its own; a redelivery must repeat the body byte for byte",
+    )
 
 
 def _search_attributes(event: Event) -> TypedSearchAttributes:

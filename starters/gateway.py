@@ -35,7 +35,7 @@ from coafi.events import Event
 from coafi.ledger.log import Ledger
 from coafi.objects import ObjectStore
 from coafi.webhooks import github
-from starters.dispatch import Dispatcher, Started
+from starters.dispatch import Dispatcher, Started, reused_delivery
 
 log = structlog.stdlib.get_logger()
 
@@ -173,10 +173,7 @@ class Gateway:
             log.warning("delivery not looked up", event_id=event.id, reason=str(error))
             return
         if known is not None and known.body_digest != event.bodydigest:
-            raise IdempotencyConflict(
-                f"delivery {event.id} came before with another body, and is handled by {known.workflow_id}",
-                remedy="give every delivery an id of its own; a redelivery must repeat the body byte for byte",
-            )
+            raise reused_delivery(event.id, known.workflow_id)
 
     async def _temporal_ready(self) -> str | None:
         try:

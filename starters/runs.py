@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import typer
+from pydantic import ValidationError as ModelError
 from temporalio.client import (
     Client,
     WorkflowFailureError,
@@ -159,6 +160,13 @@ async def decide_parked(verdict: str, names: list[str], *, every: bool, by: str,
     """``coafi dead-letters retry`` and ``discard``: a report per run; exit 1 unless each was taken."""
     if bool(names) == every:
         raise ValidationError("say which runs", remedy="name them, or say --all")
+    try:
+        decision = Decision(by=by, reason=reason)
+    except ModelError as error:
+        problem = error.errors()[0]
+        raise ValidationError(
+            f"--{problem['loc'][0]}: {problem['msg']}", remedy="say it in 1 to 500 characters"
+        ) from None
     settings = command_settings()
     update = EventWorkflow.retry if verdict == "retry" else EventWorkflow.discard
     reports: list[dict[str, str]] = []
@@ -170,7 +178,7 @@ async def decide_parked(verdict: str, names: list[str], *, every: bool, by: str,
                 chosen = [one_delivery(database, name).workflow_id for name in names]
         for workflow_id in chosen:
             try:
-                await client.get_workflow_handle(workflow_id).execute_update(update, Decision(by=by, reason=reason))
+                await client.get_workflow_handle(workflow_id).execute_update(update, decision)
                 reports.append({"workflowId": workflow_id, "result": verdict})
             except WorkflowUpdateFailedError as error:
                 reports.append({"workflowId": workflow_id, "result": "refused", "message": str(error.cause)})

@@ -6,12 +6,14 @@ import re
 import stat
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from coafi.commits import submitted_commit
 from coafi.errors import IntegrityError
 from coafi.ledger.keys import VerifierKey
 from coafi.ledger.proof import Proof
@@ -59,7 +61,7 @@ def test_submitting_the_same_again_finds_the_run_and_again_asks_for_another(done
     assert "PROCESSED" in again.stdout
     assert done.receipt["event_id"] not in again.stdout
     first = again.stdout.splitlines()
-    assert re.fullmatch(r"http://\S+/history", first[-1])
+    assert re.fullmatch(r"http://\S+/timeline", first[-1])
 
 
 @pytest.mark.parametrize(
@@ -276,6 +278,22 @@ def test_a_variable_that_no_setting_has_is_named(home: Home) -> None:
     assert "COAFI_GTI_HOSTS is no setting; did you mean COAFI_GIT_HOSTS?" in answer.stderr
 
 
+def test_a_commit_submitted_by_somebody_else_is_the_same_event() -> None:
+    ada, bob = (
+        submitted_commit(
+            repository_url="https://git.example/x",
+            commit="a" * 40,
+            before=None,
+            branch="main",
+            author=author,
+            principal=f"submit:{author}",
+            received=datetime.now(UTC),
+        )
+        for author in ("ada", "bob")
+    )
+    assert (ada[0].workflow_id, ada[0].bodydigest, ada[1]) == (bob[0].workflow_id, bob[0].bodydigest, bob[1])
+
+
 def test_a_lost_key_of_the_ledger_is_not_replaced(done: Submitted, tmp_path: Path) -> None:
     copy = Home(tmp_path)
     copy.path.mkdir()
@@ -284,6 +302,16 @@ def test_a_lost_key_of_the_ledger_is_not_replaced(done: Submitted, tmp_path: Pat
     assert answer.returncode == 1
     assert "there is no key file" in answer.stderr
     assert not (copy.path / "secrets").exists()
+
+
+@pytest.mark.parametrize(("option", "value"), [("--reason", "x" * 501), ("--by", ""), ("--reason", "a\x1bb")])
+def test_a_decision_that_cannot_be_recorded_is_refused(home: Home, option: str, value: str) -> None:
+    answer = home.coafi(
+        "dead-letters", "discard", "some-run", f"{option}={value}", *(() if option == "--reason" else ("--reason=why",))
+    )
+    assert answer.returncode == 1
+    assert f"{option}: " in answer.stderr
+    assert "1 to 500 characters" in answer.stderr
 
 
 async def test_tampering_with_an_entry_is_found_and_the_entry_named(home: Home) -> None:

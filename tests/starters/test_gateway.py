@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
+from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
 
 from coafi.canonical import JsonObject, sha256
@@ -26,7 +27,7 @@ from coafi.names import EntryType, EventType, Phase, workflow_id
 from coafi.webhooks import github
 from starters.dispatch import Dispatcher
 from starters.gateway import Gateway
-from tests.harness import SECRET, Repository, Stack, documents, push_payload, until
+from tests.harness import SECRET, Repository, Stack, documents, push_payload, running_stack, until
 from tests.starters.conftest import MAX_BODY
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -159,6 +160,14 @@ async def test_another_body_under_a_known_delivery_id_is_refused(stack: Stack, r
     assert not stack.resources.objects.has(sha256(as_bytes(other)))
 
 
+async def test_another_body_is_refused_also_before_the_first_was_claimed(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, workers=False) as stack:
+        first = push_payload("https://git.invalid/x", "a" * 40)
+        assert (await stack.push(first, delivery="same")).status_code == 202
+        problem(await stack.push(push_payload("https://git.invalid/x", "b" * 40), delivery="same"), 409)
+        assert (await stack.push(first, delivery="same")).json()["redelivery"] is True
+
+
 async def test_deliveries_are_accepted_while_the_database_is_out_of_reach(
     stack: Stack, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +188,10 @@ async def test_a_redelivery_takes_up_what_a_terminated_run_left(stack: Stack) ->
     assert again["redelivery"] is False
     assert again["workflowId"] == first["workflowId"]
     assert again["runId"] != first["runId"]
+    second = stack.handle(again["workflowId"])
+    await second.cancel()
+    with pytest.raises(WorkflowFailureError):
+        await second.result()
 
 
 async def test_ping_is_answered(stack: Stack) -> None:
