@@ -24,7 +24,7 @@ up: $(STAMP) ## Run the service on this machine; Ctrl-C stops it
 
 test: $(STAMP) ## The test suite, on real servers, with coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not soak"
+	$(BIN)/coverage run -m pytest -m "not soak" --numprocesses=4 --dist=loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=85
 	$(BIN)/coverage report --include='coafi/*' --fail-under=90

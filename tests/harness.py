@@ -35,6 +35,11 @@ from workflows.lifecycle import EventWorkflow, Receipt, RunState
 SECRET = "a-webhook-secret-that-nobody-may-see"
 ACTOR = Actor("Test Author", "test@example.org")
 
+FORGET_SOON = tuple(
+    f'--dynamic-config-value=history.{queue}ProcessorUpdateAckInterval="500ms"' for queue in ("transfer", "visibility")
+)
+"""Temporal deletes a closed run only once its queues are acknowledged, by default every half minute."""
+
 
 @dataclass
 class Stack:
@@ -143,11 +148,14 @@ def settings_for(home: Path, **changes: Any) -> Settings:
 
 
 @asynccontextmanager
-async def temporal_server(settings: Settings) -> AsyncIterator[TemporalServer]:
-    """A Temporal server in the home of ``settings``."""
+async def temporal_server(settings: Settings, *options: str) -> AsyncIterator[TemporalServer]:
+    """A Temporal server in the home of ``settings``, with further ``options``."""
     settings.home.mkdir(parents=True, exist_ok=True)
     server = TemporalServer.start(
-        settings.home, port=settings.temporal_port, ui_port=settings.temporal_ui_port, options=("--headless",)
+        settings.home,
+        port=settings.temporal_port,
+        ui_port=settings.temporal_ui_port,
+        options=("--headless", *FORGET_SOON, *options),
     )
     try:
         await server.wait_ready()
@@ -157,17 +165,20 @@ async def temporal_server(settings: Settings) -> AsyncIterator[TemporalServer]:
 
 
 @asynccontextmanager
-async def running_stack(home: Path, *, workers: bool = True, **changes: Any) -> AsyncIterator[Stack]:
+async def running_stack(
+    home: Path, *, workers: bool = True, server_options: tuple[str, ...] = (), **changes: Any
+) -> AsyncIterator[Stack]:
     """A whole service in one process.
 
     Args:
         home: a directory of the test's own.
         workers: whether workers run; a test may bring its own.
+        server_options: further options of the Temporal server.
         changes: settings that differ.
     """
     settings = settings_for(home, **changes)
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(temporal_server(settings))
+        server = await stack.enter_async_context(temporal_server(settings, *server_options))
         client = await connect(settings, server.address)
         resources = stack.enter_context(open_resources(settings))
         gateway = await stack.enter_async_context(running_gateway(client, resources))

@@ -1,19 +1,25 @@
 """One delivery, one run's effects: whatever is killed, reset, repeated or forgotten."""
 
 import asyncio
+import json
+import signal
+import subprocess
 import sys
 from collections import Counter
-from contextlib import AsyncExitStack
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, AsyncExitStack
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
-import pytest
-from temporalio.client import WorkflowHandle
-
+from coafi.deliveries import DeliveryReader
 from coafi.names import EntryType, Phase
+from coafi.webhooks import github
+from starters.dispatch import Dispatcher
+from tests.guarantees.support import finished, side_by_side
 from tests.harness import Repository, Stack, documents, running_stack, until, worker_process
 from workers.wiring import running_workers
-from workflows.lifecycle import Receipt
 
 ENTRIES = {
     EntryType.EVENT_RECEIVED: 1,
@@ -23,28 +29,23 @@ ENTRIES = {
 }
 
 
-def assert_recorded_once(stack: Stack) -> None:
-    assert Counter(one.entry.type for one in stack.entries()) == ENTRIES
-    assert stack.verify() == sum(ENTRIES.values())
+def assert_recorded_once(stack: Stack, more: Mapping[EntryType, int] = MappingProxyType({})) -> None:
+    assert Counter(one.entry.type for one in stack.entries()) == {**ENTRIES, **more}
+    assert stack.verify() == sum(ENTRIES.values()) + sum(more.values())
 
 
-async def finished(handle: WorkflowHandle[Any, Receipt]) -> Receipt:
-    return await asyncio.wait_for(handle.result(), 120)
+def deadly_worker(stack: Stack, entry_type: EntryType) -> AbstractContextManager["subprocess.Popen[bytes]"]:
+    marker = stack.settings.home / "died"
+    return worker_process(stack, sys.executable, "-m", "tests.guarantees.crashing_worker", entry_type, str(marker))
 
 
-@pytest.mark.parametrize("entry_type", ENTRIES)
-@pytest.mark.parametrize("reset", [False, True], ids=["killed", "killed-and-reset"])
-async def test_a_worker_killed_after_the_append_doubles_nothing(
-    tmp_path: Path, entry_type: EntryType, reset: bool
-) -> None:
-    async with running_stack(tmp_path, workers=False) as stack, AsyncExitStack() as later:
-        repository = Repository.create(tmp_path / "repo")
-        marker = tmp_path / "died"
-        command = (sys.executable, "-m", "tests.guarantees.crashing_worker", entry_type, str(marker))
-        with worker_process(stack, *command) as process:
+async def _killed(home: Path, *, entry_type: EntryType, reset: bool) -> None:
+    async with running_stack(home, workers=False) as stack, AsyncExitStack() as later:
+        repository = Repository.create(home / "repo")
+        with deadly_worker(stack, entry_type) as process:
             handle = await stack.accepted(repository.push(documents(3)))
             await until(lambda: process.poll() is not None)
-            assert marker.exists()
+            assert process.returncode == -signal.SIGKILL
             assert any(one.entry.type == entry_type for one in stack.entries())
         if reset:
             handle = await stack.reset(handle.id)
@@ -53,6 +54,17 @@ async def test_a_worker_killed_after_the_append_doubles_nothing(
         assert receipt.phase is Phase.PROCESSED
         assert receipt.counts["valid"] == 3
         assert_recorded_once(stack)
+
+
+async def test_a_worker_killed_after_the_append_doubles_nothing_also_when_the_run_is_reset(tmp_path: Path) -> None:
+    await side_by_side(
+        tmp_path,
+        {
+            f"{name} after {entry_type}": partial(_killed, entry_type=entry_type, reset=reset)
+            for entry_type in ENTRIES
+            for name, reset in (("killed", False), ("killed and reset", True))
+        },
+    )
 
 
 async def test_a_reset_of_a_finished_run_gives_the_same_receipt(tmp_path: Path) -> None:
@@ -87,14 +99,7 @@ async def test_fifty_deliveries_at_once_and_one_after_temporal_forgot(tmp_path: 
 async def test_a_run_that_temporal_lost_unfinished_is_taken_up_by_the_redelivery(tmp_path: Path) -> None:
     async with running_stack(tmp_path, workers=False) as stack:
         payload = Repository.create(tmp_path / "repo").push(documents(3))
-        command = (
-            sys.executable,
-            "-m",
-            "tests.guarantees.crashing_worker",
-            EntryType.FILE_PROCESSED,
-            str(tmp_path / "died"),
-        )
-        with worker_process(stack, *command) as process:
+        with deadly_worker(stack, EntryType.FILE_PROCESSED) as process:
             handle = await stack.accepted(payload, delivery="same")
             await until(lambda: process.poll() is not None)
         await stack.forget(handle.id)
@@ -104,14 +109,24 @@ async def test_a_run_that_temporal_lost_unfinished_is_taken_up_by_the_redelivery
             assert_recorded_once(stack)
 
 
-async def test_a_reused_delivery_id_with_another_body_is_rejected(tmp_path: Path) -> None:
+async def test_a_reused_delivery_id_with_another_body_is_refused_and_changes_no_outcome(tmp_path: Path) -> None:
     async with running_stack(tmp_path) as stack:
         repository = Repository.create(tmp_path / "repo")
         handle = await stack.accepted(repository.push(documents(3)), delivery="same")
         await finished(handle)
+        other = repository.push({"x.md": "other"})
+
+        refused = await stack.push(other, delivery="same")
+        assert refused.status_code == 409
+        assert_recorded_once(stack)
+
         await stack.forget(handle.id)
-        other = await stack.accepted(repository.push({"x.md": "other"}), delivery="same")
-        receipt = await finished(other)
+        body = json.dumps(other).encode()
+        event = github.push_event(other, delivery="same", body=body, received=datetime.now(UTC), traceparent=None)
+        await Dispatcher(stack.client, timeout=10).start(event)  # what gets past the gateway is met by the run
+        receipt = await finished(stack.handle(event.workflow_id))
         assert receipt.phase is Phase.REJECTED
         assert receipt.findings[0].rule == "delivery/reused"
-        assert_recorded_once(stack)
+        assert_recorded_once(stack, {EntryType.EVENT_REJECTED: 1})
+        (delivery,) = DeliveryReader(stack.resources.database).find("same")
+        assert delivery.outcome == Phase.PROCESSED
