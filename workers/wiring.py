@@ -33,6 +33,7 @@ from coafi.processing import BatchProcessor
 from coafi.recording import EventRecorder
 from coafi.registry.store import Registry, builtin_schemas
 from coafi.settings import Settings
+from coafi.trees.recorder import TreeRecorder
 from workflows.git_commit import GitCommitWorkflow
 
 WORKFLOWS = (GitCommitWorkflow,)
@@ -125,7 +126,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack) -
         namespace=settings.temporal_namespace,
         build=version("coafi-event-handlers"),
     )
-    fetcher = _fetcher(settings, resources.objects)
+    fetcher = _fetcher(resources)
     patience = Patience(
         fetch=fetcher.limits.longest_fetch,
         git=settings.git_patience,
@@ -196,13 +197,15 @@ def url_policy(settings: Settings) -> UrlPolicy:
     )
 
 
-def _fetcher(settings: Settings, objects: ObjectStore) -> GitFetcher:
+def _fetcher(resources: Resources) -> GitFetcher:
+    settings = resources.settings
     ssh = None
     if settings.git_ssh_identity is not None and settings.git_ssh_known_hosts is not None:
         ssh = SshAccess(settings.git_ssh_identity, settings.git_ssh_known_hosts)
     return GitFetcher(
         mirrors=settings.mirrors_directory,
-        objects=objects,
+        objects=resources.objects,
+        trees=TreeRecorder(resources.database, resources.objects),
         url_policy=url_policy(settings),
         limits=GitLimits(
             max_files=settings.git_max_files,

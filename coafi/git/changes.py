@@ -19,6 +19,7 @@ from coafi.errors import ValidationError
 from coafi.git.limits import GitLimits
 from coafi.git.mirror import Mirror, is_zero
 from coafi.git.runner import MirrorDamaged
+from coafi.trees.listing import TreeFile
 
 SYMLINK: Final = "120000"
 SUBMODULE: Final = "160000"
@@ -219,19 +220,37 @@ def count_changes(files: Iterable[ChangedFile]) -> dict[str, int]:
     return dict(sorted(Counter(file.change.value for file in files).items()))
 
 
-def read_contents(mirror: Mirror, files: Sequence[ChangedFile], take: Callable[[bytes], None]) -> None:
-    """Give the content of each of ``files`` to ``take``, in their order, from one git process.
+def read_contents(mirror: Mirror, blobs: Sequence[tuple[str, int]], take: Callable[[bytes], None]) -> None:
+    """Give the content of each of ``blobs`` to ``take``, in their order, from one git process.
+
+    Args:
+        blobs: names, each with its size in bytes.
 
     Raises:
         MirrorDamaged: one is missing, or has another size than announced.
     """
-    reader = _BatchReader(mirror.name, files, take)
+    if not blobs:
+        return
+    reader = _BatchReader(mirror.name, blobs, take)
     mirror.local(
-        ["cat-file", "--batch", "--buffer"],
-        stdin="".join(f"{file.blob}\n" for file in files).encode(),
-        sink=reader.feed,
+        ["cat-file", "--batch", "--buffer"], stdin="".join(f"{blob}\n" for blob, _ in blobs).encode(), sink=reader.feed
     )
     reader.finish()
+
+
+def read_tree(mirror: Mirror, commit: str) -> list[TreeFile]:
+    """Every file of a commit's tree.
+
+    Raises:
+        MirrorDamaged: a tree is not in the mirror.
+    """
+    answer = mirror.local(["ls-tree", "-r", "-z", "--full-tree", "--end-of-options", commit])
+    files = []
+    for line in answer.split(b"\0")[:-1]:
+        head, _, path = line.partition(b"\t")
+        mode, _, blob = head.decode("ascii").split(" ")
+        files.append(TreeFile(display_path(path), mode, blob))
+    return files
 
 
 def display_path(path: bytes) -> str:
@@ -381,9 +400,9 @@ _RAW_ENTRY = re.compile(rb":(\d{6}) (\d{6}) " + _OID + b" " + _OID + rb" ([AMDRC
 class _BatchReader:
     """Takes the output of ``cat-file --batch`` in chunks of any size and gives out whole contents."""
 
-    def __init__(self, name: str, files: Sequence[ChangedFile], take: Callable[[bytes], None]) -> None:
+    def __init__(self, name: str, blobs: Sequence[tuple[str, int]], take: Callable[[bytes], None]) -> None:
         self._name = name
-        self._files = iter(files)
+        self._blobs = iter(blobs)
         self._take = take
         self._buffer = bytearray()
         self._expected: int | None = None
@@ -394,7 +413,7 @@ class _BatchReader:
             pass
 
     def finish(self) -> None:
-        if self._buffer or self._expected is not None or next(self._files, None) is not None:
+        if self._buffer or self._expected is not None or next(self._blobs, None) is not None:
             raise MirrorDamaged(f"mirror {self._name} gave out fewer contents than it was asked for")
 
     def _step(self) -> bool:
@@ -403,10 +422,10 @@ class _BatchReader:
             header, newline, _ = self._buffer.partition(b"\n")
             if not newline:
                 return False
-            file = next(self._files, None)
-            if file is None or bytes(header) != f"{file.blob} blob {file.size}".encode():
+            blob, size = next(self._blobs, ("", 0))
+            if bytes(header) != f"{blob} blob {size}".encode():
                 raise MirrorDamaged(f"mirror {self._name} answers {bytes(header[:120])!r} for a content")
-            self._expected = file.size
+            self._expected = size
             del self._buffer[: len(header) + 1]
         if len(self._buffer) <= self._expected:
             return False

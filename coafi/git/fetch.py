@@ -5,7 +5,7 @@ every changed file. Doing it again gives the same digests; the mirror in between
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ from coafi.git.changes import (
     count_changes,
     read_commit,
     read_contents,
+    read_tree,
 )
 from coafi.git.limits import GitLimits
 from coafi.git.manifest import BatchRef, ManifestFile, Model, Oid, manifest_file, write_manifest
@@ -33,6 +34,11 @@ from coafi.git.mirror import Mirror, MirrorStore, check_sha, is_zero
 from coafi.git.runner import CommitNotFound, GitRunner, MirrorDamaged, Remote, SshAccess, Watch
 from coafi.git.urls import UrlPolicy, parse_repository_url, resolve_addresses
 from coafi.objects import ObjectStore
+from coafi.trees.recorder import MAX_LEARNED_BYTES, TreePlan, TreeRecorder
+
+
+_LEARNED_AT_A_TIME = 100
+"""Contents that are held in memory at once while a tree is recorded."""
 
 
 class FetchRequest(Model):
@@ -58,6 +64,7 @@ class FetchResult(Model):
     Attributes:
         repository: canonical URL.
         manifest: digest of the manifest in the object store.
+        tree: digest of the commit's whole tree there (:mod:`coafi.trees.listing`).
         base: what the commit was compared with; ``base_kind`` says how it was chosen.
         before_lost: the request named a ``before`` that could not be had any more, so the first parent was taken.
         changes: files per kind of change (``added``, ``renamed`` …), without zeros.
@@ -68,6 +75,7 @@ class FetchResult(Model):
 
     repository: str
     manifest: Sha256
+    tree: Sha256
     commit: Oid
     base: Oid
     base_kind: BaseKind
@@ -90,6 +98,7 @@ class GitFetcher:
 
     mirrors: Path
     objects: ObjectStore
+    trees: TreeRecorder
     url_policy: UrlPolicy = field(default_factory=UrlPolicy)
     limits: GitLimits = field(default_factory=GitLimits)
     tokens: Mapping[str, SecretStr] = field(default_factory=dict)
@@ -137,10 +146,12 @@ class GitFetcher:
         with self._store.exclusive(remote.url, len(sha), watch) as mirror:
             commit, base, base_kind, before_lost = _obtain(mirror, remote, sha, before)
             flat = compare_trees(mirror, base, sha, self.limits)
-            mirror.prefetch(remote, contents_needed(flat, self.limits))
+            plan = self.trees.plan(read_tree(mirror, sha))
+            mirror.prefetch(remote, {*contents_needed(flat, self.limits), *plan.documents, *plan.support})
             self._store.share(mirror)
             files = changed_files(mirror, base, sha, self.limits, flat)
             entries, batches = self._archive(mirror, files)
+            tree = self._record(mirror, plan)
         manifest = write_manifest(
             self.objects,
             repository=str(remote.url),
@@ -154,6 +165,7 @@ class GitFetcher:
         return FetchResult(
             repository=str(remote.url),
             manifest=manifest,
+            tree=tree,
             commit=sha,
             base=base,
             base_kind=base_kind,
@@ -176,8 +188,25 @@ class GitFetcher:
             for position in positions
         )
         writer = _BatchWriter(self.objects, plan, entries, mirror.watch)
-        read_contents(mirror, [file for file in files if file.omitted is None], writer.take)
+        contents = [(file.blob, file.size) for file in files if file.omitted is None and file.blob is not None]
+        read_contents(mirror, contents, writer.take)
         return entries, writer.finish()
+
+    def _record(self, mirror: Mirror, plan: TreePlan) -> str:
+        """Record the commit's whole tree; the digest that names it."""
+
+        def read(blobs: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+            for start in range(0, len(blobs), _LEARNED_AT_A_TIME):
+                sizes = mirror.sizes(blobs[start : start + _LEARNED_AT_A_TIME])
+                wanted = [
+                    (blob, size) for blob, size in sizes.items() if size is not None and size <= MAX_LEARNED_BYTES
+                ]
+                contents: list[bytes] = []
+                read_contents(mirror, wanted, contents.append)
+                mirror.watch.beat(f"learning what documents say: {start + len(sizes)} of {len(blobs)}")
+                yield from zip((blob for blob, _ in wanted), contents, strict=True)
+
+        return self.trees.record(plan, read)
 
 
 class _BatchWriter:

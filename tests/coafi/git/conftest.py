@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from coafi.database import Database
 from coafi.git.fetch import GitFetcher
 from coafi.git.limits import GitLimits
 from coafi.git.urls import UrlPolicy
 from coafi.objects import ObjectStore
+from coafi.trees.recorder import TreeRecorder
 from tests.coafi.git.repositories import Repository
 from tests.coafi.git.server import GitServer, serve
 
@@ -26,9 +28,13 @@ def make_fetcher(tmp_path: Path) -> MakeFetcher:
     """Makes a fetcher; keyword arguments are limits, and the fetcher's own fields."""
 
     def make(mirrors: str = "mirrors", *, limits: GitLimits | None = None, **fields: object) -> GitFetcher:
+        objects = ObjectStore(tmp_path / "objects")
+        database = Database(tmp_path / "coafi.db")
+        database.create_tables()
         fetcher = GitFetcher(
             mirrors=tmp_path / mirrors,
-            objects=ObjectStore(tmp_path / "objects"),
+            objects=objects,
+            trees=TreeRecorder(database, objects),
             url_policy=UrlPolicy(
                 file_roots=(tmp_path / "repositories",), allow_http=True, allow_private_addresses=True
             ),

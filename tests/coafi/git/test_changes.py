@@ -272,17 +272,17 @@ def test_contents_come_in_order_and_whole(repository: Repository) -> None:
     first = repository.commit(dict(contents))
     found = changes(repository, None, first)
     taken: list[bytes] = []
-    read_contents(opened(repository), list(found.values()), taken.append)
+    read_contents(opened(repository), [(file.blob or "", file.size) for file in found.values()], taken.append)
     assert taken == list(contents.values())
 
 
 def test_contents_that_are_missing_are_noticed(repository: Repository, tmp_path: Path) -> None:
     first = repository.commit({"a": b"a", "b": b"b"})
-    files = list(changes(repository, None, first).values())
-    blob = files[1].blob or ""
+    blobs = [(file.blob or "", file.size) for file in changes(repository, None, first).values()]
+    blob = blobs[1][0]
     (repository.path / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
     with pytest.raises(MirrorDamaged):
-        read_contents(opened(repository), files, lambda _content: None)
+        read_contents(opened(repository), blobs, lambda _content: None)
     with pytest.raises(MirrorDamaged):
         changes(repository, None, first)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from coafi.errors import Unavailable, ValidationError
+from coafi.database import Database
 from coafi.git.fetch import FetchRequest, GitFetcher
 from coafi.git.limits import GitLimits
 from coafi.git.mirror import MirrorStore, check_sha, mirror_name
@@ -29,10 +30,15 @@ from coafi.git.fetch import FetchRequest, GitFetcher
 from coafi.git.limits import GitLimits
 from coafi.git.urls import UrlPolicy
 from coafi.objects import ObjectStore
+from coafi.trees.recorder import TreeRecorder
 home, url, commit = sys.argv[1:]
+objects = ObjectStore(Path(home) / "objects")
+database = Database(Path(home) / "coafi.db")
+database.create_tables()
 fetcher = GitFetcher(
     mirrors=Path(home) / "mirrors",
-    objects=ObjectStore(Path(home) / "objects"),
+    objects=objects,
+    trees=TreeRecorder(database, objects),
     url_policy=UrlPolicy(file_roots=(Path(home),), allow_http=True, allow_private_addresses=True),
     limits=GitLimits(low_speed_seconds=2),
 )

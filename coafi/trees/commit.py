@@ -1,0 +1,93 @@
+"""The tree of a commit, read from object store and database: no git."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from coafi.database import Database
+from coafi.documents.facts import DocumentFacts
+from coafi.documents.tree import EntryKind
+from coafi.objects import ObjectStore
+from coafi.trees.facts import FactsStore
+from coafi.trees.listing import DIRECTORY, Listing, TreeFile, read_listing
+
+MAX_PATHS = 1_000
+"""Paths that are looked at for one document id; the rest of a flood goes unnoticed."""
+
+_CACHED = 4_096
+
+
+class CommitTree:
+    """A tree that :class:`coafi.trees.recorder.TreeRecorder` recorded; a :class:`coafi.documents.tree.Tree`.
+
+    Args:
+        root: the digest that names it.
+
+    Raises (all methods):
+        IntegrityError: a listing is missing or damaged.
+        Unavailable: store or database are out of reach.
+    """
+
+    def __init__(self, root: str, objects: ObjectStore, database: Database) -> None:
+        self._root = root
+        self._objects = objects
+        self._store = FactsStore(database)
+        self._listing = lru_cache(_CACHED)(self._read_listing)
+        self._facts = lru_cache(_CACHED)(self._read_facts)
+
+    def kind(self, path: str) -> EntryKind | None:
+        """What is at a path."""
+        found = self._entry(path)
+        if found is None:
+            return None
+        if found[0] == DIRECTORY:
+            return EntryKind.DIRECTORY
+        return EntryKind.FILE if TreeFile(path, *found).is_regular else EntryKind.LINK
+
+    def names(self, directory: str) -> Sequence[str]:
+        """The names in a directory, sorted."""
+        listing = self._directory(directory)
+        return sorted(listing.entries) if listing else ()
+
+    def facts(self, path: str) -> DocumentFacts | None:
+        """What is known of the document at a path."""
+        found = self._entry(path)
+        return None if found is None or found[0] == DIRECTORY else self._facts(found[1])
+
+    def paths_of(self, document_id: str) -> Sequence[str]:
+        """The paths of the documents with this id, sorted."""
+        found = []
+        for path in self._store.paths(document_id, MAX_PATHS):
+            facts = self.facts(path)
+            if facts is not None and facts.document_id == document_id:
+                found.append(path)
+        return found
+
+    def read(self, path: str) -> bytes | None:
+        """The content of a file that the checks need: settings, schemas."""
+        found = self._entry(path)
+        if found is None or found[0] == DIRECTORY:
+            return None
+        digest = self._store.support([found[1]]).get(found[1])
+        return None if digest is None else self._objects.get(digest)
+
+    def _entry(self, path: str) -> tuple[str, str] | None:
+        """Mode and reference of what is at a path."""
+        if not path:
+            return DIRECTORY, self._root
+        parent, _, name = path.rpartition("/")
+        listing = self._directory(parent)
+        return listing.entries.get(name) if listing else None
+
+    def _directory(self, path: str) -> Listing | None:
+        digest = self._root
+        for name in path.split("/") if path else ():
+            mode, digest = self._listing(digest).entries.get(name, ("", ""))
+            if mode != DIRECTORY:
+                return None
+        return self._listing(digest)
+
+    def _read_listing(self, digest: str) -> Listing:
+        return read_listing(self._objects, digest)
+
+    def _read_facts(self, blob: str) -> DocumentFacts | None:
+        return self._store.facts([blob]).get(blob)

@@ -1,0 +1,109 @@
+"""What is known of contents, by git's name of them: it is learned once, whatever commit, path or branch they are on."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import Column, Integer, String, Table, Text, select
+from sqlalchemy.dialects.sqlite import insert
+
+from coafi.database import Database, metadata
+from coafi.documents.facts import FACTS_VERSION, DocumentFacts
+
+document_facts = Table(
+    "document_facts",
+    metadata,
+    Column("blob", String(64), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("facts", Text, nullable=False),
+)
+
+document_path = Table(
+    "document_path",
+    metadata,
+    Column("document_id", Text, primary_key=True),
+    Column("path", Text, primary_key=True),
+)
+
+support_object = Table(
+    "support_object",
+    metadata,
+    Column("blob", String(64), primary_key=True),
+    Column("digest", String(64), nullable=False),
+)
+
+_ROWS = 500
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class FactsStore:
+    """Remembers what contents say, and where documents were seen."""
+
+    database: Database
+
+    def facts(self, blobs: Sequence[str]) -> dict[str, DocumentFacts]:
+        """What is known of these contents."""
+        table = document_facts.c
+        found: dict[str, DocumentFacts] = {}
+        with self.database.read() as connection:
+            for some in _chunks(blobs):
+                query = select(table.blob, table.facts).where(table.version == FACTS_VERSION, table.blob.in_(some))
+                for row in connection.execute(query):
+                    found[row.blob] = DocumentFacts.model_validate_json(row.facts)
+        return found
+
+    def support(self, blobs: Sequence[str]) -> dict[str, str]:
+        """Digests of these contents in the object store, of those that are there."""
+        table = support_object.c
+        found: dict[str, str] = {}
+        with self.database.read() as connection:
+            for some in _chunks(blobs):
+                rows = connection.execute(select(table.blob, table.digest).where(table.blob.in_(some)))
+                found.update({row.blob: row.digest for row in rows})
+        return found
+
+    def paths(self, document_id: str, limit: int) -> list[str]:
+        """Where documents of this id were seen, in any commit; at most ``limit`` paths."""
+        table = document_path.c
+        query = select(table.path).where(table.document_id == _storable(document_id)).order_by(table.path).limit(limit)
+        with self.database.read() as connection:
+            return list(connection.scalars(query))
+
+    def remember(
+        self,
+        facts: Mapping[str, DocumentFacts],
+        support: Mapping[str, str],
+        paths: Iterable[tuple[str, str]],
+    ) -> None:
+        """Keep what was learned, in transactions short enough for other writers.
+
+        Args:
+            facts: by content.
+            support: digests in the object store, by content.
+            paths: ids of documents, each with a path that such a document has.
+        """
+        self._insert(
+            document_facts,
+            [{"blob": blob, "version": FACTS_VERSION, "facts": one.model_dump_json()} for blob, one in facts.items()],
+        )
+        self._insert(support_object, [{"blob": blob, "digest": digest} for blob, digest in support.items()])
+        self._insert(
+            document_path,
+            [{"document_id": _storable(document_id), "path": path} for document_id, path in paths],
+        )
+
+    def _insert(self, table: Table, rows: Sequence[dict[str, object]]) -> None:
+        for some in _chunks(rows):
+            with self.database.write() as connection:
+                connection.execute(insert(table).on_conflict_do_nothing(), some)
+
+
+def _chunks(items: Sequence[T]) -> Iterator[list[T]]:
+    for start in range(0, len(items), _ROWS):
+        yield list(items[start : start + _ROWS])
+
+
+def _storable(document_id: str) -> str:
+    return document_id.encode("utf-8", "backslashreplace").decode()
