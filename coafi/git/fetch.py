@@ -36,7 +36,6 @@ from coafi.git.urls import UrlPolicy, parse_repository_url, resolve_addresses
 from coafi.objects import ObjectStore
 from coafi.trees.recorder import MAX_LEARNED_BYTES, TreePlan, TreeRecorder
 
-
 _LEARNED_AT_A_TIME = 100
 """Contents that are held in memory at once while a tree is recorded."""
 

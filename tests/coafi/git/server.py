@@ -3,6 +3,7 @@
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -134,6 +135,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name is the base class's
         """Say nothing."""
+
+
+def none_left_with(word: str) -> bool:
+    """Whether every process that has ``word`` in its arguments has ended, or does in the moment that a kill takes."""
+    for _ in range(100):
+        if not processes_with(word):
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def processes_with(word: str) -> list[int]:

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from coafi.errors import Unavailable, ValidationError
-from coafi.database import Database
 from coafi.git.fetch import FetchRequest, GitFetcher
 from coafi.git.limits import GitLimits
 from coafi.git.mirror import MirrorStore, check_sha, mirror_name
@@ -21,11 +20,12 @@ from coafi.git.runner import GitCancelled, GitRunner, MirrorDamaged, Watch
 from coafi.git.urls import RepositoryUrl, UrlPolicy, parse_repository_url
 from tests.coafi.git.conftest import MakeFetcher
 from tests.coafi.git.repositories import Repository
-from tests.coafi.git.server import GitServer, processes_with, serve
+from tests.coafi.git.server import GitServer, none_left_with, serve
 
 FETCH_IN_A_PROCESS = """
 import sys
 from pathlib import Path
+from coafi.database import Database
 from coafi.git.fetch import FetchRequest, GitFetcher
 from coafi.git.limits import GitLimits
 from coafi.git.urls import UrlPolicy
@@ -112,7 +112,7 @@ def test_a_worker_killed_while_it_fetches_leaves_nothing_that_hinders(
     assert [path.name for path in fetcher.mirrors.iterdir() if path.is_dir()] == [mirror.name]
     assert not list(mirror.rglob("*.lock"))
     assert not list(mirror.rglob("*tmp*"))
-    assert not processes_with(str(mirror))
+    assert none_left_with(str(mirror))
 
 
 def test_workers_killed_at_any_moment(tmp_path: Path, make_fetcher: MakeFetcher) -> None:
@@ -286,7 +286,7 @@ def test_a_server_that_stops_in_the_middle_is_unavailable(
         request = FetchRequest(repository_url=server.url("docs/.git"), commit=commit)
         with pytest.raises(Unavailable, match="longer than allowed"):
             fetcher.fetch(request, beats.append)
-        assert not processes_with(server.url("docs/.git"))
+        assert none_left_with(server.url("docs/.git"))
         assert any(commit in beat for beat in beats)
         server.stall = False
         assert fetcher.fetch(request).files == 1
