@@ -4,10 +4,12 @@ A batch needs the object store and the ledger, never git: it can run on any mach
 worked on in chunks; each chunk is recorded in one transaction, and ``progress`` says from where to go on after a crash.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from pydantic import Field, TypeAdapter
+from sqlalchemy import Connection
 
 from coafi.artifacts.cache import ArtifactService, GenerationRequest
 from coafi.artifacts.model import GENERATOR_VERSION, ArtifactRef
@@ -17,14 +19,19 @@ from coafi.documents.limits import DocumentLimits
 from coafi.events import EventRef, Wire
 from coafi.findings import Severity
 from coafi.git.archive import read_archive
-from coafi.git.manifest import BatchRef, ManifestFile
+from coafi.git.manifest import BatchRef, ManifestFile, Oid
 from coafi.ledger.entry import Draft, Recorded
+from coafi.ledger.log import LedgerTransaction
 from coafi.names import EntryType
 from coafi.objects import ObjectStore
 from coafi.recording import EventRecorder, Range, merge_ranges, ranges_of
+from coafi.results import ArtifactResult, FileResult, add_artifact_results, add_file_results
+from coafi.trees.commit import CommitContexts
 
 CHUNK = 64
 """Files that are recorded in one transaction, and the most that are done again after a crash."""
+
+Row = TypeVar("Row")
 
 _REPORTS = TypeAdapter(tuple[FileReport, ...])
 
@@ -34,10 +41,16 @@ class BatchTask(Wire):
 
     Attributes:
         event: what the files belong to.
+        repository: canonical URL.
+        commit: SHA.
+        tree: digest of the commit's whole tree in the object store.
         batch: which of the commit's batches.
     """
 
     event: EventRef
+    repository: str
+    commit: Oid
+    tree: Sha256
     batch: BatchRef
 
 
@@ -93,12 +106,14 @@ class BatchProcessor:
     Attributes:
         recorder: writes the ledger, and knows the schemas.
         objects: holds archives, manifests, reports and artifacts.
+        contexts: tell what is around a file.
         artifacts: generates, or remembers.
         limits: how much of a file is looked at.
     """
 
     recorder: EventRecorder
     objects: ObjectStore
+    contexts: CommitContexts
     artifacts: ArtifactService
     limits: DocumentLimits = field(default_factory=DocumentLimits)
 
@@ -115,6 +130,7 @@ class BatchProcessor:
             IntegrityError: the archive is missing or damaged.
         """
         done = progress
+        context = self.contexts.of(task.tree)
         for files in self._chunks(task, done.files):
             if done is not progress:
                 report(done)
@@ -126,13 +142,13 @@ class BatchProcessor:
                     self.limits,
                     omitted=file.omitted,
                     change=file.change,
+                    context=context,
                 )
                 for file, content in files
             ]
             digest = self.objects.put(_REPORTS.dump_json(tuple(reports), by_alias=True, exclude_none=True))
-            recorded = self.recorder.ledger.append(
-                [self._file_draft(task, file, one, digest) for (file, _), one in zip(files, reports, strict=True)]
-            )
+            drafts = [self._file_draft(task, file, one, digest) for (file, _), one in zip(files, reports, strict=True)]
+            recorded = self._record(drafts, lambda recorded: _file_results(task, recorded), add_file_results)
             done = _add_checked(done, recorded)
         return done
 
@@ -157,7 +173,9 @@ class BatchProcessor:
                 for (file, _), result in zip(wanted, results, strict=True)
                 for artifact in result.artifacts
             ]
-            recorded = self.recorder.ledger.append(drafts) if drafts else []
+            recorded = self._record(
+                drafts, lambda recorded: _artifact_results(task.task, recorded), add_artifact_results
+            )
             done = Generated(
                 files=done.files + len(files),
                 artifacts=done.artifacts + len(recorded),
@@ -165,6 +183,23 @@ class BatchProcessor:
                 entries=merge_ranges([*done.entries, *ranges_of(recorded)]),
             )
         return done
+
+    def _record(
+        self,
+        drafts: list[Draft],
+        results: Callable[[list[Recorded]], list[Row]],
+        add: Callable[[Connection, Sequence[Row]], None],
+    ) -> list[Recorded]:
+        """Record entries, and in the same transaction the rows by which they are found."""
+        if not drafts:
+            return []
+
+        def unit(transaction: LedgerTransaction) -> list[Recorded]:
+            recorded = transaction.append(drafts)
+            add(transaction.connection, results(recorded))
+            return recorded
+
+        return self.recorder.ledger.transact(unit)
 
     def _chunks(self, task: BatchTask, start: int) -> Iterator[list[tuple[ManifestFile, bytes | None]]]:
         if start >= task.batch.files:
@@ -213,6 +248,40 @@ class BatchProcessor:
             inputs={"path": _name(file), "blob": file.blob},
             data=data,
         )
+
+
+def _file_results(task: BatchTask, recorded: list[Recorded]) -> list[FileResult]:
+    return [
+        FileResult(
+            entry=one.index,
+            repository=task.repository,
+            path=str(one.entry.data["path"]),
+            blob=str(one.entry.data.get("blob", "")),
+            commit=task.commit,
+            workflow_id=one.entry.workflow_id,
+            kind=str(one.entry.data["kind"]),
+            verdict=str(one.entry.data["verdict"]),
+            errors=int(str(one.entry.data["errors"])),
+            warnings=int(str(one.entry.data["warnings"])),
+            reports=str(one.entry.data["reportsDigest"]),
+        )
+        for one in recorded
+    ]
+
+
+def _artifact_results(task: BatchTask, recorded: list[Recorded]) -> list[ArtifactResult]:
+    return [
+        ArtifactResult(
+            entry=one.index,
+            repository=task.repository,
+            path=str(one.entry.data["path"]),
+            blob=str(one.entry.data["blob"]),
+            artifact=str(one.entry.data["artifact"]),
+            media_type=str(one.entry.data["mediaType"]),
+            digest=str(one.entry.data["digest"]),
+        )
+        for one in recorded
+    ]
 
 
 def _name(file: ManifestFile) -> str:

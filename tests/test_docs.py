@@ -40,6 +40,8 @@ from coafi.processing import BatchProcessor, BatchTask, Checked, Generated, Gene
 from coafi.recording import Conclusion, Decision, EventRecorder, Failure
 from coafi.registry.store import Registry, builtin_schemas
 from coafi.settings import Settings
+from coafi.trees.commit import CommitContexts
+from coafi.trees.recorder import TreeRecorder
 from starters import records
 from starters.cli import app
 from starters.embedded import temporal_executable
@@ -459,8 +461,13 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         good = sample_event("a").model_copy(update={"causationid": "another"})
         ref = good.ref(recorder.receive(good, "run").utids)
         artifacts = ArtifactService(database, objects, GeneratorConfig())
-        processor = BatchProcessor(recorder=recorder, objects=objects, artifacts=artifacts)
-        process_sample(processor, BatchTask(event=ref, batch=sample_batch(objects)))
+        contexts = CommitContexts(objects, database)
+        processor = BatchProcessor(recorder=recorder, objects=objects, contexts=contexts, artifacts=artifacts)
+        trees = TreeRecorder(database, objects)
+        tree = trees.record(trees.plan([]), lambda _blobs: iter(()))
+        batch = sample_batch(objects)
+        task = BatchTask(event=ref, repository="https://example.org/r", commit="a" * 40, tree=tree, batch=batch)
+        process_sample(processor, task)
         failure = Failure(step="git.fetch", sequence=1, error="Unavailable", message="out of reach")
         recorder.park(ref, failure)
         decisions = (Decision(by="ada", reason="mended"),)

@@ -33,6 +33,7 @@ from coafi.processing import BatchProcessor
 from coafi.recording import EventRecorder
 from coafi.registry.store import Registry, builtin_schemas
 from coafi.settings import Settings
+from coafi.trees.commit import CommitContexts
 from coafi.trees.recorder import TreeRecorder
 from workflows.git_commit import GitCommitWorkflow
 
@@ -139,6 +140,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack) -
         BatchProcessor(
             recorder=recorder,
             objects=resources.objects,
+            contexts=CommitContexts(resources.objects, resources.database),
             artifacts=ArtifactService(resources.database, resources.objects, GeneratorConfig()),
             limits=DocumentLimits(max_bytes=settings.git_max_blob_bytes),
         )

@@ -43,7 +43,10 @@ class GitCommitWorkflow(EventWorkflow):
         if commit.deleted:
             return Outcome(counts={"files": 0}, digests={})
         fetched = await self.step("git.fetch", lambda: self._fetch(ref, commit, patience))
-        tasks = [BatchTask(event=ref, batch=batch) for batch in fetched.batches]
+        tasks = [
+            BatchTask(event=ref, repository=fetched.repository, commit=fetched.commit, tree=fetched.tree, batch=batch)
+            for batch in fetched.batches
+        ]
         checked = await self.steps(
             {f"files.process/{task.batch.index}": partial(self._check, task, len(tasks), patience) for task in tasks}
         )

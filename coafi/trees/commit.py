@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from coafi.database import Database
+from coafi.documents.context import CheckContext
 from coafi.documents.facts import DocumentFacts
 from coafi.documents.tree import EntryKind
 from coafi.objects import ObjectStore
@@ -14,6 +15,23 @@ MAX_PATHS = 1_000
 """Paths that are looked at for one document id; the rest of a flood goes unnoticed."""
 
 _CACHED = 4_096
+_COMMITS = 16
+
+
+class CommitContexts:
+    """What the checks of a commit's files may know; made once for all batches of a commit.
+
+    Args:
+        objects, database: hold what :class:`coafi.trees.recorder.TreeRecorder` recorded.
+    """
+
+    def __init__(self, objects: ObjectStore, database: Database) -> None:
+        self._objects = objects
+        self._database = database
+        self.of = lru_cache(_COMMITS)(self._make)
+
+    def _make(self, root: str) -> CheckContext:
+        return CheckContext.of(CommitTree(root, self._objects, self._database))
 
 
 class CommitTree:

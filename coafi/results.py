@@ -1,0 +1,151 @@
+"""What became of the files of each repository: verdicts and artifacts, for index and pages.
+
+Every row stands for one ledger entry and is written in its transaction; the ledger is the record, this is how to find
+what it says about a path.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Column, Connection, Index, Integer, String, Table, Text, select, tuple_
+from sqlalchemy.dialects.sqlite import insert
+
+from coafi.database import Database, metadata
+
+file_result = Table(
+    "file_result",
+    metadata,
+    Column("entry", Integer, primary_key=True, autoincrement=False),
+    Column("repository", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("blob", String(64), nullable=False),
+    Column("commit", String(64), nullable=False),
+    Column("workflow_id", Text, nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("verdict", String(20), nullable=False),
+    Column("errors", Integer, nullable=False),
+    Column("warnings", Integer, nullable=False),
+    Column("reports", String(64), nullable=False),
+    Index("file_result_path", "repository", "path", "blob"),
+)
+
+artifact_result = Table(
+    "artifact_result",
+    metadata,
+    Column("entry", Integer, primary_key=True, autoincrement=False),
+    Column("repository", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("blob", String(64), nullable=False),
+    Column("artifact", String(20), nullable=False),
+    Column("media_type", String(100), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Index("artifact_result_path", "repository", "path", "blob"),
+)
+
+_KEYS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """One verdict.
+
+    Attributes:
+        entry: index of its ledger entry.
+        repository: canonical URL.
+        path: in the repository, as the ledger has it.
+        blob: git's name of the content; empty for a deleted file.
+        commit: that it was checked for.
+        workflow_id: of the run that checked it.
+        reports: digest of the object that holds its findings.
+    """
+
+    entry: int
+    repository: str
+    path: str
+    blob: str
+    commit: str
+    workflow_id: str
+    kind: str
+    verdict: str
+    errors: int
+    warnings: int
+    reports: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactResult:
+    """One artifact of one file; see :class:`FileResult`."""
+
+    entry: int
+    repository: str
+    path: str
+    blob: str
+    artifact: str
+    media_type: str
+    digest: str
+
+
+def add_file_results(connection: Connection, results: Sequence[FileResult]) -> None:
+    """Keep verdicts, within the caller's transaction. Doing it again changes nothing."""
+    if results:
+        connection.execute(insert(file_result).on_conflict_do_nothing(), [asdict(one) for one in results])
+
+
+def add_artifact_results(connection: Connection, results: Sequence[ArtifactResult]) -> None:
+    """Keep artifacts, within the caller's transaction. Doing it again changes nothing."""
+    if results:
+        connection.execute(insert(artifact_result).on_conflict_do_nothing(), [asdict(one) for one in results])
+
+
+class ResultReader:
+    """Finds what is on record about the files of a repository."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def latest(self, repository: str, files: Iterable[tuple[str, str]]) -> dict[str, FileResult]:
+        """The newest verdict of each of ``files`` (path and blob), by path; files without one are left out."""
+        found: dict[str, FileResult] = {}
+        with self._database.read() as connection:
+            for some in _chunks(files):
+                query = (
+                    select(file_result)
+                    .where(file_result.c.repository == repository)
+                    .where(tuple_(file_result.c.path, file_result.c.blob).in_(some))
+                    .order_by(file_result.c.entry)
+                )
+                for row in connection.execute(query):
+                    found[row.path] = FileResult(**row._mapping)
+        return found
+
+    def artifacts(self, repository: str, files: Iterable[tuple[str, str]]) -> dict[str, dict[str, ArtifactResult]]:
+        """The newest artifacts of each of ``files`` (path and blob), by path and kind of artifact."""
+        found: dict[str, dict[str, ArtifactResult]] = {}
+        with self._database.read() as connection:
+            for some in _chunks(files):
+                query = (
+                    select(artifact_result)
+                    .where(artifact_result.c.repository == repository)
+                    .where(tuple_(artifact_result.c.path, artifact_result.c.blob).in_(some))
+                    .order_by(artifact_result.c.entry)
+                )
+                for row in connection.execute(query):
+                    found.setdefault(row.path, {})[row.artifact] = ArtifactResult(**row._mapping)
+        return found
+
+    def history(self, repository: str, path: str, limit: int) -> list[FileResult]:
+        """The verdicts of a path, the newest first."""
+        query = (
+            select(file_result)
+            .where(file_result.c.repository == repository, file_result.c.path == path)
+            .order_by(file_result.c.entry.desc())
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return [FileResult(**row._mapping) for row in connection.execute(query)]
+
+
+def _chunks(files: Iterable[tuple[str, str]]) -> Iterable[list[tuple[str, str]]]:
+    wanted = list(files)
+    for start in range(0, len(wanted), _KEYS):
+        yield wanted[start : start + _KEYS]
