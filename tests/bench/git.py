@@ -9,9 +9,11 @@ from pathlib import Path
 
 from git import Repo
 
+from coafi.database import Database
 from coafi.git.fetch import FetchRequest, GitFetcher
 from coafi.git.urls import UrlPolicy
 from coafi.objects import ObjectStore
+from coafi.trees.recorder import TreeRecorder
 from tests.bench.measure import Bench
 from tests.harness import Repository, documents
 
@@ -32,7 +34,10 @@ async def _fetch(bench: Bench, home: Path, files: int) -> None:
     clone = ("clone", "--quiet", "--depth=1", url)
 
     def fetcher() -> GitFetcher:
-        return GitFetcher(home / f"mirrors-{next(numbers)}", ObjectStore(home / f"objects-{next(numbers)}"), policy)
+        place = home / f"fetcher-{next(numbers)}"
+        objects, database = ObjectStore(place / "objects"), Database(place / "coafi.db")
+        database.create_tables()
+        return GitFetcher(place / "mirrors", objects, TreeRecorder(database, objects), policy)
 
     def push() -> None:
         heads.append(repository.commit(documents(files, text=f"Version {next(numbers)}.")))

@@ -1,0 +1,185 @@
+"""Trees of commits: recorded once, read without git."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coafi.canonical import sha256
+from coafi.database import Database
+from coafi.documents.tree import EntryKind
+from coafi.errors import IntegrityError
+from coafi.objects import ObjectStore
+from coafi.trees.commit import CommitContexts, CommitTree
+from coafi.trees.listing import TreeFile, directories_of, read_listing
+from coafi.trees.recorder import TreePlan, TreeRecorder
+
+
+class Trees:
+    """Records trees that are given as contents by path."""
+
+    def __init__(self, home: Path) -> None:
+        self.database = Database(home / "coafi.db")
+        self.database.create_tables()
+        self.objects = ObjectStore(home / "objects")
+        self.recorder = TreeRecorder(self.database, self.objects)
+        self.contents: dict[str, bytes] = {}
+        self.read: list[str] = []
+
+    def plan(self, files: Mapping[str, str], *, modes: Mapping[str, str] | None = None) -> TreePlan:
+        """The plan for a tree with these contents."""
+        found = []
+        for path, text in files.items():
+            blob = sha256(text.encode())[:40]
+            self.contents[blob] = text.encode()
+            found.append(TreeFile(path, (modes or {}).get(path, "100644"), blob))
+        return self.recorder.plan(found)
+
+    def record(self, files: Mapping[str, str], *, modes: Mapping[str, str] | None = None) -> CommitTree:
+        """Record a tree, and open it."""
+        root = self.recorder.record(self.plan(files, modes=modes), self.give)
+        return CommitTree(root, self.objects, self.database)
+
+    def give(self, blobs: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """Give contents out, as git would."""
+        for blob in blobs:
+            self.read.append(blob)
+            yield blob, self.contents[blob]
+
+
+@pytest.fixture
+def trees(tmp_path: Path) -> Trees:
+    return Trees(tmp_path)
+
+
+def document(document_id: str, heading: str = "Part") -> str:
+    return f"---\ndocument_id: {document_id}\n---\n\n# {heading}\n"
+
+
+def test_a_tree_tells_what_is_where(trees: Trees) -> None:
+    files = {"README.md": "# Hello", "docs/a/x.md": "x", "docs/b.md": "b", "link": "docs", "sub": "0"}
+    tree = trees.record(files, modes={"link": "120000", "sub": "160000"})
+    assert tree.kind("") is EntryKind.DIRECTORY
+    assert tree.kind("docs/a") is EntryKind.DIRECTORY
+    assert tree.kind("docs/a/x.md") is EntryKind.FILE
+    assert tree.kind("link") is EntryKind.LINK
+    assert tree.kind("sub") is EntryKind.LINK
+    assert list(tree.names("")) == ["README.md", "docs", "link", "sub"]
+    assert list(tree.names("docs")) == ["a", "b.md"]
+    for missing in ("nothing", "docs/nothing", "README.md/x", "docs/b.md/x", "link/a", "docs//b.md", "docs/"):
+        assert tree.kind(missing) is None
+        assert list(tree.names(missing)) == []
+
+
+def test_facts_of_documents_and_the_paths_of_an_id(trees: Trees) -> None:
+    tree = trees.record({"a.md": document("COAFI-X"), "b/c.md": document("COAFI-X", "Other"), "d.txt": "x"})
+    facts = tree.facts("a.md")
+    assert facts is not None
+    assert (facts.document_id, "part" in facts.anchors) == ("COAFI-X", True)
+    assert list(tree.paths_of("COAFI-X")) == ["a.md", "b/c.md"]
+    assert list(tree.paths_of("COAFI-Y")) == []
+    assert tree.facts("d.txt") is None
+    assert tree.facts("b") is None
+    assert tree.facts("nothing.md") is None
+
+
+def test_an_id_is_looked_for_in_this_tree_only(trees: Trees) -> None:
+    before = trees.record({"a.md": document("COAFI-X"), "b.md": document("COAFI-Y")})
+    after = trees.record({"a.md": document("COAFI-Z"), "b.md": document("COAFI-Y"), "c.md": document("COAFI-X")})
+    assert list(before.paths_of("COAFI-X")) == ["a.md"]
+    assert list(after.paths_of("COAFI-X")) == ["c.md"]
+    assert list(after.paths_of("COAFI-Z")) == ["a.md"]
+
+
+def test_only_files_that_checks_need_can_be_read(trees: Trees) -> None:
+    tree = trees.record(
+        {".coafi.yaml": "rules: {}", "schemas/x.json": "{}", "secret.txt": "s", "docs/.coafi.yaml": "x"}
+    )
+    assert tree.read(".coafi.yaml") == b"rules: {}"
+    assert tree.read("schemas/x.json") == b"{}"
+    for other in ("secret.txt", "docs/.coafi.yaml", "schemas", "nothing"):
+        assert tree.read(other) is None
+
+
+def test_a_commit_costs_what_it_changes(trees: Trees) -> None:
+    files = {f"docs/{area}/{number}.md": document(f"COAFI-{area}-{number}") for area in range(5) for number in range(9)}
+    trees.record(files)
+    trees.read.clear()
+    plan = trees.plan({**files, "docs/3/4.md": document("COAFI-NEW")})
+    assert [directory.path for directory in plan.new] == ["docs/3", "docs", ""]
+    assert len(plan.documents) == 1
+    trees.recorder.record(plan, trees.give)
+    assert len(trees.read) == 1
+    again = trees.plan({**files, "docs/3/4.md": document("COAFI-NEW")})
+    assert (again.new, again.documents, again.root) == ((), (), plan.root)
+
+
+def test_what_was_recorded_by_half_is_recorded_anew(trees: Trees) -> None:
+    files = {"a.md": document("COAFI-A"), "b/c.md": document("COAFI-C")}
+    plan = trees.plan(files)
+
+    def fail(blobs: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        yield from list(trees.give(blobs))[:1]
+        if blobs:
+            raise OSError
+
+    with pytest.raises(OSError):  # noqa: PT011  # raised by the test itself
+        trees.recorder.record(plan, fail)
+    assert not trees.objects.has(plan.root)
+    tree = trees.record(files)
+    assert list(tree.paths_of("COAFI-A")) == ["a.md"]
+    assert list(tree.paths_of("COAFI-C")) == ["b/c.md"]
+
+
+def test_a_content_that_is_not_given_out_has_no_facts(trees: Trees) -> None:
+    plan = trees.plan({"large.md": document("COAFI-L"), "small.md": document("COAFI-S")})
+    large = sha256(document("COAFI-L").encode())[:40]
+    root = trees.recorder.record(plan, lambda blobs: trees.give([blob for blob in blobs if blob != large]))
+    tree = CommitTree(root, trees.objects, trees.database)
+    assert tree.kind("large.md") is EntryKind.FILE
+    assert tree.facts("large.md") is None
+    assert tree.facts("small.md") is not None
+
+
+def test_the_empty_tree(trees: Trees) -> None:
+    tree = trees.record({})
+    assert tree.kind("") is EntryKind.DIRECTORY
+    assert list(tree.names("")) == []
+
+
+def test_a_lost_or_forged_listing_is_an_integrity_error(trees: Trees) -> None:
+    with pytest.raises(IntegrityError):
+        CommitTree("0" * 64, trees.objects, trees.database).kind("a")
+    digest = trees.objects.put(b'{"format":"something else"}')
+    with pytest.raises(IntegrityError, match="not the listing"):
+        read_listing(trees.objects, digest)
+
+
+def test_a_commit_has_one_context_for_all_its_batches(trees: Trees) -> None:
+    root = trees.recorder.record(trees.plan({"a.md": "x"}), trees.give)
+    contexts = CommitContexts(trees.objects, trees.database)
+    assert contexts.of(root) is contexts.of(root)
+
+
+def test_a_path_as_deep_as_git_allows(trees: Trees) -> None:
+    path = "/".join("d" * 2_000) + "/x.md"
+    tree = trees.record({path: document("COAFI-DEEP")})
+    assert tree.kind(path) is EntryKind.FILE
+    assert list(tree.paths_of("COAFI-DEEP")) == [path]
+
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=4)
+
+
+@given(st.dictionaries(st.lists(NAMES, min_size=1, max_size=3).map("/".join), st.sampled_from("abc"), max_size=12))
+def test_every_file_is_found_again_and_no_other(files: dict[str, str]) -> None:
+    usable = {path: text for path, text in files.items() if not any(other.startswith(f"{path}/") for other in files)}
+    directories = directories_of([TreeFile(path, "100644", text) for path, text in usable.items()], 1)
+    assert {file.path: file.blob for one in directories for file in one.files} == usable
+    assert directories[-1].path == ""
+    order = [one.path for one in directories]
+    assert all(order.index(path) < order.index(path.rpartition("/")[0]) for path in order if path)
+    shuffled = [TreeFile(path, "100644", text) for path, text in reversed(usable.items())]
+    assert directories_of(shuffled, 1)[-1].digest == directories[-1].digest
