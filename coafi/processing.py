@@ -43,14 +43,14 @@ class BatchTask(Wire):
         event: what the files belong to.
         repository: canonical URL.
         commit: SHA.
-        tree: digest of the commit's whole tree in the object store.
+        tree: digest of the commit's whole tree in the object store; ``None``: nothing around a file is known.
         batch: which of the commit's batches.
     """
 
     event: EventRef
     repository: str
     commit: Oid
-    tree: Sha256
+    tree: Sha256 | None
     batch: BatchRef
 
 
@@ -130,7 +130,7 @@ class BatchProcessor:
             IntegrityError: the archive is missing or damaged.
         """
         done = progress
-        context = self.contexts.of(task.tree)
+        context = None if task.tree is None else self.contexts.of(task.tree)
         for files in self._chunks(task, done.files):
             if done is not progress:
                 report(done)

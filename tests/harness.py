@@ -22,10 +22,14 @@ from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 from temporalio.service import RPCError
 
 from coafi.canonical import JsonObject
+from coafi.events import EventRef
+from coafi.git.manifest import BatchRef
 from coafi.ledger.entry import Recorded
 from coafi.ledger.verifier import verify_log
 from coafi.names import EntryType
+from coafi.processing import BatchProcessor, BatchTask
 from coafi.settings import Settings
+from coafi.trees.recorder import TreeRecorder
 from coafi.webhooks import github
 from starters.embedded import TemporalServer
 from starters.service import running_gateway
@@ -212,6 +216,13 @@ def worker_process(stack: Stack, *command: str, **environment: str) -> Iterator[
         process.kill()
         process.wait()
         log.close()
+
+
+def batch_task(processor: BatchProcessor, event: EventRef, batch: BatchRef) -> BatchTask:
+    """A batch of a commit whose tree holds nothing else."""
+    trees = TreeRecorder(processor.artifacts.database, processor.objects)
+    tree = trees.record(trees.plan([]), lambda _blobs: iter(()))
+    return BatchTask(event=event, repository="https://git.example/acme/docs", commit="a" * 40, tree=tree, batch=batch)
 
 
 async def until(condition: Callable[[], Awaitable[bool] | bool], *, seconds: float = 60) -> None:

@@ -41,11 +41,11 @@ from coafi.recording import Conclusion, Decision, EventRecorder, Failure
 from coafi.registry.store import Registry, builtin_schemas
 from coafi.settings import Settings
 from coafi.trees.commit import CommitContexts
-from coafi.trees.recorder import TreeRecorder
 from starters import records
 from starters.cli import app
 from starters.embedded import temporal_executable
 from tests.coafi.ledger.making import draft, opened
+from tests.harness import batch_task
 from workflows.lifecycle import REJECTING, Receipt
 
 ROOT = Path(__file__).parent.parent
@@ -463,10 +463,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         artifacts = ArtifactService(database, objects, GeneratorConfig())
         contexts = CommitContexts(objects, database)
         processor = BatchProcessor(recorder=recorder, objects=objects, contexts=contexts, artifacts=artifacts)
-        trees = TreeRecorder(database, objects)
-        tree = trees.record(trees.plan([]), lambda _blobs: iter(()))
-        batch = sample_batch(objects)
-        task = BatchTask(event=ref, repository="https://example.org/r", commit="a" * 40, tree=tree, batch=batch)
+        task = batch_task(processor, ref, sample_batch(objects))
         process_sample(processor, task)
         failure = Failure(step="git.fetch", sequence=1, error="Unavailable", message="out of reach")
         recorder.park(ref, failure)

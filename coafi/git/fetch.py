@@ -63,7 +63,8 @@ class FetchResult(Model):
     Attributes:
         repository: canonical URL.
         manifest: digest of the manifest in the object store.
-        tree: digest of the commit's whole tree there (:mod:`coafi.trees.listing`).
+        tree: digest of the commit's whole tree there (:mod:`coafi.trees.listing`); fetches before there were trees
+            have none.
         base: what the commit was compared with; ``base_kind`` says how it was chosen.
         before_lost: the request named a ``before`` that could not be had any more, so the first parent was taken.
         changes: files per kind of change (``added``, ``renamed`` …), without zeros.
@@ -74,7 +75,7 @@ class FetchResult(Model):
 
     repository: str
     manifest: Sha256
-    tree: Sha256
+    tree: Sha256 | None = None
     commit: Oid
     base: Oid
     base_kind: BaseKind

@@ -15,8 +15,9 @@ from coafi.git.archive import write_archive
 from coafi.git.manifest import BatchRef, ManifestFile
 from coafi.processing import CHUNK, BatchProcessor, BatchTask, Checked, Generated, GenerateTask
 from coafi.recording import EventRecorder
+from coafi.trees.commit import CommitContexts
 from tests.activities.support import EVENT, environment, failure_of
-from tests.harness import document, settings_for
+from tests.harness import batch_task, document, settings_for
 from workers.wiring import open_resources
 
 FILES = CHUNK + 6
@@ -27,7 +28,8 @@ def files(tmp_path: Path) -> Iterator[FileActivities]:
     with open_resources(settings_for(tmp_path)) as resources:
         recorder = EventRecorder(ledger=resources.ledger, registry=resources.registry, namespace="default", build="1")
         artifacts = ArtifactService(resources.database, resources.objects, GeneratorConfig())
-        yield FileActivities(BatchProcessor(recorder=recorder, objects=resources.objects, artifacts=artifacts))
+        contexts = CommitContexts(resources.objects, resources.database)
+        yield FileActivities(BatchProcessor(recorder, resources.objects, contexts, artifacts))
 
 
 @pytest.fixture
@@ -46,7 +48,8 @@ def task(files: FileActivities) -> BatchTask:
         for at, content in enumerate(contents)
     ]
     archive = files.processor.objects.put(write_archive(entries, contents))
-    return BatchTask(event=EVENT, batch=BatchRef(index=0, archive=archive, files=FILES, size=sum(map(len, contents))))
+    batch = BatchRef(index=0, archive=archive, files=FILES, size=sum(map(len, contents)))
+    return batch_task(files.processor, EVENT, batch)
 
 
 def size(files: FileActivities) -> int:

@@ -6,10 +6,12 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from activities.git import COMMIT_ATTEMPTS, FetchTask, GitActivities
+from coafi.database import Database
 from coafi.errors import ResourceNotFoundError
 from coafi.git.fetch import FetchRequest, GitFetcher
 from coafi.git.urls import UrlPolicy
 from coafi.objects import ObjectStore
+from coafi.trees.recorder import TreeRecorder
 from tests.activities.support import EVENT, environment, failure_of
 from tests.harness import Repository, documents
 
@@ -28,11 +30,11 @@ def repository(root: Path) -> Repository:
 
 @pytest.fixture(scope="module")
 def git(root: Path) -> GitActivities:
-    return GitActivities(
-        GitFetcher(
-            mirrors=root / "mirrors", objects=ObjectStore(root / "objects"), url_policy=UrlPolicy(file_roots=(root,))
-        )
-    )
+    objects, database = ObjectStore(root / "objects"), Database(root / "coafi.db")
+    database.create_tables()
+    trees = TreeRecorder(database, objects)
+    policy = UrlPolicy(file_roots=(root,))
+    return GitActivities(GitFetcher(mirrors=root / "mirrors", objects=objects, trees=trees, url_policy=policy))
 
 
 def task(repository: Repository, commit: str | None = None) -> FetchTask:

@@ -24,7 +24,8 @@ from coafi.objects import ObjectStore
 from coafi.processing import CHUNK, BatchProcessor, BatchTask, Checked, Generated, GenerateTask, read_reports
 from coafi.recording import EventRecorder, Range
 from coafi.registry.store import Registry, builtin_schemas
-from tests.harness import document
+from coafi.trees.commit import CommitContexts
+from tests.harness import batch_task, document
 
 EVENT = new_event(
     event_type=EventType.GIT_COMMIT,
@@ -54,6 +55,7 @@ def processor(tmp_path: Path) -> BatchProcessor:
     return BatchProcessor(
         recorder=EventRecorder(ledger=ledger, registry=registry, namespace="default", build="1"),
         objects=objects,
+        contexts=CommitContexts(objects, database),
         artifacts=ArtifactService(database, objects, GeneratorConfig()),
     )
 
@@ -75,8 +77,8 @@ def changed(position: int, path: str, content: bytes | None, **changes: object) 
 
 def batch(processor: BatchProcessor, files: list[ManifestFile], contents: list[bytes]) -> BatchTask:
     archive = processor.objects.put(write_archive(files, contents))
-    return BatchTask(
-        event=REF, batch=BatchRef(index=0, archive=archive, files=len(files), size=sum(map(len, contents)))
+    return batch_task(
+        processor, REF, BatchRef(index=0, archive=archive, files=len(files), size=sum(map(len, contents)))
     )
 
 
