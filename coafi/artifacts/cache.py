@@ -12,7 +12,7 @@ from coafi.artifacts.model import GENERATOR_VERSION, ArtifactRef, Generation, Ge
 from coafi.canonical import canonical_json
 from coafi.database import Database, metadata
 from coafi.documents.check import FileReport, Verdict
-from coafi.documents.kinds import DOCUMENTS, FileKind
+from coafi.documents.kinds import SHOWN, FileKind
 from coafi.errors import IntegrityError, ResourceNotFoundError
 from coafi.objects import ObjectStore
 
@@ -155,4 +155,4 @@ class ArtifactService:
 
 
 def _gives_artifacts(request: GenerationRequest) -> bool:
-    return request.report.verdict is Verdict.VALID and request.kind in DOCUMENTS
+    return request.report.verdict is Verdict.VALID and request.kind in SHOWN
