@@ -6,6 +6,7 @@ worked on in chunks; each chunk is recorded in one transaction, and ``progress``
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from pydantic import Field, TypeAdapter
 
@@ -108,7 +109,7 @@ class BatchProcessor:
         Args:
             task: the batch.
             progress: where an earlier attempt got to; ``Checked()`` to begin.
-            report: called after each chunk with where this attempt got to.
+            report: called with where this attempt got to, after each chunk and whenever that may take long.
 
         Raises:
             LedgerUnavailable, Unavailable: try again, from the last progress.
@@ -148,7 +149,7 @@ class BatchProcessor:
                 for file, content in files
                 if content is not None and file.blob is not None and reports[file.path].verdict is Verdict.VALID
             ]
-            results = self.artifacts.artifacts_for_batch([request for _, request in wanted])
+            results = self.artifacts.artifacts_for_batch([request for _, request in wanted], partial(report, done))
             drafts = [
                 self._artifact_draft(task, file, artifact)
                 for (file, _), result in zip(wanted, results, strict=True)

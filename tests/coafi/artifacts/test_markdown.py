@@ -321,6 +321,16 @@ HEAVY = {
     "many tables": "|a|\n|-|\n|b|\n\n" * 20_000,
     "small deep": ">" * 300 + " x\n\n" + "<b>" * 100,
     "plain formatting": "<b>x</b> <i>y</i>\n\n" * 10_000,
+    "images": "![a](b.png)\n" * 60_000,
+    "relative links": "[a](../b.md) " * 80_000,
+    "one line": "word " * 200_000,
+    "one word": "x" * 1_000_000,
+    "many blocks": "```python\nx = 1\n```\n\n" * 30_000,
+    "one block": "```python\n" + "x = 'a' # b\n" * 80_000 + "```\n",
+    "hostile HTML code": ("```html\n" + ("<!--" * 99 + "\n") * 20 + "```\n\n") * 40,
+    "hostile Go code": ("```go\n" + ("/* x" * 99 + "\n") * 20 + "```\n\n") * 40,
+    "unknown code": "```nope\n" + "<&>" * 300_000 + "\n```\n",
+    "cells": "|a|\n|-|\n" + "|x|\n" * 50_000,
 }
 
 
