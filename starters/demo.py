@@ -146,12 +146,12 @@ def _commit(directory: Path) -> Push:
     known = (directory / ".git").exists()
     repo = Repo.init(directory, initial_branch="main", mkdir=True)
     if not known:
-        _write(directory, _files("0"))
+        _write(directory, sample_files("0"))
     old = directory / "docs/COAFI-OLD-0009-SPEC-A.md"
     old.write_text(_document("COAFI-OLD-0009-SPEC-A", "Superseded", "0"))
     _add_all(repo, "Keep an old document")
     before = repo.head.commit.hexsha
-    _write(directory, _files(uuid.uuid4().hex[:8]))
+    _write(directory, sample_files(uuid.uuid4().hex[:8]))
     old.unlink()
     _add_all(repo, "Revise the documents")
     return Push(directory, before, repo.head.commit.hexsha)
@@ -286,7 +286,7 @@ def _check(receipt: Receipt, entries: list[Recorded], exported: dict[str, Path])
         )
 
 
-def _files(revision: str) -> dict[str, bytes]:
+def sample_files(revision: str) -> dict[str, bytes]:
     """The sample's files; each revision differs in every file."""
     texts = {
         "docs/COAFI-SCHEMA-0001-SPEC-A.md": _document("COAFI-SCHEMA-0001-SPEC-A", "UTidS Management Schema", revision)

@@ -159,7 +159,7 @@ def _origin(provenance: Provenance) -> bytes:
         '<footer id="coafi-origin" class="origin"><h2>Where this page comes from</h2>'
         f'<dl class="meta">{facts}</dl>'
         "<h3>How to prove it</h3>"
-        "<p>Three facts about this page stand in the ledger. Each command makes a proof that can be checked without "
+        "<p>Facts about this page stand in the ledger. Each command makes a proof that can be checked without "
         "the service, with the ledger’s public key alone. The entry of the page names its SHA-256: that of the page as "
         "it was generated, before this panel was added and its links were fitted to where it stands.</p>"
         '<div class="scroll" role="group" aria-label="Ledger entries" tabindex="0"><table><thead><tr>'

@@ -63,7 +63,8 @@ class Tree:
     def _item(self, label: str, value: JsonValue, depth: int) -> str:
         if isinstance(value, list) and _is_short(value):
             self._left -= len(value)
-            return f'<li class="leaf">{label}{", ".join(map(_leaf, value))}</li>'
+            inner = ", ".join(map(_leaf, value))
+            return f'<li class="leaf">{label}<span class="index">[</span>{inner}<span class="index">]</span></li>'
         if not isinstance(value, dict | list) or not value:
             return f'<li class="leaf">{label}{_leaf(value)}</li>'
         columns = _columns(value) if isinstance(value, list) else []

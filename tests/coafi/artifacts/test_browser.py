@@ -12,7 +12,14 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.coafi.artifacts.site import GOLDEN, documents, served, write_site
+from coafi.artifacts.compose import PageLocation, compose
+from coafi.artifacts.generate import generate
+from coafi.artifacts.model import ArtifactKind, GeneratorConfig
+from coafi.documents.svg import clean_svg
+from tests.coafi.artifacts.site import GOLDEN, documents, provenance, served, write_site
+from tests.coafi.artifacts.test_markdown import ATTACKS
+from tests.coafi.documents.samples import SVG, check
+from tests.coafi.documents.test_svg import ATTACKS as DRAWINGS
 
 CHROMIUM = next(filter(None, (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
@@ -90,9 +97,14 @@ def opened(browser: Browser, url: str, *, width: int = 1280, dark: bool = False)
 
 def load_images(page: Page) -> list[int]:
     """The widths of all images, once they are there: those below would wait to be scrolled to."""
-    page.evaluate("for (const image of document.images) image.loading = 'eager'")
-    page.wait_for_function("[...document.images].every(image => image.complete)")
-    widths: list[int] = page.evaluate("[...document.images].map(image => image.naturalWidth)")
+    widths: list[int] = page.evaluate(
+        """async () => {
+            const images = [...document.images];
+            for (const image of images) image.loading = 'eager';
+            await Promise.all(images.map(image => image.decode().catch(() => null)));
+            return images.map(image => image.naturalWidth);
+        }"""
+    )
     return widths
 
 
@@ -210,6 +222,47 @@ def test_a_page_prints_on_paper(site: Site, browser: Browser, name: str) -> None
         assert not seen.page.locator(".toc").first.is_visible()
 
 
+@contextmanager
+def guarded(browser: Browser, address: str) -> Iterator[Page]:
+    """A page that must ask for nothing elsewhere, open no dialog and keep its title."""
+    with opened(browser, "about:blank") as seen:
+        wrong: list[str] = []
+        seen.page.on("dialog", lambda dialog: wrong.append(dialog.message))
+        seen.page.on("request", lambda one: wrong.append(one.url) if not one.url.startswith(address) else None)
+        yield seen.page
+        seen.complaints.clear()  # Images that nobody has are no harm here.
+    assert wrong == []
+
+
+def test_a_hostile_drawing_that_is_opened_on_its_own_does_nothing(browser: Browser, tmp_path: Path) -> None:
+    for number, attack in enumerate(DRAWINGS):
+        text = SVG % f"<title>quiet</title>{attack}<path id='there' d='M0 0h9v9z'/>"
+        (tmp_path / f"{number}.svg").write_bytes(clean_svg(text.replace("alert(1)", ALARM).encode()).content)
+    with served(tmp_path) as address, guarded(browser, address) as page:
+        for number, attack in enumerate(DRAWINGS):
+            page.goto(f"{address}/{number}.svg")
+            page.locator("#there").dispatch_event("click")
+            assert page.title() == "quiet", attack
+
+
+def test_a_hostile_document_does_nothing(browser: Browser, tmp_path: Path) -> None:
+    for number, attack in enumerate(ATTACKS):
+        content = attack.replace("alert(1)", ALARM).encode()
+        report = check("a.md", content)
+        for one in generate(report.kind, content, report, GeneratorConfig()).artifacts:
+            if one.kind is ArtifactKind.PAGE:
+                whole = compose(one.content, location=PageLocation("a.md"), provenance=provenance("a.md", one.content))
+                (tmp_path / f"{number}.html").write_bytes(whole)
+    files = sorted(tmp_path.glob("*.html"))
+    assert len(files) > len(ATTACKS) - 5
+    with served(tmp_path) as address, guarded(browser, address) as page:
+        for path in files:
+            page.goto(f"{address}/{path.name}")
+            assert page.title() != "broken", path.read_text()
+            assert page.locator("main").count() == page.locator("footer#coafi-origin").count() == 1
+
+
+ALARM = "document.title=`broken`"
 CONTRAST = """() => {
   const rgb = text => (text.match(/[\\d.]+/g) || []).map(Number);
   const light = ([r, g, b]) => [r, g, b].map(v => v / 255)

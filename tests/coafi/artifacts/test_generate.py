@@ -372,7 +372,7 @@ def test_long_texts_fold_and_short_lists_stand_side_by_side() -> None:
     html = page("a.json", json.dumps({"text": "word " * 100, "list": ["a", 1, None], "words": ["a, b"]}))
     assert '<details class="long"><summary><span class="str">word word' in html
     assert '<span class="count">500 characters</span></summary><span class="str">word ' in html
-    assert '<span class="str">a</span>, <span class="num">1</span>, <span class="lit">null</span></li>' in html
+    assert '[</span><span class="str">a</span>, <span class="num">1</span>, <span class="lit">null</span><span' in html
     assert '<summary><span class="key">words</span><span class="count">1 item</span>' in html
 
 
