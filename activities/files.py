@@ -1,5 +1,6 @@
 """The two steps that look at files: ``files.process`` and ``artifacts.generate``, a batch each."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -12,6 +13,9 @@ from coafi.errors import Unavailable
 from coafi.events import Wire
 from coafi.names import ActivityName
 from coafi.processing import BatchProcessor, BatchTask, Checked, Generated, GenerateTask
+
+SILENCE = 2.0
+"""Seconds after which a heartbeat says that the worker is still there: each costs Temporal a state transition."""
 
 Done = TypeVar("Done", bound=Wire)
 
@@ -52,11 +56,15 @@ class _Progress(Generic[Done]):
         details = activity.info().heartbeat_details
         self.done = kind.model_validate(details[0]) if details else kind()
         self._count = count
+        self._told = time.monotonic()
 
     def report(self, done: Done) -> None:
-        """Heartbeat what is done; between two chunks is also the time to stop."""
+        """Heartbeat when more is done, or when nothing was told for a while; it is also the time to stop."""
+        now = time.monotonic()
+        if done != self.done or now - self._told > SILENCE:
+            self._told = now
+            activity.heartbeat(done)
         self.ended(done)
-        activity.heartbeat(done)
         if activity.is_cancelled():
             raise Unavailable("the worker was told to stop", remedy="nothing: the batch goes on where it stopped")
 

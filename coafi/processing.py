@@ -6,6 +6,7 @@ worked on in chunks; each chunk is recorded in one transaction, and ``progress``
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from pydantic import Field, TypeAdapter
@@ -123,7 +124,7 @@ class BatchProcessor:
         Args:
             task: the batch.
             progress: where an earlier attempt got to; ``Checked()`` to begin.
-            report: called between two chunks with where this attempt got to.
+            report: called with where this attempt got to, after every file.
 
         Raises:
             LedgerUnavailable, Unavailable: try again, from the last progress.
@@ -132,20 +133,20 @@ class BatchProcessor:
         done = progress
         context = None if task.tree is None else self.contexts.of(task.tree)
         for files in self._chunks(task, done.files):
-            if done is not progress:
+            reports = []
+            for file, content in files:
                 report(done)
-            reports = [
-                check_file(
-                    file.path,
-                    content,
-                    self.recorder.registry,
-                    self.limits,
-                    omitted=file.omitted,
-                    change=file.change,
-                    context=context,
+                reports.append(
+                    check_file(
+                        file.path,
+                        content,
+                        self.recorder.registry,
+                        self.limits,
+                        omitted=file.omitted,
+                        change=file.change,
+                        context=context,
+                    )
                 )
-                for file, content in files
-            ]
             digest = self.objects.put(_REPORTS.dump_json(tuple(reports), by_alias=True, exclude_none=True))
             drafts = [self._file_draft(task, file, one, digest) for (file, _), one in zip(files, reports, strict=True)]
             recorded = self._record(drafts, lambda recorded: _file_results(task, recorded), add_file_results)
@@ -160,14 +161,13 @@ class BatchProcessor:
         done = progress
         reports = {one.path: one for digest in task.checked.reports for one in read_reports(self.objects, digest)}
         for files in self._chunks(task.task, done.files):
-            if done is not progress:
-                report(done)
+            report(done)
             wanted = [
                 (file, _request(file.blob, content, reports[file.path]))
                 for file, content in files
                 if content is not None and file.blob is not None and reports[file.path].verdict is Verdict.VALID
             ]
-            results = self.artifacts.artifacts_for_batch([request for _, request in wanted])
+            results = self.artifacts.artifacts_for_batch([request for _, request in wanted], partial(report, done))
             drafts = [
                 self._artifact_draft(task, file, artifact)
                 for (file, _), result in zip(wanted, results, strict=True)

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import json
 import shutil
+import struct
 import uuid
+import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from temporalio.client import WorkflowHandle, WorkflowQueryFailedError
 from temporalio.service import RPCError
 
+from coafi.artifacts.compose import PageLocation, Provenance, compose
+from coafi.artifacts.model import ArtifactKind
 from coafi.canonical import JsonObject
 from coafi.documents.check import Verdict
 from coafi.errors import IntegrityError, Unavailable
@@ -55,9 +59,14 @@ EXPECTED = {
     "registry/entries.json": Verdict.VALID,
     "schemas/entry.schema.json": Verdict.VALID,
     "docs/COAFI-OLD-0009-SPEC-A.md": Verdict.DELETED,
-    "assets/logo.png": Verdict.SKIPPED,
+    "assets/logo.png": Verdict.VALID,
+    "assets/pipeline.svg": Verdict.VALID,
+    "archive/old.bin": Verdict.SKIPPED,
 }
 """The sample's files and the verdicts they must get."""
+
+FRONT_PAGE = "docs/COAFI-SCHEMA-0001-SPEC-A.md"
+"""The document whose page leads to the others."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,7 @@ async def run_demo() -> None:
             proved, size = await asyncio.to_thread(_prove, settings, receipt)
             done(f"Proved {proved} entries of this event, and verified all {size} of the ledger")
         progress.remove_task(task)
-    _report(settings, receipt, address, run_id)
+    _report(settings, push, receipt, address, run_id)
 
 
 @asynccontextmanager
@@ -137,12 +146,12 @@ def _commit(directory: Path) -> Push:
     known = (directory / ".git").exists()
     repo = Repo.init(directory, initial_branch="main", mkdir=True)
     if not known:
-        _write(directory, _files("0"))
+        _write(directory, sample_files("0"))
     old = directory / "docs/COAFI-OLD-0009-SPEC-A.md"
     old.write_text(_document("COAFI-OLD-0009-SPEC-A", "Superseded", "0"))
     _add_all(repo, "Keep an old document")
     before = repo.head.commit.hexsha
-    _write(directory, _files(uuid.uuid4().hex[:8]))
+    _write(directory, sample_files(uuid.uuid4().hex[:8]))
     old.unlink()
     _add_all(repo, "Revise the documents")
     return Push(directory, before, repo.head.commit.hexsha)
@@ -204,7 +213,7 @@ def _prove(settings: Settings, receipt: Receipt) -> tuple[int, int]:
     return len(indices), report.checkpoint.size
 
 
-def _report(settings: Settings, receipt: Receipt, address: ServiceAddress, run_id: str) -> None:
+def _report(settings: Settings, push: Push, receipt: Receipt, address: ServiceAddress, run_id: str) -> None:
     """Print what came of it, and fail unless it is what the sample must give."""
     with opened_ledger(settings) as ledger, open_database(settings) as database:
         delivery = one_delivery(database, receipt.workflow_id)
@@ -213,15 +222,14 @@ def _report(settings: Settings, receipt: Receipt, address: ServiceAddress, run_i
     print_files(entries)
     reports = file_reports(ObjectStore(settings.objects_directory), entries)
     print_findings([finding for report in reports for finding in report.findings if finding.severity is Severity.ERROR])
-    pages = _export_pages(settings, entries)
-    _check(receipt, entries, pages)
-    home = settings.home
+    exported = _export(settings, push, receipt, entries)
+    _check(receipt, entries, exported)
     rows = facts()
     rows.add_row("Receipt", f"ledger entry {receipt.conclusion}, {len(entries)} entries in all, UTidS {receipt.utids}")
     rows.add_row("Proof", f"coafi ledger prove {receipt.conclusion}")
     rows.add_row("Ledger's key", key)
     rows.add_row("Checkpoint", str(settings.ledger_directory / "checkpoint"))
-    rows.add_row("Pages", str(pages[0].parent if pages else home))
+    rows.add_row("Pages", exported[FRONT_PAGE].as_uri())
     rows.add_row("Objects", str(settings.objects_directory))
     rows.add_row("To look around", "make up, then open the run; coafi events list; coafi ledger verify")
     out.print()
@@ -230,41 +238,60 @@ def _report(settings: Settings, receipt: Receipt, address: ServiceAddress, run_i
     print_link(run_url(settings, receipt.workflow_id, run_id, ui=address.ui))
 
 
-def _export_pages(settings: Settings, entries: list[Recorded]) -> list[Path]:
-    """Copy the pages out of the object store, under names that a browser opens."""
+def _export(settings: Settings, push: Push, receipt: Receipt, entries: list[Recorded]) -> dict[str, Path]:
+    """Write pages and images to disk, so that a browser opens them and their links work; the files by their paths."""
     objects = ObjectStore(settings.objects_directory)
     directory = settings.home / "demo" / "pages"
     shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    pages = []
-    for one in entries:
-        data = one.entry.data
-        if one.entry.type == EntryType.ARTIFACT_GENERATED and str(data["mediaType"]).startswith("text/html"):
-            page = directory / f"{str(data['path']).replace('/', '_')}.html"
-            page.write_bytes(objects.get(str(data["digest"])))
-            pages.append(page)
-    return pages
+    checked = {str(one.entry.data["path"]): one for one in entries if one.entry.type == EntryType.FILE_PROCESSED}
+    made = [one for one in entries if one.entry.type == EntryType.ARTIFACT_GENERATED]
+    pages = {str(one.entry.data["path"]): one for one in made if one.entry.data["artifact"] == ArtifactKind.PAGE}
+    images = {str(one.entry.data["path"]): one for one in made if one.entry.data["artifact"] == ArtifactKind.IMAGE}
+    files = {path: directory / f"{path}.html" for path in pages} | {path: directory / path for path in images}
+    for path, one in {**pages, **images}.items():
+        content = objects.get(str(one.entry.data["digest"]))
+        if path in pages:
+            provenance = Provenance(
+                repository=push.repository.as_uri(),
+                branch="main",
+                commit=push.after,
+                path=path,
+                blob=str(one.entry.data["blob"]),
+                event=receipt.event_id,
+                utids=receipt.utids,
+                artifact=str(one.entry.data["digest"]),
+                generator=str(one.entry.data["generator"]),
+                file_entry=checked[path].index,
+                artifact_entry=one.index,
+                receipt=receipt.conclusion,
+            )
+            location = PageLocation(path=path, exported=frozenset(pages))
+            content = compose(content, location=location, provenance=provenance)
+        files[path].parent.mkdir(parents=True, exist_ok=True)
+        files[path].write_bytes(content)
+    return files
 
 
-def _check(receipt: Receipt, entries: list[Recorded], pages: list[Path]) -> None:
+def _check(receipt: Receipt, entries: list[Recorded], exported: dict[str, Path]) -> None:
     verdicts = {
         str(one.entry.data["path"]): one.entry.data["verdict"]
         for one in entries
         if one.entry.type == EntryType.FILE_PROCESSED
     }
-    valid = sum(verdict is Verdict.VALID for verdict in EXPECTED.values())
-    if receipt.phase is not Phase.PROCESSED or verdicts != EXPECTED or len(pages) != valid:
+    valid = {path for path, verdict in EXPECTED.items() if verdict is Verdict.VALID}
+    if receipt.phase is not Phase.PROCESSED or verdicts != EXPECTED or set(exported) != valid:
         raise IntegrityError(
-            f"the sample gave {receipt.phase}, {len(pages)} pages and the verdicts {verdicts}",
-            remedy=f"expected are PROCESSED, {valid} pages and {EXPECTED}",
+            f"the sample gave {receipt.phase}, pages and images of {sorted(exported)}, and the verdicts {verdicts}",
+            remedy=f"expected are PROCESSED, pages and images of {sorted(valid)}, and {EXPECTED}",
         )
 
 
-def _files(revision: str) -> dict[str, bytes]:
+def sample_files(revision: str) -> dict[str, bytes]:
     """The sample's files; each revision differs in every file."""
     texts = {
-        "docs/COAFI-SCHEMA-0001-SPEC-A.md": _document("COAFI-SCHEMA-0001-SPEC-A", "UTidS Management Schema", revision),
-        "docs/COAFI-ENG-0002-PLAN-A.md": _document("COAFI-ENG-0002-PLAN-A", "Event Handlers Plan", revision),
+        "docs/COAFI-SCHEMA-0001-SPEC-A.md": _document("COAFI-SCHEMA-0001-SPEC-A", "UTidS Management Schema", revision)
+        + _PIPELINE,
+        "docs/COAFI-ENG-0002-PLAN-A.md": _document("COAFI-ENG-0002-PLAN-A", "Event Handlers Plan", revision) + _PLAN,
         # Its status is said twice, and its identifier is another file's.
         "docs/COAFI-POL-0003-EVENT-A.md": _document("COAFI-POL-0004-EVENT-A", "Event Policy", revision).replace(
             "status: DRAFT", "status: DRAFT\nstatus: ACTIVE"
@@ -276,13 +303,20 @@ def _files(revision: str) -> dict[str, bytes]:
             {
                 "$schema": "https://json-schema.org/draft/2020-12/schema",
                 "title": f"Entry, revision {revision}",
+                "description": "One entry of a registry.",
                 "type": "object",
                 "required": ["id"],
+                "properties": {
+                    "id": {"type": "string", "description": "Domain and number.", "pattern": "^[A-Z]+-[0-9]+$"},
+                    "class": {"enum": ["Core", "Service", "Application", "Experimental"]},
+                },
             }
         ),
+        "assets/pipeline.svg": _DRAWING.replace("REVISION", revision),
     }
     files = {name: text.encode() for name, text in texts.items()}
-    files["assets/logo.png"] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + revision.encode()
+    files["assets/logo.png"] = _logo(revision)
+    files["archive/old.bin"] = b"\0\1\2" + revision.encode()
     return files
 
 
@@ -302,6 +336,8 @@ utids: TBD
 
 # {title}
 
+![The initiative's mark: a ring around a point](/assets/logo.png)
+
 Revision `{revision}`.
 
 ## Purpose
@@ -314,3 +350,77 @@ Shows what becomes of a document that is pushed.
 | check | `FILE_PROCESSED` |
 | generate | `ARTIFACT_GENERATED` |
 """
+
+
+_PIPELINE = """
+## Pipeline
+
+![Four boxes in a row: receive, check, generate, conclude](../assets/pipeline.svg)
+
+> [!NOTE]
+> The same bytes give the same page, wherever and whenever it is made. That is why the ledger can name it.
+
+```python
+def derive(content: bytes) -> str:
+    # The id of a document, by hash from what it names.
+    return f"UTIDS-P-{sha256(content).hexdigest()[:26].upper()}"
+```
+
+## See also
+
+- [the plan](COAFI-ENG-0002-PLAN-A.md#milestones), beside this document;
+- [the registry's entries](/registry/entries.json) and [the schema they follow](/schemas/entry.schema.json);
+- [the entry of AERO](../registry/aero.yaml).
+"""
+
+_PLAN = """
+## Milestones
+
+- [x] Events become runs
+- [x] Documents become pages
+- [ ] Partners cosign the ledger
+
+What an event is follows [the schema](COAFI-SCHEMA-0001-SPEC-A.md).
+
+```yaml
+handler: git.commit
+queue: coafi-files
+enabled: true
+```
+"""
+
+_DRAWING = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 96" width="640" height="96">
+<title>What becomes of a document, revision REVISION</title>
+<g fill="#e9f2fc" stroke="#0a58a8" stroke-width="2">
+<rect x="2" y="24" width="124" height="48" rx="8"/><rect x="172" y="24" width="124" height="48" rx="8"/>
+<rect x="342" y="24" width="124" height="48" rx="8"/><rect x="512" y="24" width="124" height="48" rx="8"/>
+<path d="M126 48h40m-7-5l7 5-7 5M296 48h40m-7-5l7 5-7 5M466 48h40m-7-5l7 5-7 5" fill="none"/>
+</g>
+<g font-family="sans-serif" font-size="17" fill="#1b212a" text-anchor="middle">
+<text x="64" y="54">receive</text><text x="234" y="54">check</text>
+<text x="404" y="54">generate</text><text x="574" y="54">conclude</text>
+</g>
+</svg>
+"""
+
+
+def _logo(revision: str, size: int = 96) -> bytes:
+    """A small PNG: a ring around a point, with the revision as its comment."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    def pixel(x: int, y: int) -> bytes:
+        far = ((x - size / 2) ** 2 + (y - size / 2) ** 2) ** 0.5 / size
+        inked = far < 0.12 or 0.30 < far < 0.42
+        return bytes((10, 88, 168, 255 if inked else 0))
+
+    rows = b"".join(b"\0" + b"".join(pixel(x, y) for x in range(size)) for y in range(size))
+    header = struct.pack(">IIBBBBB", size, size, 8, 6, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"tEXt", b"Comment\0revision " + revision.encode())
+        + chunk(b"IDAT", zlib.compress(rows, 9))
+        + chunk(b"IEND", b"")
+    )

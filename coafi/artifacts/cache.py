@@ -1,7 +1,7 @@
 """Artifacts that were made once: kept by (blob, generator version, configuration, kind), never made again."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Column, String, Table, Text, select, tuple_
@@ -12,7 +12,7 @@ from coafi.artifacts.model import GENERATOR_VERSION, ArtifactRef, Generation, Ge
 from coafi.canonical import canonical_json
 from coafi.database import Database, metadata
 from coafi.documents.check import FileReport, Verdict
-from coafi.documents.kinds import DOCUMENTS, FileKind
+from coafi.documents.kinds import SHOWN, FileKind
 from coafi.errors import IntegrityError, ResourceNotFoundError
 from coafi.objects import ObjectStore
 
@@ -69,11 +69,17 @@ class ArtifactService:
         """The artifacts of one document; see ``artifacts_for_batch``."""
         return self.artifacts_for_batch((GenerationRequest(blob, kind, content, report),))[0]
 
-    def artifacts_for_batch(self, requests: Sequence[GenerationRequest]) -> tuple[GenerationResult, ...]:
+    def artifacts_for_batch(
+        self, requests: Sequence[GenerationRequest], alive: Callable[[], None] = lambda: None
+    ) -> tuple[GenerationResult, ...]:
         """The artifacts of several documents, in their order: one look-up and at most one write for all of them.
 
         Objects are durable before the cache names them. A cached artifact whose object is gone or damaged is made
         again. Files that are not valid, or of a kind that gives nothing, have an empty result that is not cached.
+
+        Args:
+            requests: the documents.
+            alive: called after each document that took work: a hostile one can take a second.
 
         Raises:
             Unavailable: database or object store are out of reach.
@@ -82,7 +88,11 @@ class ArtifactService:
         results = {
             key: result for key, result in self._look_up(list(wanted)).items() if self._is_stored(result.artifacts)
         }
-        made = {key: self._make(request) for key, request in wanted.items() if key not in results}
+        made: dict[tuple[str, str], GenerationResult] = {}
+        for key, request in wanted.items():
+            if key not in results:
+                made[key] = self._make(request)
+                alive()
         if made:
             self._remember(made)
         results.update(made)
@@ -155,4 +165,4 @@ class ArtifactService:
 
 
 def _gives_artifacts(request: GenerationRequest) -> bool:
-    return request.report.verdict is Verdict.VALID and request.kind in DOCUMENTS
+    return request.report.verdict is Verdict.VALID and request.kind in SHOWN

@@ -9,15 +9,17 @@ from pydantic import JsonValue
 from coafi.artifacts.markdown import TooCostly, render
 from coafi.artifacts.model import Artifact, ArtifactKind, Generation, GeneratorConfig, Skipped
 from coafi.artifacts.page import Entry, page
-from coafi.artifacts.tree import Tree, schema_summary
+from coafi.artifacts.tree import SchemaTables, Tree
 from coafi.canonical import JsonObject, canonical_json
 from coafi.documents.check import FileReport, Verdict
 from coafi.documents.frontmatter import split
+from coafi.documents.images import format_of_content
 from coafi.documents.json_syntax import parse_json
-from coafi.documents.kinds import DOCUMENTS, FileKind
+from coafi.documents.kinds import SHOWN, FileKind
 from coafi.documents.limits import DocumentLimits
 from coafi.documents.parsed import Parsed
 from coafi.documents.source import Source
+from coafi.documents.svg import clean_svg
 from coafi.documents.yaml_syntax import parse_yaml
 from coafi.errors import ValidationError
 
@@ -36,7 +38,8 @@ def generate(kind: FileKind, content: bytes, report: FileReport, config: Generat
     """The artifacts of one document. The same content gives the same bytes.
 
     Markdown gives a page and its metadata; YAML, JSON and JSON Schema give canonical JSON (one line per document when
-    a YAML file holds several) and a page. Other kinds, and files that are not valid, give nothing.
+    a YAML file holds several) and a page. An image gives itself; an SVG, what of it only draws. Other kinds, and files
+    that are not valid, give nothing.
 
     Args:
         kind: of the file, as the report says.
@@ -44,8 +47,10 @@ def generate(kind: FileKind, content: bytes, report: FileReport, config: Generat
         report: the outcome of ``check_file`` for these bytes; only its verdict counts.
         config: limits and the default language.
     """
-    if report.verdict is not Verdict.VALID or kind not in DOCUMENTS:
+    if report.verdict is not Verdict.VALID or kind not in SHOWN:
         return Generation()
+    if kind is FileKind.IMAGE:
+        return Generation(artifacts=(_of_image(content),))
     # Valid documents are UTF-8: the check said so.
     text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
     if kind is FileKind.MARKDOWN:
@@ -56,6 +61,15 @@ def generate(kind: FileKind, content: bytes, report: FileReport, config: Generat
 def _artifact(kind: ArtifactKind, content: bytes, *, lines: bool = False) -> Artifact:
     name, media_type = ("canonical.jsonl", "application/jsonl") if lines else _NAMES[kind]
     return Artifact(kind=kind, name=name, media_type=media_type, content=content)
+
+
+def _of_image(content: bytes) -> Artifact:
+    found = format_of_content(content)
+    if found is None:  # The check let no other image through that has no signature.
+        content, name, media_type = clean_svg(content).content, "image.svg", "image/svg+xml"
+    else:
+        name, media_type = f"image.{found}", f"image/{found}"
+    return Artifact(kind=ArtifactKind.IMAGE, name=name, media_type=media_type, content=content)
 
 
 def _of_markdown(text: str, config: GeneratorConfig) -> Generation:
@@ -80,6 +94,8 @@ def _of_markdown(text: str, config: GeneratorConfig) -> Generation:
             metadata=metadata,
             contents=headings,
         )
+        if len(html) > config.max_page_bytes:
+            raise TooCostly(f"the page would have {len(html)} bytes")
         artifacts.append(_artifact(ArtifactKind.PAGE, html))
     except TooCostly as error:
         skipped.append(Skipped(kind=ArtifactKind.PAGE, reason=str(error)))
@@ -145,8 +161,10 @@ def _data_page(kind: FileKind, values: tuple[JsonValue, ...], config: GeneratorC
         if isinstance(value, dict):
             title = _named(value)
             if kind is FileKind.JSON_SCHEMA:
-                parts.append(schema_summary(value, config.max_shown_values))
+                sections, contents = SchemaTables(value, config.max_shown_values).sections()
+                parts.append(sections)
                 parts.append('<h2 id="schema">Schema</h2>')
+                contents.append(Entry(2, "schema", "Schema"))
         parts.append(tree.document(value))
     else:
         for number, value in enumerate(values, 1):

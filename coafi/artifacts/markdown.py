@@ -1,8 +1,9 @@
 """Markdown to HTML that is safe to show to anybody.
 
 pyromark renders (CommonMark with GitHub's tables, task lists, footnotes, alerts), nh3 throws away everything that is
-not on a short list, and a last pass gives headings their anchors, tables a frame that scrolls, and images a text in
-their place: a page is one file and loads nothing.
+not on a short list, and a last pass gives headings their anchors, tables a frame that scrolls, and code its colours. It
+also marks what leads to other places of the repository, for ``compose``; images from elsewhere become links, so that a
+page loads nothing but images of its own repository.
 
 Repairing hostile HTML is what costs: a browser's parser, and so nh3's, takes quadratic time over deep nesting, and
 copies every open ``<b>`` into every following paragraph (70 KB of Markdown took 18 s and 3.9 GB). What would cost too
@@ -17,6 +18,9 @@ from html import escape, unescape
 import nh3
 import pyromark
 
+from coafi.artifacts import links
+from coafi.artifacts.compose import IMAGE, LINK
+from coafi.artifacts.highlight import highlighted
 from coafi.artifacts.model import GeneratorConfig
 from coafi.artifacts.page import Entry
 from coafi.documents.anchors import take_anchor
@@ -44,7 +48,7 @@ _ATTRIBUTES = {
     "code": {"class"},
     "details": {"open"},
     "div": {"class", "id"},
-    "img": {"alt", "src"},
+    "img": {"alt", "height", "src", "title", "width"},
     "input": {"checked"},
     "ol": {"start"},
     "sup": {"class"},
@@ -54,6 +58,7 @@ _ATTRIBUTES = {
 _CLASSES = re.compile(r"footnote-(?:reference|definition(?:-label)?)|markdown-alert-[a-z]+|language-[A-Za-z0-9+#._-]+")
 _ID = re.compile(r"(?!coafi-)[\w.:-]{1,200}")
 _COUNT = re.compile(r"[1-9][0-9]{0,2}")
+_LENGTH = re.compile(r"[1-9][0-9]{0,3}")
 
 _FREE_BYTES = 256 * 1024
 _FREE_TAGS = 1_000
@@ -71,6 +76,8 @@ _VOID = frozenset({"br", "col", "hr", "img", "input", "wbr"})
 
 _TAG = re.compile(r'<(/?)([a-z][a-z0-9]*)((?: [a-z-]+="[^"]*")*)>')
 _ATTRIBUTE = re.compile(r' ([a-z-]+)="([^"]*)"')
+_CODE = re.compile(r'<pre><code class="language-([^" ]+)">([^<]*)</code></pre>')
+_LONG_CELL = 40
 _ALIGNED = re.compile(r"\s*text-align\s*:\s*(right|center)\s*;?\s*")
 _URL = re.compile(r"https?://[^\s<>\"'`]+")
 _NO_LINKS_IN = frozenset({"a", "code", "pre", "kbd", "samp"})
@@ -98,8 +105,8 @@ class Rendered:
 def render(text: str, title: str, config: GeneratorConfig) -> Rendered:
     """Render Markdown, safely.
 
-    The same text gives the same HTML. Headings move down a level when any of them is a first-level one besides the
-    title, which is the page's only one.
+    The same text gives the same HTML. The title is the page's only heading of the first level; the others follow with
+    no level left out, as who hears a page read needs it.
 
     Args:
         text: Markdown without its front matter.
@@ -114,7 +121,7 @@ def render(text: str, title: str, config: GeneratorConfig) -> Rendered:
     _refuse_costly_repair(text, html, config)
     clean = _CLEANER.clean(html)
     _refuse_explosion(text, clean, config)
-    return _Finisher(title).finish(clean)
+    return _Finisher(title, code_left=config.max_highlighted).finish(clean)
 
 
 def _refuse_explosion(text: str, html: str, config: GeneratorConfig) -> None:
@@ -175,6 +182,8 @@ def _keep(tag: str, name: str, value: str) -> str | None:
             return value if _ID.fullmatch(value) else None
         case "colspan" | "rowspan" | "start":
             return value if _COUNT.fullmatch(value) else None
+        case "width" | "height":
+            return value if _LENGTH.fullmatch(value) else None
         case "scope":
             return value if value in ("row", "col", "rowgroup", "colgroup") else None
         case _:
@@ -208,20 +217,29 @@ class _Finisher:
     """The last pass over sanitised HTML, whose form is known exactly: ``<name a="…">``, everything escaped."""
 
     title: str
+    code_left: int
     out: list[str] = field(default_factory=list)
     headings: list[_Heading] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
     repeated: Counter[str] = field(default_factory=Counter)
     tables: int = 0
+    _cell: int = -1
+    """Where in the output the tag of the open table cell is."""
+    _said: int = 0
+    """How many characters of text that cell has."""
     _inside: Counter[str] = field(default_factory=Counter)
 
     def finish(self, html: str) -> Rendered:
         at = 0
-        for tag in _TAG.finditer(html):
+        while tag := _TAG.search(html, at):
             if tag.start() > at:
                 self._text(html[at : tag.start()])
-            self._tag(tag)
-            at = tag.end()
+            code = _CODE.match(html, tag.start()) if tag.group(2) == "pre" else None
+            if code is None:
+                self._tag(tag)
+            else:
+                self._code(code)
+            at = (code or tag).end()
         self._text(html[at:])
         self._drop_title()
         entries = self._anchors()
@@ -231,6 +249,7 @@ class _Finisher:
         heading = self._open_heading()
         if heading is not None:
             heading.text += unescape(text)
+        self._said += len(text)
         if "://" in text and not any(self._inside[name] for name in _NO_LINKS_IN):
             text = _URL.sub(_link, text)
         self.out.append(text)
@@ -253,10 +272,12 @@ class _Finisher:
                 self._heading(closing, int(name[1]), whole)
             elif name == "table":
                 self._table(closing, whole)
+            elif name == "a" and not closing:
+                self._link(attributes, whole)
             elif name == "pre" and not closing:
                 self.out.append('<pre tabindex="0">')
-            elif name in ("td", "th") and " style=" in attributes:
-                self.out.append(_aligned(name, attributes))
+            elif name in ("td", "th"):
+                self._table_cell(closing, name, attributes)
             else:
                 self.out.append(whole)
 
@@ -278,16 +299,62 @@ class _Finisher:
             return
         self.tables += 1
         label = f"Table {self.tables}"
-        self.out.append(f'<div class="scroll" role="region" aria-label="{label}" tabindex="0">{whole}')
+        self.out.append(f'<div class="scroll" role="group" aria-label="{label}" tabindex="0">{whole}')
+
+    def _table_cell(self, closing: bool, name: str, attributes: str) -> None:
+        """A cell; one with much text says so, that it may not be squeezed into a column of single words."""
+        if closing:
+            if self._cell >= 0 and self._said > _LONG_CELL:
+                tag = self.out[self._cell]
+                self.out[self._cell] = f'{tag[:3]} data-long=""{tag[3:]}'
+            self._cell = -1
+            self.out.append(f"</{name}>")
+            return
+        self._cell, self._said = len(self.out), 0
+        self.out.append(_aligned(name, attributes) if attributes else f"<{name}>")
+
+    def _code(self, code: re.Match[str]) -> None:
+        language, text = code.groups()
+        plain = unescape(text)
+        coloured = highlighted(plain, language) if len(plain) <= self.code_left else None
+        if coloured is not None:
+            self.code_left -= len(plain)
+            text = coloured
+        heading = self._open_heading()
+        if heading is not None:
+            heading.text += plain
+        self.out.append(f'<pre tabindex="0"><code class="language-{language}">{text}</code></pre>')
+
+    def _link(self, attributes: str, whole: str) -> None:
+        given = dict(_ATTRIBUTE.findall(attributes))
+        url = links.tidy(unescape(given.get("href", "")))
+        if not links.is_within(url):
+            self.out.append(whole)
+            return
+        others = "".join(f' {name}="{given[name]}"' for name in ("title", "id") if name in given)
+        self.out.append(f'{LINK}{escape(url)}"{others}>' if len(url) <= links.MAX_LENGTH else f"<a{others}>")
 
     def _image(self, attributes: dict[str, str]) -> None:
-        alt, source = attributes.get("alt", "").strip(), attributes.get("src", "").strip()
+        """An image of the repository; from elsewhere, what stands for it, with a link unless it is in one."""
+        alt, url = attributes.get("alt", "").strip(), links.tidy(unescape(attributes.get("src", "")))
         heading = self._open_heading()
         if heading is not None:
             heading.text += unescape(alt)
-        named = f" {alt}" if alt else ""
-        origin = f' <span class="from">({escape(unescape(source), quote=False)})</span>' if source else ""
-        self.out.append(f'<span class="image">Image:{escape(unescape(named), quote=False)}{origin}</span>')
+        if links.is_within(url) and len(url) <= links.MAX_LENGTH:
+            others = "".join(
+                f' {name}="{attributes[name]}"' for name in ("title", "width", "height") if name in attributes
+            )
+            self.out.append(f'{IMAGE}{escape(url)}" alt="{alt}"{others} loading="lazy">')
+            return
+        said = f"Image: {escape(unescape(alt), quote=False)}" if alt else "Image"
+        if not links.is_elsewhere(url):
+            self.out.append(f'<span class="image">{said}</span>')
+            return
+        said = f'{said} <span class="from">({escape(links.host(url))})</span>'
+        if self._inside["a"]:
+            self.out.append(f'<span class="image">{said}</span>')
+        else:
+            self.out.append(f'<a class="image" href="{escape(url)}" rel="noopener noreferrer">{said}</a>')
 
     def _drop_title(self) -> None:
         """Leave out a first heading that says what the page's title says already."""
@@ -306,13 +373,16 @@ class _Finisher:
             del self.headings[0]
 
     def _anchors(self) -> tuple[Entry, ...]:
-        down = 1 if any(heading.level == 1 for heading in self.headings) else 0
         entries: list[Entry] = []
+        above: list[int] = []
         for heading in self.headings:
             if heading.closed < 0:
                 continue
+            while above and above[-1] >= heading.level:
+                above.pop()
+            above.append(heading.level)
             text = " ".join(heading.text.split())
-            level = min(6, heading.level + down)
+            level = min(6, len(above) + 1)
             anchor = take_anchor(text, self.ids, self.repeated)
             self.out[heading.opened] = f'<h{level} id="{escape(anchor)}">'
             link = f'<a class="anchor" href="#{escape(anchor)}" aria-label="Link to this section">#</a>'

@@ -7,16 +7,17 @@ from pydantic.alias_generators import to_camel
 
 from coafi.canonical import Sha256, digest_of
 
-GENERATOR_VERSION = "1"
+GENERATOR_VERSION = "2"
 """Raised whenever the bytes of any artifact change: caches and ledger entries know artifacts by it."""
 
 
 class ArtifactKind(StrEnum):
-    """What derives from a document."""
+    """What derives from a document or an image."""
 
     PAGE = "page"
     METADATA = "metadata"
     CANONICAL = "canonical"
+    IMAGE = "image"
 
 
 class _Wire(BaseModel):
@@ -32,6 +33,7 @@ class GeneratorConfig(_Wire):
             are always accepted.
         max_page_bytes: the largest page.
         max_markup_bytes: the largest Markdown text with HTML in it: repairing hostile HTML takes quadratic time.
+        max_highlighted: the most characters of code on one page that get colours.
         max_shown_values: the most values of a YAML or JSON file that its page shows.
     """
 
@@ -41,6 +43,7 @@ class GeneratorConfig(_Wire):
     max_ratio: int = Field(default=20, ge=1)
     max_page_bytes: int = Field(default=8 * 1024 * 1024, ge=1)
     max_markup_bytes: int = Field(default=512 * 1024, ge=0)
+    max_highlighted: int = Field(default=64 * 1024, ge=0)
     max_shown_values: int = Field(default=5_000, ge=1)
 
     @property

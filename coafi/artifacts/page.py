@@ -1,7 +1,7 @@
-"""The frame of every generated page: one file, no script, nothing loaded from anywhere.
+"""The frame of every generated page: one file, no script, nothing loaded but images that lie beside it.
 
-The policy in the page lets a browser apply the one style sheet whose hash it names, and nothing else: should the
-sanitiser ever miss something, the browser still refuses to run or load it.
+The policy in the page lets a browser apply the one style sheet whose hash it names, load images from where the page
+itself is from, and nothing else: should the sanitiser ever miss something, the browser still refuses to run or load it.
 """
 
 import base64
@@ -13,6 +13,7 @@ from importlib import resources
 
 from pydantic import JsonValue
 
+from coafi.artifacts.compose import ORIGIN, PLACE
 from coafi.canonical import JsonObject
 from coafi.documents.frontmatter import KNOWN_KEYS
 
@@ -20,7 +21,7 @@ STYLE = resources.files("coafi.artifacts").joinpath("page.css").read_text(encodi
 """The style sheet, inlined into every page."""
 
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-_POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'"
+_POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src 'self'; base-uri 'none'; form-action 'none'"
 
 _LABELS = {
     "document_id": "Document",
@@ -87,12 +88,14 @@ def page(
         '<a class="skip" href="#coafi-content">Skip to the content</a>',
         f'<div class="page{" with-toc" if toc else ""}">',
         "<header>",
+        PLACE,
         _heading(title, kind, metadata or {}),
         "</header>",
         toc,
         '<main id="coafi-content" tabindex="-1">',
         body,
         "</main>",
+        ORIGIN,
         "</div>",
         "</body>",
         "</html>",
@@ -163,6 +166,6 @@ def _toc(contents: Sequence[Entry]) -> str:
         inside = False
     items.append("</ul></li>" if inside else "</li>")
     return (
-        '<nav class="toc" aria-label="Table of contents"><details open><summary>Contents</summary>'
+        '<nav class="toc" aria-label="Table of contents"><details><summary>Contents</summary>'
         f"<ul>{''.join(items)}</ul></details></nav>"
     )

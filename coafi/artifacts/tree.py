@@ -5,12 +5,18 @@ from html import escape
 
 from pydantic import JsonValue
 
+from coafi.artifacts.page import Entry
 from coafi.canonical import JsonObject
 
 _TEXT_LIMIT = 4_000
 _TABLE_COLUMNS = 8
 _FOLDED_BELOW = 3
 _SHORT = 300
+_LONG_TEXT = 400
+_BEGINNING = 80
+_SIDE_BY_SIDE = 16
+_SHORT_TEXT = 40
+_SCHEMA_DEPTH = 4
 
 
 class Tree:
@@ -38,23 +44,27 @@ class Tree:
     def _items(self, value: JsonValue, depth: int) -> str:
         pairs: Iterable[tuple[str, JsonValue]]
         if isinstance(value, dict):
-            pairs = ((f'<span class="k">{escape(key) or "&quot;&quot;"}</span>', item) for key, item in value.items())
+            pairs = ((f'<span class="key">{escape(key) or "&quot;&quot;"}</span>', item) for key, item in value.items())
             total = len(value)
         elif isinstance(value, list):
-            pairs = ((f'<span class="i">[{number}] </span>', item) for number, item in enumerate(value))
+            pairs = ((f'<span class="index">[{number}] </span>', item) for number, item in enumerate(value))
             total = len(value)
         else:
             raise TypeError(type(value))
         out: list[str] = []
         for shown, (label, item) in enumerate(pairs):
             if self._left <= 0:
-                out.append(f'<li class="leaf c">{total - shown} more, not shown here</li>')
+                out.append(f'<li class="leaf count">{total - shown} more, not shown here</li>')
                 break
             self._left -= 1
             out.append(self._item(label, item, depth))
         return "".join(out)
 
     def _item(self, label: str, value: JsonValue, depth: int) -> str:
+        if isinstance(value, list) and _is_short(value):
+            self._left -= len(value)
+            inner = ", ".join(map(_leaf, value))
+            return f'<li class="leaf">{label}<span class="index">[</span>{inner}<span class="index">]</span></li>'
         if not isinstance(value, dict | list) or not value:
             return f'<li class="leaf">{label}{_leaf(value)}</li>'
         columns = _columns(value) if isinstance(value, list) else []
@@ -63,7 +73,7 @@ class Tree:
         else:
             inner = f"<ul>{self._items(value, depth + 1)}</ul>"
         state = " open" if self._short or depth < _FOLDED_BELOW else ""
-        summary = f'<summary>{label}<span class="c">{_count(value)}</span></summary>'
+        summary = f'<summary>{label}<span class="count">{_count(value)}</span></summary>'
         return f"<li><details{state}>{summary}{inner}</details></li>"
 
     def _table(self, rows: list[JsonObject], columns: list[str]) -> str:
@@ -72,74 +82,165 @@ class Tree:
         for shown, row in enumerate(rows):
             if self._left <= 0:
                 text = f"{len(rows) - shown} more rows, not shown here"
-                body.append(f'<tr><td class="c" colspan="{len(columns)}">{text}</td></tr>')
+                body.append(f'<tr><td class="count" colspan="{len(columns)}">{text}</td></tr>')
                 break
             self._left -= len(columns)
             cells = (_leaf(row[column]) if column in row else "" for column in columns)
             body.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
         return (
-            '<div class="scroll" role="region" aria-label="Records" tabindex="0"><table>'
+            '<div class="scroll" role="group" aria-label="Records" tabindex="0"><table>'
             f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
         )
 
 
-def schema_summary(schema: JsonObject, budget: int) -> str:
-    """What a JSON Schema asks for: its description, and its properties as a table."""
-    out: list[str] = []
-    if isinstance(schema.get("description"), str):
-        out.append(f'<p class="lede">{escape(_cut(str(schema["description"])))}</p>')
-    properties = schema.get("properties")
-    if isinstance(properties, dict) and properties:
+class SchemaTables:
+    """What a JSON Schema asks for, as tables of properties, up to a number of rows.
+
+    Args:
+        schema: a JSON Schema of any draft.
+        budget: the most rows that are shown; what is left out is said.
+    """
+
+    def __init__(self, schema: JsonObject, budget: int) -> None:
+        self._schema = schema
+        self._left = budget
+        self._definitions = _definitions(schema)
+        self._numbers = {pointer: number for number, pointer in enumerate(self._definitions, 1)}
+        self._tables = 0
+
+    def sections(self) -> tuple[str, list[Entry]]:
+        """Safe HTML with its headings: the properties, then the definitions that others refer to."""
+        out: list[str] = []
+        entries: list[Entry] = []
+        described = self._schema.get("description")
+        if isinstance(described, str):
+            out.append(f'<p class="lede">{escape(_cut(described))}</p>')
+        table = self._table(self._schema)
+        if table:
+            entries.append(Entry(2, "properties", "Properties"))
+            out.append(f'<h2 id="properties">Properties</h2>{table}')
+        if self._definitions:
+            entries.append(Entry(2, "definitions", "Definitions"))
+            out.append('<h2 id="definitions">Definitions</h2>')
+        for number, (name, one) in enumerate(self._definitions.values(), 1):
+            if self._left <= 0:
+                out.append(f'<p class="note">{len(self._definitions) - number + 1} more are not shown here.</p>')
+                break
+            self._left -= 1
+            anchor = f"definition-{number}"
+            entries.append(Entry(3, anchor, name))
+            out.append(f'<h3 id="{anchor}"><code>{escape(_cut(name))}</code></h3>')
+            out.append(self._definition(one))
+        return "".join(out), entries
+
+    def _definition(self, schema: JsonValue) -> str:
+        described = schema.get("description") if isinstance(schema, dict) else None
+        meaning = f"<p>{escape(_cut(described))}</p>" if isinstance(described, str) else ""
+        table = self._table(schema)
+        return meaning + (table or f"<p>{self._constraints(schema) or 'anything'}</p>")
+
+    def _table(self, schema: JsonValue) -> str:
+        rows = self._rows(schema, "", 0)
+        if not rows:
+            return ""
+        self._tables += 1
+        closed = isinstance(schema, dict) and schema.get("additionalProperties") is False
+        more = "<p>No other properties are allowed.</p>" if closed else ""
+        return (
+            f'<div class="scroll" role="group" aria-label="Properties, table {self._tables}" tabindex="0"><table>'
+            '<thead><tr><th scope="col">Property</th><th scope="col">Value</th><th scope="col">Meaning</th></tr>'
+            f"</thead><tbody>{''.join(rows)}</tbody></table></div>{more}"
+        )
+
+    def _rows(self, schema: JsonValue, prefix: str, depth: int) -> list[str]:
+        """A row for each property, and for those of objects within it: ``outer.inner``, ``list[].inner``."""
+        properties = schema.get("properties") if isinstance(schema, dict) else None
+        if not isinstance(schema, dict) or not isinstance(properties, dict) or depth > _SCHEMA_DEPTH:
+            return []
         required = schema.get("required")
         needed = {key for key in required if isinstance(key, str)} if isinstance(required, list) else set()
-        rows = [_property(key, sub, key in needed) for key, sub in list(properties.items())[:budget]]
-        if len(properties) > budget:
-            rows.append(f'<tr><td class="c" colspan="3">{len(properties) - budget} more, not shown here</td></tr>')
-        out.append(
-            '<h2 id="properties">Properties</h2><div class="scroll" role="region" aria-label="Properties" tabindex="0">'
-            '<table><thead><tr><th scope="col">Property</th><th scope="col">Value</th><th scope="col">Meaning</th></tr>'
-            f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
-        )
-    return "".join(out)
+        rows: list[str] = []
+        for shown, (key, one) in enumerate(properties.items()):
+            if self._left <= 0:
+                text = f"{len(properties) - shown} more, not shown here"
+                rows.append(f'<tr><td class="count" colspan="3">{text}</td></tr>')
+                break
+            self._left -= 1
+            rows.append(self._row(prefix + key, one, key in needed))
+            rows += self._rows(one, f"{prefix}{key}.", depth + 1)
+            items = one.get("items") if isinstance(one, dict) else None
+            rows += self._rows(items, f"{prefix}{key}[].", depth + 1)
+        return rows
+
+    def _row(self, name: str, schema: JsonValue, required: bool) -> str:
+        mark = ' <span class="req">required</span>' if required else ""
+        described = schema.get("description") if isinstance(schema, dict) else None
+        meaning = escape(_cut(described)) if isinstance(described, str) else ""
+        constraints = self._constraints(schema)
+        return f"<tr><td><code>{escape(_cut(name))}</code>{mark}</td><td>{constraints}</td><td>{meaning}</td></tr>"
+
+    def _constraints(self, schema: JsonValue, depth: int = 0) -> str:
+        """The keywords of one property in words; what is not known by name is left to the source below."""
+        if not isinstance(schema, dict):
+            return "anything" if schema is not False else "not allowed"
+        out: list[str] = []
+        kinds = _kinds(schema)
+        items = schema.get("items")
+        inner = self._constraints(items, depth + 1) if isinstance(items, dict) and depth < _SCHEMA_DEPTH else ""
+        if kinds:
+            out.append(f"{kinds} of {inner}" if kinds == "array" and inner else kinds)
+        if "const" in schema:
+            out.append(f"always {_leaf(schema['const'])}")
+        listed = schema.get("enum")
+        if isinstance(listed, list):
+            out.append("one of " + ", ".join(_leaf(item) for item in listed[:30]) + (" …" if len(listed) > 30 else ""))
+        for keyword, words in (("format", "format "), ("pattern", "")):
+            said = schema.get(keyword)
+            if isinstance(said, str):
+                shown = escape(_cut(said))
+                out.append(f"{words}{shown}" if words else f"<code>{shown}</code>")
+        if isinstance(schema.get("$ref"), str):
+            out.append(self._reference(str(schema["$ref"])))
+        for low, high, what in (
+            ("minimum", "maximum", ""),
+            ("exclusiveMinimum", "exclusiveMaximum", ", bounds excluded"),
+            ("minLength", "maxLength", " characters"),
+            ("minItems", "maxItems", " items"),
+        ):
+            bounds = _bounds(schema.get(low), schema.get(high))
+            if bounds:
+                out.append(bounds + what)
+        for keyword, words in (("anyOf", "any of: "), ("oneOf", "exactly one of: "), ("allOf", "all of: ")):
+            several = schema.get(keyword)
+            if isinstance(several, list) and depth < _SCHEMA_DEPTH:
+                parts = [self._constraints(one, depth + 1) or "a form below" for one in several[:8]]
+                out.append(words + "; ".join(parts) + (" …" if len(several) > 8 else ""))
+        if "default" in schema:
+            out.append(f"by default {_leaf(schema['default'])}")
+        return ", ".join(out)
+
+    def _reference(self, pointer: str) -> str:
+        shown = f"<code>{escape(_cut(pointer))}</code>"
+        number = self._numbers.get(pointer)
+        return f"as {shown}" if number is None else f'as <a href="#definition-{number}">{shown}</a>'
 
 
-def _property(name: str, schema: JsonValue, required: bool) -> str:
-    mark = ' <span class="req">required</span>' if required else ""
-    described = schema.get("description") if isinstance(schema, dict) else None
-    meaning = escape(_cut(described)) if isinstance(described, str) else ""
-    return f"<tr><td><code>{escape(name)}</code>{mark}</td><td>{_constraints(schema)}</td><td>{meaning}</td></tr>"
+def _definitions(schema: JsonObject) -> dict[str, tuple[str, JsonValue]]:
+    """The definitions of a schema by the pointers that refer to them, with their names."""
+    found: dict[str, tuple[str, JsonValue]] = {}
+    for keyword in ("$defs", "definitions"):
+        named = schema.get(keyword)
+        if isinstance(named, dict):
+            for name, one in named.items():
+                found[f"#/{keyword}/{name.replace('~', '~0').replace('/', '~1')}"] = (name, one)
+    return found
 
 
-def _constraints(schema: JsonValue) -> str:
-    """The keywords of one property in words; what is not known by name is left to the source below."""
-    if not isinstance(schema, dict):
-        return "anything" if schema is not False else "not allowed"
-    out: list[str] = []
+def _kinds(schema: JsonObject) -> str:
     kinds = schema.get("type")
-    if isinstance(kinds, str):
-        out.append(escape(kinds))
-    elif isinstance(kinds, list):
-        out.append(" or ".join(escape(str(kind)) for kind in kinds[:10]))
-    if "const" in schema:
-        out.append(f"always {_leaf(schema['const'])}")
-    listed = schema.get("enum")
-    if isinstance(listed, list):
-        out.append("one of " + ", ".join(_leaf(item) for item in listed[:30]) + (" …" if len(listed) > 30 else ""))
-    if isinstance(schema.get("format"), str):
-        out.append(f"format {escape(str(schema['format']))}")
-    if isinstance(schema.get("pattern"), str):
-        out.append(f"<code>{escape(_cut(str(schema['pattern'])))}</code>")
-    if isinstance(schema.get("$ref"), str):
-        out.append(f"as <code>{escape(_cut(str(schema['$ref'])))}</code>")
-    for low, high, what in (
-        ("minimum", "maximum", ""),
-        ("minLength", "maxLength", " characters"),
-        ("minItems", "maxItems", " items"),
-    ):
-        bounds = _bounds(schema.get(low), schema.get(high))
-        if bounds:
-            out.append(bounds + what)
-    return ", ".join(out)
+    if isinstance(kinds, list):
+        return " or ".join(escape(str(kind)) for kind in kinds[:10])
+    return escape(kinds) if isinstance(kinds, str) else ""
 
 
 def _bounds(low: JsonValue, high: JsonValue) -> str:
@@ -164,6 +265,16 @@ def _columns(items: list[JsonValue]) -> list[str]:
     return list(columns)
 
 
+def _is_short(items: list[JsonValue]) -> bool:
+    """Whether a list is a few short values, which read best side by side."""
+    return 0 < len(items) <= _SIDE_BY_SIDE and all(
+        (len(item) <= _SHORT_TEXT and "\n" not in item and "," not in item)
+        if isinstance(item, str)
+        else not isinstance(item, dict | list)
+        for item in items
+    )
+
+
 def _size(value: JsonValue, limit: int) -> int:
     """How many values there are in ``value``; counting ends at the limit."""
     stack, seen = [value], 0
@@ -177,13 +288,18 @@ def _size(value: JsonValue, limit: int) -> int:
 
 def _leaf(value: JsonValue) -> str:
     if isinstance(value, str):
-        kind = "s lines" if "\n" in value.strip("\n") else "s"
-        return f'<span class="{kind}">{escape(_cut(value)) or "&quot;&quot;"}</span>'
+        kind = "str lines" if "\n" in value.strip("\n") else "str"
+        shown = f'<span class="{kind}">{escape(_cut(value)) or "&quot;&quot;"}</span>'
+        if len(value) <= _LONG_TEXT:
+            return shown
+        beginning = escape(" ".join(value[:_BEGINNING].split()))
+        summary = f'<span class="str">{beginning}…</span> <span class="count">{len(value)} characters</span>'
+        return f'<details class="long"><summary>{summary}</summary>{shown}</details>'
     if value is None or isinstance(value, bool):
-        return f'<span class="l">{ {None: "null", True: "true", False: "false"}[value] }</span>'
+        return f'<span class="lit">{ {None: "null", True: "true", False: "false"}[value] }</span>'
     if isinstance(value, int | float):
-        return f'<span class="n">{_number(value)}</span>'
-    return f'<span class="c">{_count(value)}</span>'
+        return f'<span class="num">{_number(value)}</span>'
+    return f'<span class="count">{_count(value)}</span>'
 
 
 def _number(value: float) -> str:

@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 from coafi.canonical import JsonObject, Sha256
 from coafi.documents.context import CheckContext
 from coafi.documents.frontmatter import SchemaLookup, read_front_matter
+from coafi.documents.images import check_image, is_lfs_pointer
 from coafi.documents.json_syntax import parse_json
 from coafi.documents.kinds import DOCUMENTS, FileKind, Identified, identify, is_json_schema, kind_of_name
 from coafi.documents.limits import DocumentLimits
@@ -112,7 +113,10 @@ def check_file(
     if len(content) > limits.max_bytes:
         message = f"the file has {len(content)} bytes; files up to {limits.max_bytes} bytes are checked"
         return _skipped(path, kind_of_name(path), RULES["file/too-large"].finding(message))
-    return _Check(path, schemas, limits).run(identify(path, content))
+    file = identify(path, content)
+    if file.kind is FileKind.IMAGE:
+        return _of_image(path, content, limits)
+    return _Check(path, schemas, limits).run(file)
 
 
 class _Check:
@@ -157,6 +161,18 @@ class _Check:
             and CheckedSchema(schema_id=schema.schema_id, version=schema.version, digest=schema.digest),
             inexact=visible(inexact, 300),
         )
+
+
+def _of_image(path: str, content: bytes, limits: DocumentLimits) -> FileReport:
+    if is_lfs_pointer(content):
+        message = "the image is not in git: this is a pointer to where Git LFS keeps it"
+        return _skipped(path, FileKind.IMAGE, RULES["file/omitted"].finding(message))
+    found = check_image(path, content, limits).findings
+    invalid = any(finding.severity is Severity.ERROR for finding in found)
+    verdict = Verdict.INVALID if invalid else Verdict.VALID
+    return FileReport(
+        path=path, kind=FileKind.IMAGE, verdict=verdict, findings=_arranged(found, path, limits.max_findings)
+    )
 
 
 def _skipped(path: str, kind: FileKind, finding: Finding) -> FileReport:

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from pydantic import JsonValue
 
+from coafi.documents.images import format_of_content, format_of_name
 from coafi.documents.rules import RULES
 from coafi.documents.source import Source
 from coafi.findings import Finding, Severity
@@ -18,13 +19,17 @@ class FileKind(StrEnum):
     YAML = "yaml"
     JSON = "json"
     JSON_SCHEMA = "json-schema"
+    IMAGE = "image"
     TEXT = "text"
     BINARY = "binary"
     UNKNOWN = "unknown"
 
 
 DOCUMENTS = frozenset({FileKind.MARKDOWN, FileKind.YAML, FileKind.JSON, FileKind.JSON_SCHEMA})
-"""The kinds that are checked in depth, and from which artifacts derive."""
+"""The kinds that are read as documents, and have pages."""
+
+SHOWN = DOCUMENTS | {FileKind.IMAGE}
+"""The kinds from which artifacts derive."""
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -34,7 +39,7 @@ def _words(text: str) -> tuple[str, ...]:
 _TEXT_SUFFIXES = _words(
     ".adoc .bash .bat .c .cc .cfg .conf .cpp .cs .css .csv .dockerfile .env .go .gql .graphql .h .hcl .hpp .htm .html "
     ".ini .ipynb .java .js .jsonc .json5 .jsonl .jsx .kt .less .log .lock .lua .mjs .php .pl .proto .ps1 .py .pyi .r "
-    ".rb .rs .rst .scala .scss .sh .sql .svg .swift .tex .tf .tfvars .toml .ts .tsv .tsx .txt .vue .xml .xsd .xsl .zsh"
+    ".rb .rs .rst .scala .scss .sh .sql .swift .tex .tf .tfvars .toml .ts .tsv .tsx .txt .vue .xml .xsd .xsl .zsh"
 )
 _TEXT_NAMES = _words(
     ".dockerignore .editorconfig .gitattributes .gitignore .gitmodules authors changelog codeowners contributing "
@@ -79,6 +84,8 @@ def kind_of_name(path: str) -> FileKind:
         return FileKind.JSON_SCHEMA
     if name in _TEXT_NAMES:
         return FileKind.TEXT
+    if format_of_name(name):
+        return FileKind.IMAGE
     return _BY_SUFFIX.get(PurePosixPath(name).suffix, FileKind.UNKNOWN)
 
 
@@ -86,9 +93,11 @@ def identify(path: str, content: bytes) -> Identified:
     """The kind of a file and its text.
 
     A name that claims text and bytes that are none give that kind, no text and a finding with the place of the first
-    wrong byte. Without such a claim the bytes decide between text and binary.
+    wrong byte. Without such a claim the bytes decide between image, text and binary.
     """
     claimed = kind_of_name(path)
+    if claimed is FileKind.IMAGE or (claimed is FileKind.UNKNOWN and format_of_content(content)):
+        return Identified(FileKind.IMAGE, None)
     body = content.removeprefix(b"\xef\xbb\xbf")
     try:
         text = body.decode("utf-8")

@@ -12,6 +12,7 @@ class DocumentLimits(BaseModel):
             Python's and the schema engine's recursive code rely on.
         max_nodes: the most values in one file; one value costs up to about 3 µs and 200 bytes.
         max_front_matter_bytes: the largest front matter: it is copied into reports.
+        max_image_pixels: the most pixels of an image: whoever looks at it needs four bytes of memory for each.
         max_findings: the most findings that a report carries.
     """
 
@@ -21,4 +22,5 @@ class DocumentLimits(BaseModel):
     max_depth: int = Field(default=100, ge=1, le=400)
     max_nodes: int = Field(default=500_000, ge=1)
     max_front_matter_bytes: int = Field(default=64 * 1024, ge=1)
+    max_image_pixels: int = Field(default=100_000_000, ge=1)
     max_findings: int = Field(default=200, ge=2, le=10_000)

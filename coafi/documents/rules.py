@@ -109,6 +109,21 @@ RULES = _table(
         "the text has half of a surrogate pair, which is no character",
         "write the character itself, or both halves",
     ),
+    # ------------------------------------------------------------------ images
+    Rule(
+        "image/mismatch",
+        _E,
+        "the image is not what its name says",
+        "give it the suffix of its format, or save it in the format of its suffix",
+    ),
+    Rule("image/damaged", _E, "the image cannot be read", "export it again from the program that made it"),
+    Rule("image/too-large", _E, "the image has too many pixels", "make it smaller: few screens are wider than 4,000"),
+    Rule(
+        "image/active",
+        _W,
+        "the SVG does more than draw",
+        "export it as a plain, still SVG, without scripts, links, animation and references to other files",
+    ),
     # ------------------------------------------------------------------ front matter
     Rule(
         "frontmatter/missing",

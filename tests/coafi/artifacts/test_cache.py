@@ -137,6 +137,17 @@ class Counting(Database):
         return super().write()
 
 
+def test_every_document_that_took_work_is_a_sign_of_life(service: ArtifactService) -> None:
+    signs: list[int] = []
+    one, two = (
+        GenerationRequest(name, FileKind.JSON, b"[1]", check("a.json", b"[1]")) for name in ("a" * 40, "b" * 40)
+    )
+    service.artifacts_for_batch([one, two, one], alive=lambda: signs.append(1))
+    assert len(signs) == 2
+    service.artifacts_for_batch([one, two], alive=lambda: signs.append(1))
+    assert len(signs) == 2
+
+
 def test_a_batch_is_one_look_up_and_one_write(tmp_path: Path) -> None:
     database = Counting(tmp_path / "coafi.db")
     database.create_tables()

@@ -14,7 +14,7 @@ from coafi.canonical import canonical_json, sha256
 from coafi.documents.check import FileReport, check_file
 from coafi.documents.kinds import FileKind
 from tests.coafi.artifacts.test_markdown import Page, assert_harmless
-from tests.coafi.documents.samples import BUILTIN, GOOD, check
+from tests.coafi.documents.samples import BUILTIN, GOOD, PNG, SVG, check
 from tests.coafi.documents.test_yaml_syntax import DATA
 
 CONFIG = GeneratorConfig()
@@ -59,7 +59,7 @@ def test_the_page_is_accessible() -> None:
     links = [attributes["href"] for tag, attributes in seen if tag == "a"]
     ids = {attributes["id"] for _, attributes in seen if "id" in attributes}
     assert links[0] == "#coafi-content"
-    assert {str(link).removeprefix("#") for link in links} == ids
+    assert {str(link).removeprefix("#") for link in links} == ids - {"coafi-origin"}
     levels = [int(tag[1]) for tag in names if tag in ("h1", "h2", "h3", "h4", "h5", "h6")]
     assert levels == [1, 2, 3, 2]
 
@@ -141,7 +141,7 @@ def test_data_without_canonical_form_has_a_page_and_a_reason(path: str, text: st
 def test_lists_of_alike_objects_become_tables() -> None:
     html = page("a.json", '[{"a": 1, "b": "x"}, {"b": null, "c": 1.5}]')
     assert '<th scope="col">a</th><th scope="col">b</th><th scope="col">c</th>' in html
-    assert '<td></td><td><span class="l">null</span></td><td><span class="n">1.5</span></td>' in html
+    assert '<td></td><td><span class="lit">null</span></td><td><span class="num">1.5</span></td>' in html
     nested = page("a.yaml", "rows:\n- {a: 1}\n- {a: 2}\n")
     assert "<table>" in nested
     for other in (
@@ -160,16 +160,16 @@ def test_values_are_shown_as_they_are_written() -> None:
     )
     for part in (
         "<h1>T</h1>",
-        '<span class="k">&quot;&quot;</span><span class="s">&quot;&quot;</span>',
-        '<span class="c">0 keys</span>',
-        '<span class="c">0 items</span>',
-        '<span class="s lines">a\nb</span>',
-        '<span class="n">3</span>',
-        '<span class="n">1e+300</span>',
-        '<span class="k">&lt;k&gt;</span><span class="s">&lt;v&gt;</span>',
+        '<span class="key">&quot;&quot;</span><span class="str">&quot;&quot;</span>',
+        '<span class="count">0 keys</span>',
+        '<span class="count">0 items</span>',
+        '<span class="str lines">a\nb</span>',
+        '<span class="num">3</span>',
+        '<span class="num">1e+300</span>',
+        '<span class="key">&lt;k&gt;</span><span class="str">&lt;v&gt;</span>',
     ):
         assert part in html, part
-    assert '<span class="n">7</span>' in page("a.yaml", "7")
+    assert '<span class="num">7</span>' in page("a.yaml", "7")
 
 
 def test_a_schema_is_shown_as_a_table_of_its_properties() -> None:
@@ -196,7 +196,7 @@ def test_a_schema_is_shown_as_a_table_of_its_properties() -> None:
         '<code>id</code> <span class="req">required</span>',
         "string, <code>^a</code>, 1 or more characters",
         "integer or null, 1 to 9.5",
-        'always <span class="s">x</span>',
+        'always <span class="str">x</span>',
         "</span> …",
         "format date, up to 3 items",
         "as <code>#/$defs/r</code>",
@@ -298,6 +298,7 @@ def test_the_configuration_has_a_digest_of_all_its_fields() -> None:
             "max_ratio": 7,
             "max_page_bytes": 7,
             "max_markup_bytes": 7,
+            "max_highlighted": 7,
             "max_shown_values": 7,
         }.items()
     }
@@ -314,3 +315,79 @@ DEEP = st.integers(1, 100)
 @given(DEEP)
 def test_nesting_up_to_the_limit_is_shown(depth: int) -> None:
     assert_harmless(page("a.json", "[" * depth + "1" + "]" * depth))
+
+
+def test_a_schema_with_everything() -> None:
+    schema: JsonValue = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "additionalProperties": False,
+        "properties": {
+            "owner": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
+            "tags": {"type": "array", "items": {"type": "object", "properties": {"tag": {"$ref": "#/$defs/a~1b"}}}},
+            "either": {"anyOf": [{"type": "string"}, {"minimum": 1}, {}], "default": "x"},
+            "many": {"oneOf": [{"const": n} for n in range(10)]},
+            "far": {"$ref": "#/$defs/missing", "exclusiveMaximum": 4},
+        },
+        "$defs": {
+            "a/b": {"description": "A <tag>.", "type": "string"},
+            "c": {"properties": {"d": True}},
+            "e": True,
+            "f": {},
+        },
+    }
+    html = page("a.json", json.dumps(schema))
+    for part in (
+        '<code>owner.name</code> <span class="req">required</span>',
+        '<code>tags[].tag</code></td><td>as <a href="#definition-1"><code>#/$defs/a~1b</code></a>',
+        "any of: string; 1 or more; a form below, by default",
+        "exactly one of: always",
+        " …</td>",
+        "as <code>#/$defs/missing</code>, up to 4, bounds excluded",
+        "<p>No other properties are allowed.</p>",
+        '<h3 id="definition-1"><code>a/b</code></h3><p>A &lt;tag&gt;.</p><p>string</p>',
+        '<h3 id="definition-2"><code>c</code></h3><div class="scroll"',
+        '<h3 id="definition-4"><code>f</code></h3><p>anything</p>',
+        '<a href="#definition-1">a/b</a>',
+        "Table of contents",
+    ):
+        assert part in html, part
+    assert_harmless(html)
+    assert "2 more are not shown here" in page("a.json", json.dumps(schema), GeneratorConfig(max_shown_values=9))
+
+
+def test_deep_and_wide_schemas_take_bounded_room() -> None:
+    deep: JsonValue = {"type": "string"}
+    for _ in range(40):
+        deep = (
+            {"properties": {"a": deep}, "anyOf": [deep, True], "items": deep}
+            if len(json.dumps(deep)) < 50_000
+            else {"properties": {"a": deep}}
+        )
+    html = page("a.schema.json", json.dumps({"properties": {f"p{n}": deep for n in range(5)}}))
+    assert len(html) < 2_000_000
+    assert_harmless(html)
+
+
+def test_long_texts_fold_and_short_lists_stand_side_by_side() -> None:
+    html = page("a.json", json.dumps({"text": "word " * 100, "list": ["a", 1, None], "words": ["a, b"]}))
+    assert '<details class="long"><summary><span class="str">word word' in html
+    assert '<span class="count">500 characters</span></summary><span class="str">word ' in html
+    assert '[</span><span class="str">a</span>, <span class="num">1</span>, <span class="lit">null</span><span' in html
+    assert '<summary><span class="key">words</span><span class="count">1 item</span>' in html
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "media_type"),
+    [("a.png", "image.png", "image/png"), ("a.svg", "image.svg", "image/svg+xml")],
+)
+def test_an_image_gives_itself(path: str, name: str, media_type: str) -> None:
+    content = PNG if path == "a.png" else (SVG % "<g><script/></g>").encode()
+    artifact = one(made(path, content), ArtifactKind.IMAGE)
+    assert (artifact.name, artifact.media_type) == (name, media_type)
+    assert artifact.content == (PNG if path == "a.png" else b'<svg xmlns="http://www.w3.org/2000/svg"><g></g></svg>')
+
+
+def test_a_markdown_page_beyond_the_limit_is_skipped() -> None:
+    generation = made("a.md", "# x\n", GeneratorConfig(max_page_bytes=1000))
+    assert [artifact.kind for artifact in generation.artifacts] == ["metadata"]
+    assert "the page would have" in generation.skipped[0].reason

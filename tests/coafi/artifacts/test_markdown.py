@@ -18,7 +18,7 @@ SAFE_TAGS = frozenset(
     re.findall(
         r"[\w-]+",
         "a abbr b blockquote br caption cite code col colgroup dd del details dfn div dl dt em figcaption "
-        "figure h1 h2 h3 h4 h5 h6 hr i ins kbd li mark ol p pre q rp rt ruby s samp small span strong sub "
+        "figure footer h1 h2 h3 h4 h5 h6 hr i img ins kbd li mark ol p pre q rp rt ruby s samp small span strong sub "
         "summary sup table tbody td tfoot th thead tr u ul var wbr html head meta title style body header "
         "main nav ",
     )
@@ -26,11 +26,12 @@ SAFE_TAGS = frozenset(
 SAFE_ATTRIBUTES = frozenset(
     re.findall(
         r"[\w-]+",
-        "aria-label charset class colspan content href http-equiv id lang name open rel role rowspan scope "
-        "start tabindex title ",
+        "alt aria-label charset class colspan content data-coafi data-long height href http-equiv id lang loading "
+        "name open rel role rowspan scope src start tabindex title width ",
     )
 )
-VOID = frozenset({"br", "col", "hr", "meta", "wbr"})
+VOID = frozenset({"br", "col", "hr", "img", "meta", "wbr"})
+MARKS = {"place": "p", "origin": "footer", "link": "a", "image": "img"}
 
 
 class Page(HTMLParser):
@@ -77,8 +78,17 @@ def assert_harmless(html: str) -> None:
             assert tag == "a"
             scheme = re.match(r"[\s\x00-\x20]*([a-zA-Z][a-zA-Z0-9+.-]*):", href)
             assert scheme is None or scheme.group(1).lower() in ("http", "https", "mailto"), href
+        if tag == "img":
+            source = re.sub(r"[\x00-\x20]", "", attributes["src"] or "").replace("\\", "/")
+            assert not re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//", source), source
+            assert attributes["loading"] == "lazy"
+            assert attributes["alt"] is not None
+        mark = attributes.get("data-coafi")
+        assert mark is None or MARKS[mark] == tag, mark
+    marks = [attributes["data-coafi"] for _, attributes in page.seen if "data-coafi" in attributes]
+    assert (marks.count("place"), marks.count("origin")) == (1, 1)
     ids = [attributes["id"] for _, attributes in page.seen if attributes.get("id", "").startswith("coafi-")]  # type: ignore[union-attr]  # ids have values
-    assert ids == ["coafi-content"]
+    assert ids == ["coafi-content", "coafi-origin"]
     assert html.count("<style>") == 1
     assert STYLE in html
 
@@ -141,6 +151,27 @@ ATTACKS = [
     "`https://x.example` <https://y.example> [https://z.example](https://z.example)",
     "<details open ontoggle=alert(1)><summary>x</summary></details>",
     "<ruby><rt>x</ruby><select><option>x",
+    '<footer id="coafi-origin" data-coafi="origin"></footer>',
+    '<p class="place" data-coafi="place"></p>',
+    '<a data-coafi="link" href="javascript:alert(1)">x</a>',
+    '<a title=\'<a data-coafi="link" href="x">\' href="y.md">x</a>',
+    '<a title="<a data-coafi=" href="y.md">x</a>',
+    '![<img data-coafi="image" src="](a.png "<footer id=\'coafi-origin\' data-coafi=")',
+    '`<footer id="coafi-origin" data-coafi="origin"></footer>`',
+    "![x](//evil.example/x.png)",
+    "![x](/\\evil.example/x.png)",
+    "![x](\\\\evil.example/x.png)",
+    "<img src='/\t/evil.example/x.png'>",
+    "<img src=' \n//evil.example/x.png'>",
+    "![x](data:image/svg+xml;base64,PHN2Zz4=)",
+    "![x](file:///etc/passwd)",
+    "![x](blob:https://x.example/1)",
+    "<img src=x srcset='https://evil.example/x.png 2x' style='x' width=99999 height='1\"'>",
+    "[![x](https://evil.example/x.png)](y.md)",
+    "```html\n</code></pre><script>alert(1)</script>\n```",
+    "```python\n'<img src=x onerror=alert(1)>' # <b>\n```",
+    "<pre><code class='language-python'><b>x</b></code></pre>",
+    "<pre><code class='language-python x'>def f(): pass</code>y</pre>",
     "---\ntitle: '</title><script>alert(1)</script>'\n---\n# x",
     "---\ntitle: x\nlang: '\"><script>'\ntags: ['<b>', {'<i>': '\"'}]\nstatus: '<u>'\n'<key>': '<value>'\n---\n",
     '---\ntitle: x\nauthor: "\\u2028\\u202e\\x85"\n---\n\u202etxt.exe',
@@ -171,10 +202,13 @@ def test_text_that_only_looks_like_html_survives() -> None:
 
 
 def test_the_page_can_load_and_run_nothing() -> None:
-    html = page_of("![logo](https://tracker.example/pixel.png) ![local](a.png)")
-    assert "default-src 'none'" in html
-    assert "<img" not in html
-    assert 'Image: logo <span class="from">(https://tracker.example/pixel.png)</span>' in html
+    html = page_of("![logo](https://tracker.example/pixel.png?a&b) ![local](a.png)")
+    assert "default-src 'none'; style-src 'sha256-" in html
+    assert html.count("<img") == html.count('<img data-coafi="image" src="a.png" alt="local" loading="lazy">') == 1
+    assert (
+        '<a class="image" href="https://tracker.example/pixel.png?a&amp;b" rel="noopener noreferrer">'
+        'Image: logo <span class="from">(tracker.example)</span></a>' in html
+    )
 
 
 @pytest.mark.parametrize(
@@ -184,10 +218,17 @@ def test_the_page_can_load_and_run_nothing() -> None:
         ("#  t \n\nx", "T", "<p>x</p>", []),
         ("# Other\n\nx", "T", '<h2 id="other">', [2]),
         ("# A\n\n# B\n\n## C", "", '<h2 id="b">', [2, 3]),
-        ("## A\n\n# B", "B", '<h3 id="a">', [3, 2]),
+        ("## A\n\n# B", "B", '<h2 id="a">', [2, 2]),
+        ("## A\n\n#### B\n\n##### C\n\n### D\n\n## E", "T", '<h3 id="b">', [2, 3, 4, 3, 2]),
         ("x\n\n# A", "", '<h2 id="a">', [2]),
         ("## A", "", '<h2 id="a">', [2]),
-        ("###### A\n\n# B", "T", '<h6 id="a">', [6, 2]),
+        ("###### A\n\n# B", "T", '<h2 id="a">', [2, 2]),
+        (
+            "# A\n\n# B\n\n" + "".join(f"{'#' * n} x\n\n" for n in range(2, 7)),
+            "T",
+            '<h6 id="x-4">',
+            [2, 2, 3, 4, 5, 6, 6],
+        ),
         ("", "", "", []),
     ],
 )
@@ -230,7 +271,7 @@ def test_github_markdown_is_understood() -> None:
         '<span class="task" role="img" aria-label="done">☑</span>',
         '<span class="task" role="img" aria-label="to do">☐</span>',
         "<del>c</del>",
-        '<div class="scroll" role="region" aria-label="Table 1" tabindex="0"><table>',
+        '<div class="scroll" role="group" aria-label="Table 1" tabindex="0"><table>',
         "<th>l</th>",
         '<th class="right">r</th>',
         '<td class="center">3</td>',
@@ -280,6 +321,16 @@ HEAVY = {
     "many tables": "|a|\n|-|\n|b|\n\n" * 20_000,
     "small deep": ">" * 300 + " x\n\n" + "<b>" * 100,
     "plain formatting": "<b>x</b> <i>y</i>\n\n" * 10_000,
+    "images": "![a](b.png)\n" * 60_000,
+    "relative links": "[a](../b.md) " * 80_000,
+    "one line": "word " * 200_000,
+    "one word": "x" * 1_000_000,
+    "many blocks": "```python\nx = 1\n```\n\n" * 30_000,
+    "one block": "```python\n" + "x = 'a' # b\n" * 80_000 + "```\n",
+    "hostile HTML code": ("```html\n" + ("<!--" * 99 + "\n") * 20 + "```\n\n") * 40,
+    "hostile Go code": ("```go\n" + ("/* x" * 99 + "\n") * 20 + "```\n\n") * 40,
+    "unknown code": "```nope\n" + "<&>" * 300_000 + "\n```\n",
+    "cells": "|a|\n|-|\n" + "|x|\n" * 50_000,
 }
 
 
@@ -321,3 +372,65 @@ def test_a_refused_page_is_skipped_with_its_reason_and_the_metadata_are_kept() -
     (skipped,) = generation.skipped
     assert skipped.kind == "page"
     assert "would become a page" in skipped.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[a](b.md#c)", '<a data-coafi="link" href="b.md#c">a</a>'),
+        ("[a](/docs/b.md 'T')", '<a data-coafi="link" href="/docs/b.md" title="T">a</a>'),
+        ("[a](../)", '<a data-coafi="link" href="../">a</a>'),
+        ("[a](<b c.md>)", '<a data-coafi="link" href="b%20c.md">a</a>'),
+        ("<a href='b\\c.md'>a</a>", '<a data-coafi="link" href="b/c.md">a</a>'),
+        ("<a id='x' href='b'>a</a>", '<a data-coafi="link" href="b" id="x">a</a>'),
+        ("<a id='x'>a</a>", '<a id="x" rel="noopener noreferrer">a</a>'),
+        ("[a](#b)", '<a href="#b" rel="noopener noreferrer">a</a>'),
+        ("[a](?b)", '<a href="?b" rel="noopener noreferrer">a</a>'),
+        ("[a](//b.example/c)", '<a href="//b.example/c" rel="noopener noreferrer">a</a>'),
+        ("[a](https://b.example)", '<a href="https://b.example" rel="noopener noreferrer">a</a>'),
+        ("![a](/b.png 'T')", '<img data-coafi="image" src="/b.png" alt="a" title="T" loading="lazy">'),
+        (
+            "<img src=b.png width=20 height=30>",
+            '<img data-coafi="image" src="b.png" alt="" width="20" height="30" loading="lazy">',
+        ),
+        (f"[a]({'b' * 4097})", "<a>a</a>"),
+        (f"![a]({'b' * 4097})", '<span class="image">Image: a</span>'),
+        ("![](x:y)", '<span class="image">Image</span>'),
+        ("![a](mailto:b@c)", '<span class="image">Image: a</span>'),
+        (
+            "[![<b>](//c.example/d)](e.md)",
+            '<a data-coafi="link" href="e.md"><span class="image">Image: &lt;b&gt; '
+            '<span class="from">(c.example)</span></span></a>',
+        ),
+    ],
+)
+def test_links_and_images_say_where_they_lead(text: str, expected: str) -> None:
+    assert render(text, "T", CONFIG).html.removeprefix("<p>").removesuffix("</p>") == expected
+
+
+def test_code_has_colours_where_its_language_is_known() -> None:
+    html = render(
+        "```python\ndef f(): return '<' # &\n```\n\n``` Nonsense\ndef <\n```\n\n    indented <", "T", CONFIG
+    ).html
+    assert '<pre tabindex="0"><code class="language-python"><span class="k">def ' in html
+    assert '<span class="s">\'&lt;\' </span><span class="c"># &amp;\n</span></code></pre>' in html
+    assert '<code class="language-Nonsense">def &lt;\n</code>' in html
+    assert '<pre tabindex="0"><code>indented &lt;' in html
+
+
+def test_a_page_has_colours_up_to_a_limit() -> None:
+    text = "```json\n[1]\n```\n\n" * 4
+    assert render(text, "T", GeneratorConfig(max_highlighted=11)).html.count('class="m"') == 2
+    assert 'class="m"' not in render(text, "T", GeneratorConfig(max_highlighted=0)).html
+
+
+def test_code_in_a_heading_is_part_of_it() -> None:
+    rendered = render("<h2>a <pre><code class='language-json'>[1]</code></pre></h2>", "T", CONFIG)
+    assert [entry.text for entry in rendered.headings] == ["a [1]"]
+
+
+def test_long_cells_are_not_squeezed() -> None:
+    html = render(f"|a|b|\n|-:|-|\n|{'x ' * 30}|y|\n|{'z' * 40}|<b>{'w' * 41}</b>|\n", "T", CONFIG).html
+    assert html.count("data-long") == 2
+    assert '<td data-long="" class="right">x x' in html
+    assert '<td data-long=""><b>www' in html

@@ -1,5 +1,8 @@
 """What several tests of documents need."""
 
+import struct
+import zlib
+
 from coafi.documents.check import FileReport, check_file
 from coafi.documents.limits import DocumentLimits
 from coafi.registry.store import builtin_schemas
@@ -25,7 +28,20 @@ class NoSchemas:
         return None
 
 
+def png(width: int, height: int) -> bytes:
+    """A black PNG."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(width + 1) * height)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
 BUILTIN = Builtin()
+PNG = png(4, 3)
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">%s</svg>'
 GOOD = """---
 title: "UTidS Management Schema"
 document_id: COAFI-SCHEMA-0001-SPEC-A

@@ -5,7 +5,7 @@ import pytest
 from coafi.documents.check import FileReport, check_file
 from coafi.documents.rules import MESSAGE_LIMIT, RULES
 from coafi.registry.validation import Schema
-from tests.coafi.documents.samples import BUILTIN, GOOD, Builtin, NoSchemas, check
+from tests.coafi.documents.samples import BUILTIN, GOOD, PNG, SVG, Builtin, NoSchemas, check
 
 BROKEN = Builtin(Schema("frontmatter.INFO-SPEC", "9.0.0", {"type": "nonsense"}))
 
@@ -17,7 +17,7 @@ def doc(text: str, path: str = "a.md") -> FileReport:
 EXAMPLES: dict[str, tuple[FileReport, FileReport]] = {
     "file/omitted": (check_file("a.md", None, BUILTIN, omitted="a symbolic link"), doc(GOOD)),
     "file/too-large": (check("a.md", "x" * 11, max_bytes=10), check("a.md", "x" * 10, max_bytes=10)),
-    "file/not-checked": (check("a.png", b"\x00"), check("a.txt", b"x")),
+    "file/not-checked": (check("a.bin", b"\x00"), check("a.txt", b"x")),
     "file/encoding": (check("a.md", b"\xff"), doc("é")),
     "file/bom": (check("a.json", b"\xef\xbb\xbf{}"), check("a.json", b"{}")),
     "file/more-findings": (
@@ -37,6 +37,10 @@ EXAMPLES: dict[str, tuple[FileReport, FileReport]] = {
     "json/syntax": (doc("[1,]", "a.json"), doc("[1]", "a.json")),
     "json/duplicate-key": (doc('{"a":1,"a":1}', "a.json"), doc('{"a":1,"A":1}', "a.json")),
     "json/surrogate": (doc('"\\ud800"', "a.json"), doc('"\\ud83d\\ude00"', "a.json")),
+    "image/mismatch": (check("a.jpg", PNG), check("a.png", PNG)),
+    "image/damaged": (check("a.png", PNG[:20]), check("a.png", PNG)),
+    "image/too-large": (check("a.png", PNG, max_image_pixels=11), check("a.png", PNG, max_image_pixels=12)),
+    "image/active": (check("a.svg", SVG % "<script/>"), check("a.svg", SVG % "<g/>")),
     "frontmatter/missing": (doc("# x"), doc(GOOD)),
     "frontmatter/misplaced": (doc("# x\n" + GOOD), doc(GOOD)),
     "frontmatter/unclosed": (doc("---\ntitle: x\n"), doc("---\ntitle: x\n---\n")),
