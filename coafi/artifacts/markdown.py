@@ -19,6 +19,7 @@ import pyromark
 
 from coafi.artifacts.model import GeneratorConfig
 from coafi.artifacts.page import Entry
+from coafi.documents.anchors import take_anchor
 
 _MARKDOWN = pyromark.Markdown(
     options=pyromark.Options.ENABLE_TABLES
@@ -72,7 +73,6 @@ _TAG = re.compile(r'<(/?)([a-z][a-z0-9]*)((?: [a-z-]+="[^"]*")*)>')
 _ATTRIBUTE = re.compile(r' ([a-z-]+)="([^"]*)"')
 _ALIGNED = re.compile(r"\s*text-align\s*:\s*(right|center)\s*;?\s*")
 _URL = re.compile(r"https?://[^\s<>\"'`]+")
-_NOT_IN_SLUG = re.compile(r"[^\w\- ]")
 _NO_LINKS_IN = frozenset({"a", "code", "pre", "kbd", "samp"})
 
 
@@ -313,25 +313,12 @@ class _Finisher:
                 continue
             text = " ".join(heading.text.split())
             level = min(6, heading.level + down)
-            anchor = self._anchor(text)
+            anchor = take_anchor(text, self.ids, self.repeated)
             self.out[heading.opened] = f'<h{level} id="{escape(anchor)}">'
             link = f'<a class="anchor" href="#{escape(anchor)}" aria-label="Link to this section">#</a>'
             self.out[heading.closed] = f"{link}</h{level}>"
             entries.append(Entry(level, anchor, text or "Untitled section"))
         return tuple(entries)
-
-    def _anchor(self, text: str) -> str:
-        """GitHub's form: lower case, words joined by dashes; a number makes it unique."""
-        base = _NOT_IN_SLUG.sub("", text.lower()).strip().replace(" ", "-")[:100] or "section"
-        if base.startswith("coafi-"):
-            base = f"section-{base}"
-        anchor = base
-        while anchor in self.ids:
-            # Counted per text: starting over for each of many equal headings would take quadratic time.
-            self.repeated[base] += 1
-            anchor = f"{base}-{self.repeated[base]}"
-        self.ids.add(anchor)
-        return anchor
 
 
 def _link(found: re.Match[str]) -> str:
