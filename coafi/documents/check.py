@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from coafi.canonical import JsonObject, Sha256
+from coafi.documents.context import CheckContext
 from coafi.documents.frontmatter import SchemaLookup, read_front_matter
 from coafi.documents.json_syntax import parse_json
 from coafi.documents.kinds import DOCUMENTS, FileKind, Identified, identify, is_json_schema, kind_of_name
@@ -86,6 +87,7 @@ def check_file(
     limits: DocumentLimits | None = None,
     omitted: str | None = None,
     change: str = "modified",
+    context: CheckContext | None = None,
 ) -> FileReport:
     """Check one file. Never raises, whatever the path and the bytes are.
 
@@ -98,6 +100,7 @@ def check_file(
         limits: how much of it is looked at; ``DocumentLimits()`` by default.
         omitted: why the content is not at hand (a symbolic link, a submodule, too large), for a person.
         change: ``deleted`` for a file that is gone; everything else is checked.
+        context: the files around it, and the settings of its repository; without it no rule about them is applied.
     """
     limits = limits or DocumentLimits()
     path = path.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,238 @@
+"""The outline of a Markdown text: where it can be linked to, and what it links to itself.
+
+One pass over the parser's events, in time in proportion to the text. Raw HTML is not repaired, as the page generator
+does with great care; it is searched for the few tags that matter here. For HTML that needs no repair the anchors are
+those of the generated page.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from html import unescape
+from typing import Any
+
+import pyromark
+
+from coafi.documents.anchors import take_anchor
+
+MARKDOWN = pyromark.Markdown(
+    options=pyromark.Options.ENABLE_TABLES
+    | pyromark.Options.ENABLE_FOOTNOTES
+    | pyromark.Options.ENABLE_STRIKETHROUGH
+    | pyromark.Options.ENABLE_TASKLISTS
+    | pyromark.Options.ENABLE_GFM
+)
+"""CommonMark with GitHub's extensions, as pages are rendered."""
+
+MAX_ANCHORS = 10_000
+"""Anchors of one document that are known; with so many, one that is not among them may exist."""
+
+_MAX_EVENTS = 1_000_000
+
+# A tag ends before the next "<": otherwise many unclosed tags would be read to the end, each one.
+_HTML = re.compile(
+    r"<!--.*?(?:-->|\Z)|<(?P<raw>script|style)\b.*?(?:</(?P=raw)\s*>|\Z)"
+    r"|<(?P<end>/?)(?P<name>[a-z][a-z0-9]*)(?P<attributes>(?:[^<>\"']|\"[^\"<]*\"|'[^'<]*')*+)>",
+    re.DOTALL | re.IGNORECASE,
+)
+_ATTRIBUTE = re.compile(
+    r"(?<![\w-])(?P<name>href|src|id)\s*=\s*(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<bare>[^\s\"'=<>`]+))",
+    re.IGNORECASE,
+)
+_ID = re.compile(r"(?!coafi-)[\w.:-]{1,200}")
+_HEADING = re.compile(r"h[1-6]")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link or an image.
+
+    Attributes:
+        target: its destination, with escapes and entities resolved, but not percent-encoding.
+        start: where it starts, in bytes of UTF-8 from the start of the text.
+        image: whether it is an image.
+        reference: label of the definition that it refers to; empty when the destination stands in the link itself.
+    """
+
+    target: str
+    start: int
+    image: bool = False
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What ``read_outline`` finds.
+
+    Attributes:
+        anchors: of headings and elements with an id; at most ``MAX_ANCHORS``.
+        links: in the order of the text.
+        code: where inline code is, as start and end in bytes.
+        complete: whether the text was read to its end.
+    """
+
+    anchors: tuple[str, ...]
+    links: tuple[Link, ...]
+    code: tuple[tuple[int, int], ...]
+    complete: bool
+
+
+def read_outline(body: str, title: str = "") -> Outline:
+    """The outline of a Markdown text. Never raises; takes time in proportion to the text, up to a second or two.
+
+    Args:
+        body: Markdown without its front matter.
+        title: of the document, as its front matter says it: a page leaves out a first heading that repeats it.
+    """
+    reader = _Reader(body.encode("utf-8", "replace"))
+    complete = reader.read(body)
+    return Outline(reader.anchors(title), tuple(reader.links), tuple(reader.code), complete)
+
+
+@dataclass(slots=True)
+class _Heading:
+    level: int
+    leads: bool
+    text: str = ""
+
+
+@dataclass
+class _Reader:
+    """Walks the events of one text."""
+
+    source: bytes
+    links: list[Link] = field(default_factory=list)
+    code: list[tuple[int, int]] = field(default_factory=list)
+    _headings: list[_Heading] = field(default_factory=list)
+    _ids: dict[str, None] = field(default_factory=dict)
+    _open: _Heading | None = None
+    _untouched: bool = True
+    _footnotes: dict[str, int] = field(default_factory=dict)
+
+    def read(self, body: str) -> bool:
+        """Take every event; whether all of them were taken."""
+        events = MARKDOWN.events_with_range(body, merge_text=True)
+        for number, (event, span) in enumerate(events):
+            if number == _MAX_EVENTS:
+                return False
+            if isinstance(event, str):
+                if self._open and event != "Rule":
+                    self._open.text += " "
+                self._untouched = False
+                continue
+            ((name, value),) = event.items()
+            self._take(name, value, span["start"], span["end"])
+        return True
+
+    def anchors(self, title: str) -> tuple[str, ...]:
+        """The anchors of the page, and the one of its title: a browser goes to the top for that one."""
+        headings = self._headings
+        if self._open is not None:
+            headings = headings[:-1]
+        said = [" ".join(heading.text.split()) for heading in headings]
+        dropped = ""
+        if headings and headings[0].leads:
+            wanted = " ".join(title.split()).casefold()
+            if not wanted or said[0].casefold() == wanted:
+                dropped = said.pop(0)
+        taken, repeated = set(self._ids), Counter[str]()
+        found = dict(self._ids)
+        for text in said:
+            if len(found) == MAX_ANCHORS:
+                break
+            found[take_anchor(text, taken, repeated)] = None
+        if dropped:
+            found[take_anchor(dropped, set(), Counter())] = None
+        return tuple(found)[:MAX_ANCHORS]
+
+    def _take(self, name: str, value: Any, start: int, end: int) -> None:  # noqa: ANN401  # an event's content
+        match name:
+            case "Start":
+                self._start(value, start, end)
+                return
+            case "End":
+                if isinstance(value, dict) and "Heading" in value:
+                    self._close(int(value["Heading"][1]))
+            case "Text":
+                if self._open:
+                    self._open.text += value
+            case "Code":
+                self.code.append((start, end))
+                if self._open:
+                    self._open.text += value
+            case "InlineHtml":
+                self._html(value, start)
+            case "FootnoteReference":
+                number = self._footnotes.setdefault(value, len(self._footnotes) + 1)
+                if self._open:
+                    self._open.text += str(number)
+        if name != "Html":
+            self._untouched = False
+
+    def _start(self, tag: Any, start: int, end: int) -> None:  # noqa: ANN401  # an event's content
+        if tag == "HtmlBlock":
+            self._html(self.source[start:end].decode("utf-8", "replace"), start)
+            return
+        if isinstance(tag, dict):
+            ((name, value),) = tag.items()
+            if name == "Heading":
+                self._begin(int(value["level"][1]))
+            elif name in ("Link", "Image"):
+                kind = value["link_type"]
+                if kind not in ("Autolink", "Email"):
+                    reference = value["id"] if kind != "Inline" else ""
+                    self.links.append(Link(value["dest_url"], start, name == "Image", reference))
+            elif name == "FootnoteDefinition":
+                self._footnotes.setdefault(value, len(self._footnotes) + 1)
+                self._note_id(value)
+        self._untouched = False
+
+    def _begin(self, level: int) -> None:
+        if self._open is None:
+            self._open = _Heading(level, leads=level == 1 and self._untouched)
+            self._headings.append(self._open)
+        self._untouched = False
+
+    def _close(self, level: int) -> None:
+        if self._open is not None and self._open.level == level:
+            self._open = None
+
+    def _html(self, text: str, start: int) -> None:
+        """Take the tags that matter from raw HTML, and in an open heading what is between them."""
+        at = 0
+        block = text.strip()
+        for tag in _HTML.finditer(text):
+            if self._open:
+                self._open.text += unescape(text[at : tag.start()])
+            at = tag.end()
+            name = (tag["name"] or "").lower()
+            if not name:
+                continue
+            if _HEADING.fullmatch(name):
+                if tag["end"]:
+                    self._close(int(name[1]))
+                else:
+                    self._begin(int(name[1]))
+            elif not tag["end"]:
+                self._tag(name, tag["attributes"], text, start, tag.start())
+            self._untouched = False
+        if self._open:
+            self._open.text += unescape(text[at:])
+        if not block.startswith("<!--"):
+            self._untouched = False
+
+    def _tag(self, name: str, attributes: str, text: str, start: int, at: int) -> None:
+        if name not in ("a", "div", "img"):
+            return
+        for one in _ATTRIBUTE.finditer(attributes):
+            value = unescape(one["double"] or one["single"] or one["bare"] or "")
+            match name, one["name"].lower():
+                case ("a" | "div", "id"):
+                    self._note_id(value)
+                case ("a", "href") | ("img", "src"):
+                    offset = start + len(text[:at].encode("utf-8", "replace"))
+                    self.links.append(Link(value.strip(), offset, name == "img"))
+
+    def _note_id(self, value: str) -> None:
+        if _ID.fullmatch(value) and len(self._ids) < MAX_ANCHORS:
+            self._ids[value] = None
