@@ -17,6 +17,7 @@ are understood in a schema for front matter:
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -96,11 +97,13 @@ class FrontMatter:
         metadata: its keys and values; ``None`` when it cannot be read or is not there.
         findings: what is wrong with it.
         schema: the schema that it was held against, if any.
+        find: the place of a value, by its JSON Pointer; ``None`` where there is none.
     """
 
     metadata: JsonObject | None
     findings: tuple[Finding, ...]
     schema: Schema | None = None
+    find: Callable[[str], Position | None] = lambda _pointer: None
 
 
 def split(text: str) -> Split:
@@ -188,15 +191,19 @@ def _check(block: Source, schemas: SchemaLookup, limits: DocumentLimits) -> Fron
     if not isinstance(metadata, dict):
         found.append(RULES["frontmatter/not-a-mapping"].finding(at=block.position(0), pointer=""))
         return FrontMatter(None, tuple(found))
+
+    def find(pointer: str) -> Position | None:
+        return parsed.locate({pointer}).get(pointer)
+
     schema = _schema_for(metadata, schemas)
     if schema is None:
         found.append(RULES["frontmatter/no-schema"].finding(at=Position(1, 1)))
-        return FrontMatter(metadata, tuple(found))
+        return FrontMatter(metadata, tuple(found), find=find)
     try:
         violations = schema.violations(metadata)
     except ValidationError as error:
         found.append(RULES["frontmatter/unusable-schema"].finding(str(error.message), at=Position(1, 1)))
-        return FrontMatter(metadata, tuple(found), schema)
+        return FrontMatter(metadata, tuple(found), schema, find)
     places = parsed.locate({violation.pointer for violation in violations})
     found.extend(
         _breach(violation, metadata, schema, places.get(violation.pointer, Position(1, 1)))
@@ -204,7 +211,7 @@ def _check(block: Source, schemas: SchemaLookup, limits: DocumentLimits) -> Fron
         if not (violation.keyword == "required" and violation.pointer == "")  # told one by one, below
     )
     found.extend(_missing_keys(metadata, schema))
-    return FrontMatter(metadata, tuple(found), schema)
+    return FrontMatter(metadata, tuple(found), schema, find)
 
 
 def _schema_for(metadata: JsonObject, schemas: SchemaLookup) -> Schema | None:

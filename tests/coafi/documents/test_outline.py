@@ -1,16 +1,13 @@
 """The outline of Markdown: links with their places, and anchors that are those of the generated page."""
 
 import re
-import time
 
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coafi.artifacts.markdown import TooCostly, render
 from coafi.artifacts.model import GeneratorConfig
-from coafi.documents.anchors import LONGEST
-from coafi.documents.outline import MAX_ANCHORS, Link, read_outline
+from coafi.documents.outline import read_outline
 
 CONFIG = GeneratorConfig()
 PIECES = st.sampled_from(
