@@ -3,9 +3,8 @@
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
-from coafi.canonical import JsonObject
 from coafi.documents.damage import damages
-from coafi.documents.frontmatter import split
+from coafi.documents.frontmatter import FrontMatter
 from coafi.documents.limits import DocumentLimits
 from coafi.documents.links import broken_links
 from coafi.documents.outline import read_outline
@@ -16,23 +15,23 @@ from coafi.findings import Finding
 
 
 def body_findings(
-    path: str, source: Source, metadata: JsonObject, tree: Tree | None, limits: DocumentLimits
+    path: str, source: Source, front: FrontMatter, tree: Tree | None, limits: DocumentLimits
 ) -> list[Finding]:
     """What is wrong with the text of a document. Inline code may show damaged text on purpose.
 
     Args:
         path: of the document.
         source: the whole text, front matter included.
-        metadata: its front matter.
+        front: its front matter.
         tree: the files around it; without it links are not checked.
         limits: ``max_findings`` holds here.
     """
     damaged = list(damages(source.text))
     if tree is None and not damaged:
         return []
-    start = split(source.text).body_start
+    start = front.body_start
     body = source.text[start:]
-    title = metadata.get("title")
+    title = front.metadata.get("title") if front.metadata else None
     outline = read_outline(body, title if isinstance(title, str) else "")
     found: list[Finding] = []
     if damaged:

@@ -154,9 +154,8 @@ class _Check:
     def _markdown(self, source: Source, found: list[Finding]) -> FileReport:
         front = read_front_matter(self._path, source, self._schemas, self._limits)
         found.extend(front.findings)
-        metadata = front.metadata or {}
-        found.extend(identity_findings(self._path, metadata, front.find, self._tree))
-        found.extend(body_findings(self._path, source, metadata, self._tree, self._limits))
+        found.extend(identity_findings(self._path, front.metadata or {}, front.find, self._tree))
+        found.extend(body_findings(self._path, source, front, self._tree, self._limits))
         return self._report(FileKind.MARKDOWN, found, metadata=front.metadata, schema=front.schema)
 
     def _data(self, kind: FileKind, source: Source, found: list[Finding]) -> FileReport:

@@ -18,7 +18,7 @@ are understood in a schema for front matter:
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Protocol
@@ -98,12 +98,14 @@ class FrontMatter:
         findings: what is wrong with it.
         schema: the schema that it was held against, if any.
         find: the place of a value, by its JSON Pointer; ``None`` where there is none.
+        body_start: offset where the document itself starts.
     """
 
     metadata: JsonObject | None
     findings: tuple[Finding, ...]
     schema: Schema | None = None
     find: Callable[[str], Position | None] = lambda _pointer: None
+    body_start: int = 0
 
 
 def split(text: str) -> Split:
@@ -144,8 +146,10 @@ def read_front_matter(path: str, source: Source, schemas: SchemaLookup, limits: 
     size = parts.yaml_end - parts.yaml_start
     if size > limits.max_front_matter_bytes:
         message = f"the front matter has {size} characters; {limits.max_front_matter_bytes} are allowed"
-        return FrontMatter(None, (RULES["frontmatter/too-large"].finding(message, at=Position(1, 1)),))
-    return _check(Source(source.text, parts.yaml_start, parts.yaml_end), schemas, limits)
+        large = RULES["frontmatter/too-large"].finding(message, at=Position(1, 1))
+        return FrontMatter(None, (large,), body_start=parts.body_start)
+    front = _check(Source(source.text, parts.yaml_start, parts.yaml_end), schemas, limits)
+    return replace(front, body_start=parts.body_start)
 
 
 def _misplaced(text: str, lines: list[tuple[int, int, int]]) -> int | None:
