@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
-from coafi.documents.damage import damages
+from coafi.documents.damage import damages, may_be_damaged
 from coafi.documents.frontmatter import FrontMatter
 from coafi.documents.limits import DocumentLimits
 from coafi.documents.links import broken_links
@@ -26,7 +26,7 @@ def body_findings(
         tree: the files around it; without it links are not checked.
         limits: ``max_findings`` holds here.
     """
-    damaged = list(damages(source.text))
+    damaged = may_be_damaged(source.text)
     if tree is None and not damaged:
         return []
     start = front.body_start
@@ -38,8 +38,7 @@ def body_findings(
         code = _in_characters(body, (edge for span in outline.code for edge in span))
         found += [
             RULES[one.rule].finding(one.message, at=source.position(one.offset), remedy=one.remedy)
-            for one in damaged
-            if bisect_right(code, one.offset - start) % 2 == 0
+            for one in damages(source.text, lambda offset: bisect_right(code, offset - start) % 2 == 1)
         ]
     if tree is not None:
         broken = broken_links(path, body, outline, tree, limits.max_findings + 1)

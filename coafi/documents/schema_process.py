@@ -109,9 +109,17 @@ def _compile(request: dict[str, Any]) -> _Validator:
 def _violations(validator: _Validator, instance: Any) -> Iterator[tuple[str, str, str]]:  # noqa: ANN401  # any JSON
     for error in validator.iter_errors(instance):
         if isinstance(error, jsonschema_rs.ValidationError):
-            yield _pointer(error.instance_path), error.kind.name, error.message
+            one = _nearest(error)
+            yield _pointer(one.instance_path), one.kind.name, one.message
         else:
             yield _pointer(error.absolute_path), str(error.validator), error.message
+
+
+def _nearest(error: jsonschema_rs.ValidationError) -> jsonschema_rs.ValidationError:
+    """What is wrong by the one of several forms that fits best: "none of them fits" helps nobody."""
+    forms = getattr(error.kind, "context", None) or []
+    firsts = [form[0] for form in forms if form]
+    return max(firsts, key=lambda one: len(one.instance_path)) if firsts else error
 
 
 def _pointer(path: Any) -> str:  # noqa: ANN401  # a list or deque of keys
