@@ -50,7 +50,11 @@ def severities_of(content: bytes | None) -> Mapping[str, Severity | None]:
     if not isinstance(rules, dict):
         return {}
     known = {**{severity.value: severity for severity in Severity}, _OFF: None}
-    return {rule: known[wanted] for rule, wanted in rules.items() if rule in RULES and wanted in known}
+    return {
+        rule: known[wanted]
+        for rule, wanted in rules.items()
+        if rule in RULES and isinstance(wanted, str) and wanted in known
+    }
 
 
 def bindings_of(content: bytes | None) -> tuple[Binding, ...]:

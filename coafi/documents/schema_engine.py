@@ -24,7 +24,15 @@ _WALL_SECONDS = 120.0
 
 
 class Unusable(Exception):
-    """The schema cannot be used; the text says why, for a person."""
+    """The schema cannot be used; the text says why, for a person.
+
+    Args:
+        exhausted: whether finding that out used up the time or memory that there is.
+    """
+
+    def __init__(self, why: str, *, exhausted: bool = False) -> None:
+        super().__init__(why)
+        self.exhausted = exhausted
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +72,14 @@ class UsableSchema:
 
 
 class SchemaEngine:
-    """Holds data against schemas that may be hostile, in one process for all threads, started when it is needed."""
+    """Holds data against schemas that may be hostile, in one process for all threads, started when it is needed.
 
-    def __init__(self) -> None:
+    Args:
+        cpu_seconds: processor time for one question.
+    """
+
+    def __init__(self, cpu_seconds: float = schema_process.CPU_SECONDS) -> None:
+        self._cpu_seconds = cpu_seconds
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
@@ -85,7 +98,7 @@ class SchemaEngine:
                 more = {"schema": schema.document, "base": schema.base, "resources": schema.resources}
                 answer = self._ask({**request, **more, "draft3": schema.draft3})
         if "unusable" in answer:
-            raise Unusable(str(answer["unusable"]))
+            raise Unusable(str(answer["unusable"]), exhausted="exhausted" in answer)
         return tuple(Located(*found) for found in answer["violations"])
 
     def close(self) -> None:
@@ -112,12 +125,12 @@ class SchemaEngine:
             code = process.wait()
             self._end()
             if code == -signal.SIGPROF:
-                return {
-                    "unusable": f"it takes more than {schema_process.CPU_SECONDS:g} seconds to hold data against it"
-                }
+                why = f"it takes more than {self._cpu_seconds:g} seconds to hold data against it"
+                return {"unusable": why, "exhausted": True}
             if code != -signal.SIGKILL or attempt == 2:  # Killed: by somebody else, perhaps for want of memory.
                 break
-        return {"unusable": "it takes more memory than there is to hold data against it, or breaks the validator"}
+        why = "it takes more memory than there is to hold data against it, or breaks the validator"
+        return {"unusable": why, "exhausted": True}
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is not None and (self._owner != os.getpid() or self._process.poll() is not None):
@@ -127,7 +140,7 @@ class SchemaEngine:
         if self._process is None:
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", str(_PROGRAM)],
+                    [sys.executable, "-I", str(_PROGRAM), str(self._cpu_seconds)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,

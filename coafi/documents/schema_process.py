@@ -40,8 +40,12 @@ _Validator = Any
 """Of ``jsonschema_rs``, or for draft 3 of ``jsonschema``."""
 
 
-def main() -> None:
-    """Answer requests until the input ends."""
+def main(cpu_seconds: float) -> None:
+    """Answer requests until the input ends.
+
+    Args:
+        cpu_seconds: processor time that a request may take.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
@@ -50,7 +54,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     compiled: OrderedDict[str, _Validator] = OrderedDict()
     for line in sys.stdin.buffer:
-        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
         answer = json.dumps(answer_to(json.loads(line), compiled))
         signal.setitimer(signal.ITIMER_PROF, 0)
         sys.stdout.write(answer + "\n")
@@ -71,15 +75,15 @@ def answer_to(request: dict[str, Any], compiled: "OrderedDict[str, _Validator]")
             return {"unusable": _short(str(error).splitlines()[0] if str(error) else type(error).__name__)}
         while len(compiled) > REMEMBERED:
             compiled.popitem(last=False)
-    found: list[tuple[int, str, str, str]] = []
+    found: dict[tuple[int, str, str, str], None] = {}  # The parts of a meta-schema say the same thing several times.
     for number, instance in enumerate(request["instances"]):
         for pointer, keyword, message in _violations(compiled[key], instance):
             if keyword in ("backtrackLimitExceeded", "regexEngineFailure"):
                 return {"unusable": "a pattern of it needs too much back-tracking"}
-            found.append((number, pointer, keyword, _short(message)))
+            found[number, pointer, keyword, _short(message)] = None
             if len(found) == MAX_VIOLATIONS:
-                return {"violations": found}
-    return {"violations": found}
+                return {"violations": list(found)}
+    return {"violations": list(found)}
 
 
 def _compile(request: dict[str, Any]) -> _Validator:
@@ -131,4 +135,4 @@ def _short(text: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(float(sys.argv[1]))

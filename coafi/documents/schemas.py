@@ -44,6 +44,7 @@ MAX_SCHEMA_BYTES = 512 * 1024
 
 _NEWEST = "draft/2020-12/schema"
 _MAX_RESOURCES = 50
+_MAX_REFUSED = 5
 _COMMENT_LINES = 50
 _COMMENT = re.compile(r"#.*?yaml-language-server:.*?\$schema=(\S+)")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
@@ -79,6 +80,7 @@ class SchemaStore:
     tree: Tree
     bindings: tuple[Binding, ...] = ()
     _usable: dict[str, UsableSchema | str] = field(default_factory=dict)
+    _refused: int = 0
 
     def bound(self, path: str) -> str | None:
         """The schema that ``schemas.yaml`` binds a file to."""
@@ -87,8 +89,15 @@ class SchemaStore:
     def usable(self, path: str) -> UsableSchema | str:
         """The schema at a path, or why it cannot be used."""
         if path not in self._usable:
+            if self._refused >= _MAX_REFUSED:
+                return "too many schemas of this repository take too long"
             self._usable[path] = self._load(path)
         return self._usable[path]
+
+    def refuse(self, path: str, why: str) -> None:
+        """Use a schema no more: thousands of files that are bound to it would take the same time again."""
+        self._usable[path] = why
+        self._refused += 1
 
     def _load(self, path: str) -> UsableSchema | str:
         if not is_support_file(path):
@@ -185,6 +194,8 @@ def _by_schema(schema_path: str, at: Position, parsed: Parsed, store: SchemaStor
     try:
         return _violations("schema/violation", usable, parsed, f"by {visible(schema_path)}")
     except Unusable as error:
+        if error.exhausted:
+            store.refuse(schema_path, str(error))
         return [RULES["schema/unusable"].finding(f"the schema {visible(schema_path)} cannot be used: {error}", at=at)]
 
 
