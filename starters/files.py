@@ -17,7 +17,7 @@ import typer
 from coafi.documents.check import FileReport, Verdict, check_file
 from coafi.documents.context import CheckContext
 from coafi.documents.kinds import FileKind
-from coafi.documents.local import LocalTree, read_file
+from coafi.documents.local import MAX_BYTES, LocalTree, read_file
 from coafi.documents.rules import RULES
 from coafi.documents.tree import EntryKind
 from coafi.errors import ResourceNotFoundError
@@ -106,7 +106,7 @@ def _chosen(paths: Sequence[Path]) -> Iterator[_Wanted]:
             inside = wanted.tree.path_of(place)
             for file in wanted.tree.paths:
                 if inside == "." or file.startswith(f"{inside}/"):
-                    wanted.files.setdefault(file, wanted.tree.root / file)
+                    wanted.files.setdefault(file, wanted.tree.file(file))
         else:
             wanted.files[wanted.tree.path_of(place)] = place
     return iter(by_root.values())
@@ -116,15 +116,16 @@ def _reports(wanted: _Wanted) -> Iterator[FileReport]:
     context = CheckContext.of(wanted.tree)
     schemas = BuiltinSchemas()
     for path, file in sorted(wanted.files.items()):
-        content, omitted = None, "it cannot be read"
+        content = None
         if file.is_symlink():
             omitted = "it is a symbolic link"
-        elif wanted.tree.kind(path) is EntryKind.LINK:
+        elif wanted.tree.kind(path) is EntryKind.LINK or not file.is_file():
             omitted = "it is a submodule or a special file"
         else:
-            content = wanted.tree.content(path)
-            if content is None and file.is_file():  # Named by somebody, but not part of the tree: ignored by git.
-                content = read_file(file)
+            # Not from the tree: what git ignores is no part of it, and is checked when somebody names it.
+            content = read_file(file)
+            size = file.stat().st_size
+            omitted = f"it has {size} bytes; up to {MAX_BYTES} are checked" if size > MAX_BYTES else "it cannot be read"
         yield check_file(path, content, schemas, omitted=omitted, context=context)
 
 

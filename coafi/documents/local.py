@@ -13,7 +13,8 @@ from coafi.documents.limits import DocumentLimits
 from coafi.documents.tree import EntryKind, is_support_file
 
 _NOT_OURS = frozenset({".git", ".hg", ".svn"})
-_MAX_BYTES = DocumentLimits().max_bytes
+MAX_BYTES = DocumentLimits().max_bytes
+"""The largest file that is read."""
 
 
 class LocalTree:
@@ -52,14 +53,15 @@ class LocalTree:
         """The path within the tree of a file below the root, whether it is part of the tree or not."""
         return _shown(file.relative_to(self.root).as_posix())
 
-    def content(self, path: str) -> bytes | None:
-        """The bytes of a file of the tree; of one that is too large to be checked, enough to tell so.
+    def file(self, path: str) -> Path:
+        """Where a file of the tree is. Its name can differ from the path, when that is escaped."""
+        return self.root / self._raw[path]
 
-        ``None`` when it is no file, or cannot be read.
-        """
+    def content(self, path: str) -> bytes | None:
+        """The bytes of a file of the tree; ``None`` when it is no file, is too large to be checked, or unreadable."""
         if self._kinds.get(path) is not EntryKind.FILE:
             return None
-        return read_file(self.root / self._raw[path])
+        return read_file(self.file(path))
 
     def kind(self, path: str) -> EntryKind | None:
         """See ``Tree``."""
@@ -113,12 +115,13 @@ class LocalTree:
 
 
 def read_file(file: Path) -> bytes | None:
-    """The bytes of a regular file, up to one more than is checked; ``None`` when it cannot be read."""
+    """The bytes of a regular file; ``None`` when it is too large to be checked, or cannot be read."""
     try:
         with file.open("rb") as opened:
-            return opened.read(_MAX_BYTES + 1)
+            content = opened.read(MAX_BYTES + 1)
     except (OSError, ValueError):
         return None
+    return content if len(content) <= MAX_BYTES else None
 
 
 def _listed_by_git(root: Path) -> list[str] | None:
