@@ -35,6 +35,11 @@ REMEMBERED = 64
 _BACKTRACKING = 100_000
 _PATTERN_BYTES = 1024 * 1024
 _MESSAGE = 300
+_TOO_MUCH = "too much"
+_GAVE_UP = (
+    jsonschema_rs.ValidationErrorKind.BacktrackLimitExceeded,
+    jsonschema_rs.ValidationErrorKind.RegexEngineFailure,
+)
 
 _Validator = Any
 """Of ``jsonschema_rs``, or for draft 3 of ``jsonschema``."""
@@ -78,7 +83,7 @@ def answer_to(request: dict[str, Any], compiled: "OrderedDict[str, _Validator]")
     found: dict[tuple[int, str, str, str], None] = {}  # The parts of a meta-schema say the same thing several times.
     for number, instance in enumerate(request["instances"]):
         for pointer, keyword, message in _violations(compiled[key], instance):
-            if keyword in ("backtrackLimitExceeded", "regexEngineFailure"):
+            if keyword == _TOO_MUCH:
                 return {"unusable": "a pattern of it needs too much back-tracking"}
             found[number, pointer, keyword, _short(message)] = None
             if len(found) == MAX_VIOLATIONS:
@@ -114,7 +119,8 @@ def _violations(validator: _Validator, instance: Any) -> Iterator[tuple[str, str
     for error in validator.iter_errors(instance):
         if isinstance(error, jsonschema_rs.ValidationError):
             one = _nearest(error)
-            yield _pointer(one.instance_path), one.kind.name, one.message
+            gave_up = isinstance(one.kind, _GAVE_UP)
+            yield _pointer(one.instance_path), _TOO_MUCH if gave_up else one.kind.name, one.message
         else:
             yield _pointer(error.absolute_path), str(error.validator), error.message
 

@@ -1,11 +1,13 @@
 """Data against the schemas of its repository, however hostile these are."""
 
+import io
 import json
 import os
 import re
 import signal
 import threading
 import time
+from collections import OrderedDict
 from typing import Any
 
 import pytest
@@ -350,8 +352,6 @@ def test_threads_share_a_process() -> None:
 
 
 def test_the_program_remembers_some_schemas_and_limits_what_it_says() -> None:
-    from collections import OrderedDict
-
     compiled: OrderedDict[str, Any] = OrderedDict()
     for number in range(schema_process.REMEMBERED + 1):
         request = {"key": str(number), "schema": {"type": "string"}, "base": "", "resources": {}, "instances": []}
@@ -361,3 +361,45 @@ def test_the_program_remembers_some_schemas_and_limits_what_it_says() -> None:
     assert len(answer["violations"]) == schema_process.MAX_VIOLATIONS
     long = schema_process.answer_to({"key": "1", "instances": [["x" * 10_000]]}, compiled)
     assert len(long["violations"][0][3]) < 400
+
+
+@pytest.mark.parametrize(
+    ("schema", "more", "expected"),
+    [
+        ({"$ref": "b.json"}, {"resources": {"https://r.invalid/b.json": {"type": "string"}}}, "type"),
+        ({"$ref": "b.json"}, {}, "is not in the repository, and nothing is fetched"),
+        ({"pattern": "("}, {}, "regex"),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, {}, "type"),
+        ({"properties": {"a": {"required": True}}}, {"draft3": True}, "required"),
+        (True, {"draft3": True, "base": ""}, "type"),
+    ],
+)
+def test_the_program_answers(schema: Any, more: dict[str, Any], expected: str) -> None:
+    asked = {"key": "x", "schema": schema, "base": "https://r.invalid/a.json", "resources": {}, "instances": [{}]}
+    answer = schema_process.answer_to({**asked, **more}, OrderedDict())
+    said = str(answer.get("unusable", [found[2] for found in answer.get("violations", [])]))
+    if schema is True:
+        assert answer == {"violations": []}
+    else:
+        assert expected in said
+
+
+def test_back_tracking_has_an_end() -> None:
+    schema = {"pattern": "^(?=a)(a|aa)+$(?<!c)"}
+    request = {"key": "x", "schema": schema, "base": "", "resources": {}, "instances": ["a" * 200 + "b"]}
+    assert "back-tracking" in schema_process.answer_to(request, OrderedDict())["unusable"]
+
+
+def test_the_program_reads_lines_and_sets_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[Any] = []
+    monkeypatch.setattr("resource.setrlimit", lambda *arguments: limits.append(arguments))
+    monkeypatch.setattr("signal.signal", lambda *arguments: limits.append(arguments))
+    monkeypatch.setattr("signal.setitimer", lambda *arguments: limits.append(arguments[1:]))
+    request = {"key": "x", "schema": {"type": "string"}, "base": "", "resources": {}, "instances": [1]}
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps(request).encode() + b"\n")))
+    output = io.StringIO()
+    monkeypatch.setattr("sys.stdout", output)
+    schema_process.main(1.5)
+    assert json.loads(output.getvalue()) == {"violations": [[0, "", "type", '1 is not of type "string"']]}
+    assert limits[-2:] == [(1.5,), (0,)]
+    assert (signal.SIGPROF, signal.SIG_DFL) in limits

@@ -173,4 +173,4 @@ def test_a_text_with_too_many_events_is_read_in_part() -> None:
     start = time.process_time()
     outline = read_outline("*a* " * 400_000)
     assert not outline.complete
-    assert time.process_time() - start < 8
+    assert time.process_time() - start < 20
