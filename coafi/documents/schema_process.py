@@ -35,7 +35,6 @@ REMEMBERED = 64
 _BACKTRACKING = 100_000
 _PATTERN_BYTES = 1024 * 1024
 _MESSAGE = 300
-_TOO_MUCH = "too much"
 _GAVE_UP = (
     jsonschema_rs.ValidationErrorKind.BacktrackLimitExceeded,
     jsonschema_rs.ValidationErrorKind.RegexEngineFailure,
@@ -69,34 +68,38 @@ def main(cpu_seconds: float) -> None:
 def answer_to(request: dict[str, Any], compiled: "OrderedDict[str, _Validator]") -> dict[str, Any]:
     """The answer to one request."""
     key = request["key"]
-    if key in compiled:
-        compiled.move_to_end(key)
-    elif "schema" not in request:
+    if key not in compiled and "schema" not in request:
         return {"unknown": True}
-    else:
-        try:
-            compiled[key] = _compile(request)
-        except Exception as error:  # whatever a library says of a schema that it cannot take
-            return {"unusable": _short(str(error).splitlines()[0] if str(error) else type(error).__name__)}
-        while len(compiled) > REMEMBERED:
-            compiled.popitem(last=False)
+    try:
+        validator = compiled.pop(key) if key in compiled else _compile(request)
+        found = _found(validator, request["instances"])
+    except Exception as error:  # Whatever a library says of a schema that it cannot take.
+        return {"unusable": _short(str(error).splitlines()[0] if str(error) else type(error).__name__)}
+    compiled[key] = validator
+    while len(compiled) > REMEMBERED:
+        compiled.popitem(last=False)
+    return {"violations": found}
+
+
+def _found(validator: _Validator, instances: list[Any]) -> list[tuple[int, str, str, str]]:
     found: dict[tuple[int, str, str, str], None] = {}  # The parts of a meta-schema say the same thing several times.
-    for number, instance in enumerate(request["instances"]):
-        for pointer, keyword, message in _violations(compiled[key], instance):
-            if keyword == _TOO_MUCH:
-                return {"unusable": "a pattern of it needs too much back-tracking"}
+    for number, instance in enumerate(instances):
+        for pointer, keyword, message in _violations(validator, instance):
             found[number, pointer, keyword, _short(message)] = None
             if len(found) == MAX_VIOLATIONS:
-                return {"violations": list(found)}
-    return {"violations": list(found)}
+                return list(found)
+    return list(found)
 
 
 def _compile(request: dict[str, Any]) -> _Validator:
     schema, base, resources = request["schema"], request["base"], request["resources"]
     if request.get("draft3"):
-        from jsonschema import Draft3Validator  # Takes longer to import than all the rest, and is hardly ever needed.
+        # These take longer to import than all the rest, and are hardly ever needed.
+        from jsonschema import Draft3Validator
+        from referencing import Registry
 
-        return Draft3Validator(schema if base else Draft3Validator.META_SCHEMA)
+        # With a registry of its own, or it would fetch what a reference names.
+        return Draft3Validator(schema if base else Draft3Validator.META_SCHEMA, registry=Registry())
 
     def retrieve(uri: str) -> Any:  # noqa: ANN401  # any JSON
         found = resources.get(uri.partition("#")[0])
@@ -119,8 +122,9 @@ def _violations(validator: _Validator, instance: Any) -> Iterator[tuple[str, str
     for error in validator.iter_errors(instance):
         if isinstance(error, jsonschema_rs.ValidationError):
             one = _nearest(error)
-            gave_up = isinstance(one.kind, _GAVE_UP)
-            yield _pointer(one.instance_path), _TOO_MUCH if gave_up else one.kind.name, one.message
+            if isinstance(one.kind, _GAVE_UP):
+                raise ValueError("a pattern of it needs too much back-tracking")
+            yield _pointer(one.instance_path), one.kind.name, one.message
         else:
             yield _pointer(error.absolute_path), str(error.validator), error.message
 

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections import OrderedDict
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -182,6 +183,31 @@ def test_data_is_held_against_a_schema_of_draft_3() -> None:
     schema = f'{{"$schema": "http://json-schema.org/draft-03/schema#", "properties": {properties}}}'
     report = look("d.json", '{"$schema": "s.schema.json", "b": 3}', s_json=schema)
     assert [one.pointer for one in report.findings] == ["/a", "/b"]
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+def test_nothing_is_ever_fetched(draft: str) -> None:
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/x.json"
+        uri = f"http{'s' if '/20' in draft else ''}://json-schema.org/{draft}#"
+        schema = json.dumps({"$schema": uri, "properties": {"a": {"$ref": url}}})
+        assert check("a.schema.json", schema).findings == ()
+        (found,) = look("d.json", '{"$schema": "s.schema.json", "a": {}}', s_json=schema).findings
+        assert found.rule == "schema/unusable"
+        assert [one.rule for one in look("d.json", f'{{"$schema": "{url}"}}').findings] == ["schema/remote"]
+        server.shutdown()
+    assert asked == []
 
 
 # ---------------------------------------------------------------------- hostile schemas
