@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -23,6 +24,8 @@ submit = typer.Typer(no_args_is_help=True, help="Submit an event by hand.")
 events = typer.Typer(no_args_is_help=True, help="What happened, as database and ledger remember it.")
 ledger = typer.Typer(no_args_is_help=True, help="BITT, the ledger: read, prove, verify.")
 dead_letters = typer.Typer(no_args_is_help=True, help="Parked runs: list them, retry them, discard them.")
+files = typer.Typer(no_args_is_help=True, help="Local files: what the service would find, before you push.")
+app.add_typer(files, name="files")
 app.add_typer(submit, name="submit")
 app.add_typer(events, name="events")
 app.add_typer(ledger, name="ledger")
@@ -84,6 +87,23 @@ def gateway() -> None:
     from starters.service import run_gateway
 
     _run(run_gateway())
+
+
+@files.command("check")
+def files_check(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Files and directories; default: this directory.", show_default=False)
+    ] = None,
+    style: Annotated[str, typer.Option("--format", help="How to print: text, json, sarif or github.")] = "text",
+    strict: Annotated[bool, typer.Option("--strict", help="Let warnings fail as well.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check files as the service does; exit 1 if there are errors."""
+    from starters.files import Format, check_files
+
+    if style not in set(Format):
+        raise typer.BadParameter(f"{style!r} is none of {', '.join(Format)}", param_hint="--format")
+    check_files(paths or [], Format.JSON if as_json else Format(style), strict=strict)
 
 
 @submit.command("git-commit")

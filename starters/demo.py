@@ -34,7 +34,7 @@ from coafi.settings import Settings, load_settings
 from coafi.webhooks import github
 from starters.addresses import run_url
 from starters.embedded import ServiceAddress
-from starters.output import err, facts, out, print_link
+from starters.output import err, facts, out, print_findings, print_link
 from starters.records import (
     entries_of,
     file_reports,
@@ -42,7 +42,6 @@ from starters.records import (
     open_database,
     opened_ledger,
     print_files,
-    print_findings,
 )
 from starters.service import embedded_service, github_secrets
 from workers.wiring import connect

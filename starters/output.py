@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 from rich.console import Console
@@ -12,8 +12,10 @@ from rich.padding import Padding
 from rich.table import Table
 
 from coafi.errors import CoafiError
-from coafi.logs import configure_logging
-from coafi.settings import Settings, load_settings
+from coafi.findings import Finding
+
+if TYPE_CHECKING:
+    from coafi.settings import Settings
 
 WIDTH_OF_PIPES = 10_000
 """Columns of output that goes to a file or a pipe, so that a row is a line; a terminal says its own."""
@@ -47,12 +49,15 @@ _STYLES = {
 }
 
 
-def command_settings() -> Settings:
+def command_settings() -> "Settings":
     """The settings of a command that prints a result: its warnings go to standard error, never between the JSON.
 
     Raises:
         ValidationError: a variable has a value that is not allowed.
     """
+    from coafi.logs import configure_logging  # Both take longer to import than a check of local files takes.
+    from coafi.settings import load_settings
+
     settings = load_settings()
     configure_logging(settings.model_copy(update={"log_level": "warning"}))
     return settings
@@ -62,6 +67,19 @@ def print_json(value: Any) -> None:  # noqa: ANN401  # whatever JSON can hold
     """Print ``value`` (pydantic models included) as indented JSON."""
     text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
     sys.stdout.write("\n".join(_CONTROL.sub(_json_escape, line) for line in text.split("\n")) + "\n")
+
+
+def print_findings(findings: list[Finding]) -> None:
+    """Findings as compilers print them: place, severity, rule, message; then what to do."""
+    for finding in findings:
+        if finding.path:
+            place = ":".join(str(part) for part in (finding.path, finding.line, finding.column) if part is not None)
+        else:
+            place = f"payload {finding.pointer}" if finding.pointer else "event"
+        out.print()
+        out.print(f"{safe(place)} {styled(finding.severity)} [dim]{safe(finding.rule)}[/dim]", highlight=False)
+        out.print(indented(safe(finding.message)), highlight=False)
+        out.print(indented(f"→ {safe(finding.remedy)}"), highlight=False)
 
 
 def print_error(error: CoafiError) -> None:

@@ -12,7 +12,6 @@ from coafi.database import Database
 from coafi.deliveries import Delivery, DeliveryReader
 from coafi.documents.check import FileReport
 from coafi.errors import ResourceNotFoundError, ValidationError
-from coafi.findings import Finding
 from coafi.ledger.entry import Recorded
 from coafi.ledger.log import Ledger
 from coafi.ledger.verifier import verify_inclusion, verify_log
@@ -26,8 +25,8 @@ from starters.output import (
     command_settings,
     err,
     facts,
-    indented,
     out,
+    print_findings,
     print_json,
     print_link,
     roomy,
@@ -129,19 +128,6 @@ def file_reports(objects: ObjectStore, entries: list[Recorded]) -> list[FileRepo
         str(one.entry.data["reportsDigest"]) for one in entries if one.entry.type == EntryType.FILE_PROCESSED
     )
     return [report for digest in digests for report in read_reports(objects, digest)]
-
-
-def print_findings(findings: list[Finding]) -> None:
-    """Findings as compilers print them: place, severity, rule, message; then what to do."""
-    for finding in findings:
-        if finding.path:
-            place = ":".join(str(part) for part in (finding.path, finding.line, finding.column) if part is not None)
-        else:
-            place = f"payload {finding.pointer}" if finding.pointer else "event"
-        out.print()
-        out.print(f"{safe(place)} {styled(finding.severity)} [dim]{safe(finding.rule)}[/dim]", highlight=False)
-        out.print(indented(safe(finding.message)), highlight=False)
-        out.print(indented(f"→ {safe(finding.remedy)}"), highlight=False)
 
 
 def print_files(entries: list[Recorded]) -> None:

@@ -36,13 +36,14 @@ from starters.output import (
     facts,
     indented,
     out,
+    print_findings,
     print_json,
     print_link,
     safe,
     styled,
     table,
 )
-from starters.records import one_delivery, open_database, print_findings
+from starters.records import one_delivery, open_database
 from workflows.lifecycle import EventWorkflow, Receipt
 
 PHASE = SearchAttributeKey.for_keyword(SearchAttribute.PHASE)

@@ -26,7 +26,8 @@ from coafi.commits import submitted_commit
 from coafi.database import Database
 from coafi.documents.check import Verdict
 from coafi.documents.kinds import FileKind
-from coafi.documents.rules import RULES
+from coafi.documents.rules import RULES, Example
+from coafi.documents.source import visible
 from coafi.events import Event
 from coafi.git.archive import write_archive
 from coafi.git.changes import Change
@@ -91,7 +92,39 @@ def rules_table() -> str:
     return "\n".join(rows)
 
 
+def examples_table() -> str:
+    """Every rule with a file that breaks it and one that keeps it."""
+    rows = ["| rule | breaks it | keeps it |", "|---|---|---|"]
+    rows += [f"| `{rule.id}` | {example(rule.breaks)} | {example(rule.keeps)} |" for rule in RULES.values()]
+    return "\n".join(rows)
+
+
+def example(one: Example) -> str:
+    """An example in a cell of a table: the path, then every line as code."""
+    parts = [f"`{one.path}`"]
+    if one.content is None:
+        parts.append("(a symbolic link)")
+    else:
+        text = one.content if isinstance(one.content, str) else one.content.decode("utf-8", "backslashreplace")
+        parts += [code(line) for line in text.split("\n")[:8] if line]
+    parts += [f"and `{path}`: {code(' ⏎ '.join(text.split(chr(10))))}" for path, text in one.around.items() if text]
+    parts += [f"and `{path}`" for path, text in one.around.items() if not text]
+    parts += [f"with `{name}` {value}" for name, value in one.limits.items()]
+    if one.without_schemas:
+        parts.append("with an empty registry")
+    if one.broken_schema:
+        parts.append("with a schema in the registry that is none")
+    return "<br>".join(parts)
+
+
+def code(text: str) -> str:
+    """``text`` as inline code in a cell."""
+    shown = visible(text, 90).replace("|", "\\|")
+    return f"`` {shown} ``" if "`" in shown else f"`{shown}`"
+
+
 GENERATED = {
+    "examples": (DOCS / "findings.md", examples_table),
     "settings": (DOCS / "settings.md", settings_table),
     "rules": (DOCS / "findings.md", rules_table),
 }
@@ -317,7 +350,7 @@ def anchors(path: Path) -> set[str]:
 
 @page
 def test_every_relative_link_resolves(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"(`+)[^`].*?\1", "", page.read_text())):
         name, _, anchor = target.partition("#")
         if "://" in name:
             continue

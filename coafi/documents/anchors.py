@@ -36,5 +36,6 @@ def take_anchor(text: str, taken: set[str], repeated: Counter[str]) -> str:
 
 
 def _mark(found: re.Match[str]) -> str:
-    """Combining marks, as of decomposed letters, belong to words for GitHub; Python does not count them in."""
-    return found.group() if category(found.group())[0] == "M" else ""
+    """Combining marks and connecting punctuation belong to words for GitHub; Python does not count them in."""
+    kind = category(found.group())
+    return found.group() if kind == "Pc" or kind[0] == "M" else ""

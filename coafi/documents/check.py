@@ -10,14 +10,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from coafi.canonical import JsonObject, Sha256
+from coafi.documents.body import body_findings
 from coafi.documents.context import CheckContext
+from coafi.documents.damage import damages
 from coafi.documents.frontmatter import SchemaLookup, read_front_matter
+from coafi.documents.identity import identity_findings
 from coafi.documents.images import check_image, is_lfs_pointer
 from coafi.documents.json_syntax import parse_json
-from coafi.documents.kinds import DOCUMENTS, FileKind, Identified, identify, is_json_schema, kind_of_name
+from coafi.documents.kinds import DOCUMENTS, FileKind, identify, is_json_schema, kind_of_name
 from coafi.documents.limits import DocumentLimits
+from coafi.documents.repository import is_repository_file, repository_findings, without_own_words
 from coafi.documents.rules import RULES
-from coafi.documents.source import visible
+from coafi.documents.schemas import schema_findings
+from coafi.documents.source import Source, visible
 from coafi.documents.yaml_syntax import parse_yaml
 from coafi.findings import Finding, Severity
 from coafi.registry.validation import Schema
@@ -34,7 +39,8 @@ class Verdict(StrEnum):
     """The outcome for one file.
 
     ``VALID`` and ``INVALID`` (it has a finding of severity error) are of files that were looked into; ``SKIPPED`` are
-    those that no check fits or whose content is not at hand; ``DELETED`` are those that the commit removes.
+    those that no check fits, whose content is not at hand, or that cannot be read and their repository does not mind;
+    ``DELETED`` are those that the commit removes.
     """
 
     VALID = "valid"
@@ -90,9 +96,9 @@ def check_file(
     change: str = "modified",
     context: CheckContext | None = None,
 ) -> FileReport:
-    """Check one file. Never raises, whatever the path and the bytes are.
+    """Check one file, whatever its path and its bytes are.
 
-    The outcome depends on the arguments alone, and what ``schemas`` finds.
+    The outcome depends on the arguments alone, and what ``schemas`` and the tree of ``context`` hold.
 
     Args:
         path: path within the repository.
@@ -102,90 +108,140 @@ def check_file(
         omitted: why the content is not at hand (a symbolic link, a submodule, too large), for a person.
         change: ``deleted`` for a file that is gone; everything else is checked.
         context: the files around it, and the settings of its repository; without it no rule about them is applied.
+
+    Raises:
+        Unavailable: a schema is to be applied, and the machine cannot start a process for it.
     """
-    limits = limits or DocumentLimits()
     path = path.encode("utf-8", "backslashreplace").decode()
-    if change == DELETED:
-        return FileReport(path=path, kind=kind_of_name(path), verdict=Verdict.DELETED)
-    if content is None:
-        message = f"the content was not looked at: {omitted}" if omitted else ""
-        return _skipped(path, kind_of_name(path), RULES["file/omitted"].finding(message))
-    if len(content) > limits.max_bytes:
-        message = f"the file has {len(content)} bytes; files up to {limits.max_bytes} bytes are checked"
-        return _skipped(path, kind_of_name(path), RULES["file/too-large"].finding(message))
-    file = identify(path, content)
-    if file.kind is FileKind.IMAGE:
-        return _of_image(path, content, limits)
-    return _Check(path, schemas, limits).run(file)
+    return _Check(path, schemas, limits or DocumentLimits(), context).run(content, omitted, change)
 
 
 class _Check:
-    """The check of one file whose content is at hand."""
+    """The check of one file."""
 
-    def __init__(self, path: str, schemas: SchemaLookup, limits: DocumentLimits) -> None:
+    def __init__(
+        self, path: str, schemas: SchemaLookup, limits: DocumentLimits, context: CheckContext | None = None
+    ) -> None:
         self._path = path
         self._schemas = schemas
         self._limits = limits
+        self._context = context
+        self._tree = context.tree if context else None
+        self._severities = context.severities if context else {}
 
-    def run(self, file: Identified) -> FileReport:
-        kind = file.kind
-        if kind in (FileKind.BINARY, FileKind.UNKNOWN):
-            what = "is not text" if kind is FileKind.BINARY else "is empty"
-            return _skipped(
-                self._path, kind, RULES["file/not-checked"].finding(f"the file {what}; there is no check for it")
-            )
-        found = list(file.findings)
-        metadata: JsonObject | None = None
-        schema: Schema | None = None
-        inexact = ""
-        if file.source is not None:
-            if kind is FileKind.MARKDOWN:
-                front = read_front_matter(self._path, file.source, self._schemas, self._limits)
-                found.extend(front.findings)
-                metadata, schema = front.metadata, front.schema
-            elif kind in DOCUMENTS:
-                parse = parse_yaml if kind is FileKind.YAML else parse_json
-                parsed = parse(file.source, self._limits)
-                found.extend(parsed.findings)
-                inexact = parsed.inexact
-                if kind is FileKind.JSON and parsed.values and is_json_schema(parsed.values[0]):
-                    kind = FileKind.JSON_SCHEMA
-        invalid = any(finding.severity is Severity.ERROR for finding in found)
+    def run(self, content: bytes | None, omitted: str | None, change: str) -> FileReport:
+        if change == DELETED:
+            return FileReport(path=self._path, kind=kind_of_name(self._path), verdict=Verdict.DELETED)
+        if content is None:
+            message = f"the content was not looked at: {omitted}" if omitted else ""
+            return self._skipped(kind_of_name(self._path), RULES["file/omitted"].finding(message))
+        limit = self._limits.max_bytes
+        if len(content) > limit:
+            message = f"the file has {len(content)} bytes; files up to {limit} bytes are checked"
+            return self._skipped(kind_of_name(self._path), RULES["file/too-large"].finding(message))
+        file = identify(self._path, content)
+        if file.kind is FileKind.IMAGE:
+            return self._image(content)
+        if file.kind in (FileKind.BINARY, FileKind.UNKNOWN):
+            what = "is not text" if file.kind is FileKind.BINARY else "is empty"
+            message = f"the file {what}; there is no check for it"
+            return self._skipped(file.kind, RULES["file/not-checked"].finding(message))
+        if file.source is None:
+            return self._report(file.kind, list(file.findings), unread=file.kind in DOCUMENTS)
+        if file.kind is FileKind.MARKDOWN:
+            return self._markdown(file.source, list(file.findings))
+        if file.kind in DOCUMENTS:
+            return self._data(file.kind, file.source, list(file.findings))
+        return self._report(file.kind, list(file.findings))
+
+    def _image(self, content: bytes) -> FileReport:
+        if is_lfs_pointer(content):
+            message = "the image is not in git: this is a pointer to where Git LFS keeps it"
+            return self._skipped(FileKind.IMAGE, RULES["file/omitted"].finding(message))
+        return self._report(FileKind.IMAGE, list(check_image(self._path, content, self._limits).findings), unread=True)
+
+    def _markdown(self, source: Source, found: list[Finding]) -> FileReport:
+        front = read_front_matter(self._path, source, self._schemas, self._limits)
+        found.extend(front.findings)
+        found.extend(identity_findings(self._path, front.metadata or {}, front.find, self._tree))
+        found.extend(body_findings(self._path, source, front, self._tree, self._limits))
+        return self._report(FileKind.MARKDOWN, found, metadata=front.metadata, schema=front.schema)
+
+    def _data(self, kind: FileKind, source: Source, found: list[Finding]) -> FileReport:
+        parsed = (parse_yaml if kind is FileKind.YAML else parse_json)(source, self._limits)
+        found.extend(without_own_words(self._path, parsed.findings))
+        found.extend(
+            RULES[one.rule].finding(one.message, at=source.position(one.offset), remedy=one.remedy)
+            for one in damages(source.text)
+            if one.rule != "text/control-character"  # The syntax of YAML and JSON says what is allowed.
+        )
+        if is_repository_file(self._path):
+            found.extend(repository_findings(self._path, parsed))
+        else:
+            store = self._context.schemas if self._context else None
+            found.extend(schema_findings(self._path, kind, source, parsed, store))
+        if kind is FileKind.JSON and parsed.values and is_json_schema(parsed.values[0]):
+            kind = FileKind.JSON_SCHEMA
+        return self._report(kind, found, inexact=parsed.inexact, unread=not parsed.values)
+
+    def _report(
+        self,
+        kind: FileKind,
+        found: list[Finding],
+        *,
+        metadata: JsonObject | None = None,
+        schema: Schema | None = None,
+        inexact: str = "",
+        unread: bool = False,
+    ) -> FileReport:
+        """The report; ``unread`` says that nothing can be made of the content if there was an error in it."""
+        unread = unread and _has_error(found)
+        shown = self._arranged(self._as_wanted(found))
+        verdict = Verdict.VALID
+        if _has_error(shown):
+            verdict = Verdict.INVALID
+        elif unread:  # The repository does not mind, but nothing can derive from it.
+            verdict = Verdict.SKIPPED
         return FileReport(
             path=self._path,
             kind=kind,
-            verdict=Verdict.INVALID if invalid else Verdict.VALID,
-            findings=_arranged(found, self._path, self._limits.max_findings),
+            verdict=verdict,
+            findings=shown,
             metadata=metadata,
             schema_used=schema
             and CheckedSchema(schema_id=schema.schema_id, version=schema.version, digest=schema.digest),
             inexact=visible(inexact, 300),
         )
 
+    def _skipped(self, kind: FileKind, finding: Finding) -> FileReport:
+        found = self._arranged(self._as_wanted([finding]))
+        return FileReport(path=self._path, kind=kind, verdict=Verdict.SKIPPED, findings=found)
 
-def _of_image(path: str, content: bytes, limits: DocumentLimits) -> FileReport:
-    if is_lfs_pointer(content):
-        message = "the image is not in git: this is a pointer to where Git LFS keeps it"
-        return _skipped(path, FileKind.IMAGE, RULES["file/omitted"].finding(message))
-    found = check_image(path, content, limits).findings
-    invalid = any(finding.severity is Severity.ERROR for finding in found)
-    verdict = Verdict.INVALID if invalid else Verdict.VALID
-    return FileReport(
-        path=path, kind=FileKind.IMAGE, verdict=verdict, findings=_arranged(found, path, limits.max_findings)
-    )
+    def _as_wanted(self, found: list[Finding]) -> list[Finding]:
+        """The findings with the severities that the repository wants."""
+        wanted = self._severities
+        if not wanted:
+            return found
+        changed = ((one, wanted.get(one.rule, one.severity)) for one in found)
+        return [
+            one if severity is one.severity else one.model_copy(update={"severity": severity})
+            for one, severity in changed
+            if severity is not None
+        ]
+
+    def _arranged(self, found: list[Finding]) -> tuple[Finding, ...]:
+        """The findings of a file in the order of their places; of too many the worst ones, and one that says so."""
+        kept = sorted(found, key=_by_place)
+        limit = self._limits.max_findings
+        if len(kept) > limit:
+            kept = sorted(sorted(kept, key=lambda finding: _RANK[finding.severity])[: limit - 1], key=_by_place)
+            more = RULES["file/more-findings"].finding(f"there are more findings; the {limit - 1} worst are shown")
+            kept.extend(self._as_wanted([more]))
+        return tuple(finding.model_copy(update={"path": self._path}) for finding in kept)
 
 
-def _skipped(path: str, kind: FileKind, finding: Finding) -> FileReport:
-    return FileReport(path=path, kind=kind, verdict=Verdict.SKIPPED, findings=_arranged([finding], path, 1))
-
-
-def _arranged(found: Sequence[Finding], path: str, limit: int) -> tuple[Finding, ...]:
-    """The findings of a file in the order of their places; of too many the worst ones, and one that says so."""
-    kept = sorted(found, key=_by_place)
-    if len(kept) > limit:
-        kept = sorted(sorted(kept, key=lambda finding: _RANK[finding.severity])[: limit - 1], key=_by_place)
-        kept.append(RULES["file/more-findings"].finding(f"there are more findings; the {limit - 1} worst are shown"))
-    return tuple(finding.model_copy(update={"path": path}) for finding in kept)
+def _has_error(found: Sequence[Finding]) -> bool:
+    return any(finding.severity is Severity.ERROR for finding in found)
 
 
 def _by_place(finding: Finding) -> tuple[int, int, int, str, str, str]:

@@ -17,7 +17,8 @@ are understood in a schema for front matter:
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Protocol
@@ -96,11 +97,15 @@ class FrontMatter:
         metadata: its keys and values; ``None`` when it cannot be read or is not there.
         findings: what is wrong with it.
         schema: the schema that it was held against, if any.
+        find: the place of a value, by its JSON Pointer; ``None`` where there is none.
+        body_start: offset where the document itself starts.
     """
 
     metadata: JsonObject | None
     findings: tuple[Finding, ...]
     schema: Schema | None = None
+    find: Callable[[str], Position | None] = lambda _pointer: None
+    body_start: int = 0
 
 
 def split(text: str) -> Split:
@@ -141,8 +146,10 @@ def read_front_matter(path: str, source: Source, schemas: SchemaLookup, limits: 
     size = parts.yaml_end - parts.yaml_start
     if size > limits.max_front_matter_bytes:
         message = f"the front matter has {size} characters; {limits.max_front_matter_bytes} are allowed"
-        return FrontMatter(None, (RULES["frontmatter/too-large"].finding(message, at=Position(1, 1)),))
-    return _check(Source(source.text, parts.yaml_start, parts.yaml_end), schemas, limits)
+        large = RULES["frontmatter/too-large"].finding(message, at=Position(1, 1))
+        return FrontMatter(None, (large,), body_start=parts.body_start)
+    front = _check(Source(source.text, parts.yaml_start, parts.yaml_end), schemas, limits)
+    return replace(front, body_start=parts.body_start)
 
 
 def _misplaced(text: str, lines: list[tuple[int, int, int]]) -> int | None:
@@ -188,15 +195,19 @@ def _check(block: Source, schemas: SchemaLookup, limits: DocumentLimits) -> Fron
     if not isinstance(metadata, dict):
         found.append(RULES["frontmatter/not-a-mapping"].finding(at=block.position(0), pointer=""))
         return FrontMatter(None, tuple(found))
+
+    def find(pointer: str) -> Position | None:
+        return parsed.locate({pointer}).get(pointer)
+
     schema = _schema_for(metadata, schemas)
     if schema is None:
         found.append(RULES["frontmatter/no-schema"].finding(at=Position(1, 1)))
-        return FrontMatter(metadata, tuple(found))
+        return FrontMatter(metadata, tuple(found), find=find)
     try:
         violations = schema.violations(metadata)
     except ValidationError as error:
         found.append(RULES["frontmatter/unusable-schema"].finding(str(error.message), at=Position(1, 1)))
-        return FrontMatter(metadata, tuple(found), schema)
+        return FrontMatter(metadata, tuple(found), schema, find)
     places = parsed.locate({violation.pointer for violation in violations})
     found.extend(
         _breach(violation, metadata, schema, places.get(violation.pointer, Position(1, 1)))
@@ -204,7 +215,7 @@ def _check(block: Source, schemas: SchemaLookup, limits: DocumentLimits) -> Fron
         if not (violation.keyword == "required" and violation.pointer == "")  # told one by one, below
     )
     found.extend(_missing_keys(metadata, schema))
-    return FrontMatter(metadata, tuple(found), schema)
+    return FrontMatter(metadata, tuple(found), schema, find)
 
 
 def _schema_for(metadata: JsonObject, schemas: SchemaLookup) -> Schema | None:

@@ -146,4 +146,6 @@ def _encoding_finding(kind: FileKind, body: bytes, offset: int) -> Finding:
     source = Source.of(before)
     wrong = body[offset]
     what = "a NUL byte" if wrong == 0 else f"the byte 0x{wrong:02x}, which is not UTF-8 here"
-    return rule.finding(f"the text holds {what}", at=source.position(len(before)), severity=severity)
+    older = bytes([wrong]).decode("cp1252", "ignore") if wrong >= 0x80 else ""
+    remedy = f"save it as UTF-8; if it is Windows-1252 now, this byte is {older!r}" if older.strip() else ""
+    return rule.finding(f"the text holds {what}", at=source.position(len(before)), severity=severity, remedy=remedy)

@@ -1,17 +1,16 @@
 """Schemas by id and version, in the database: loaded from the package, immutable once they are there."""
 
 import json
-import re
-from functools import cache
-from importlib.resources import files
-from typing import cast
 
 from sqlalchemy import Column, String, Table, Text, insert, select
 
-from coafi.canonical import JsonObject, canonical_json
+from coafi.canonical import canonical_json
 from coafi.database import Database, metadata
 from coafi.errors import IdempotencyConflict, ResourceNotFoundError
+from coafi.registry.builtin import builtin_schemas
 from coafi.registry.validation import Schema
+
+__all__ = ["Registry", "builtin_schemas", "schema_version"]
 
 schema_version = Table(
     "schema_version",
@@ -21,8 +20,6 @@ schema_version = Table(
     Column("digest", String(64), nullable=False),
     Column("document", Text, nullable=False),
 )
-
-_URN = re.compile(r"^urn:coafi:schema:(?P<schema_id>[A-Za-z0-9._-]+):(?P<version>\d+\.\d+\.\d+)$")
 
 
 class Registry:
@@ -89,21 +86,3 @@ class Registry:
             rows = connection.execute(select(schema_version)).all()
         rows = sorted(rows, key=lambda row: tuple(int(part) for part in row.version.split(".")))
         return {row.schema_id: Schema(row.schema_id, row.version, json.loads(row.document)) for row in rows}
-
-
-@cache
-def builtin_schemas() -> tuple[Schema, ...]:
-    """The schemas that ship with the package, one JSON file each, known by the URN in their ``$id``."""
-    folder = files("coafi.registry") / "schemas"
-    return tuple(
-        _parse(item.name, cast("JsonObject", json.loads(item.read_text("utf-8"))))
-        for item in sorted(folder.iterdir(), key=lambda item: item.name)
-        if item.name.endswith(".json")
-    )
-
-
-def _parse(file_name: str, document: JsonObject) -> Schema:
-    match = _URN.fullmatch(str(document.get("$id")))
-    if match is None or f"{match['schema_id']}.json" != file_name:
-        raise ValueError(f"{file_name}: $id must be urn:coafi:schema:{file_name.removesuffix('.json')}:<version>")
-    return Schema(match["schema_id"], match["version"], document)

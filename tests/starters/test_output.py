@@ -11,8 +11,7 @@ from coafi.findings import Finding, Severity
 from coafi.names import Phase
 from coafi.recording import Failure, Range
 from starters import output
-from starters.output import clean, facts, print_error, print_json, print_link, safe, styled, table
-from starters.records import print_findings
+from starters.output import clean, facts, print_error, print_findings, print_json, print_link, safe, styled, table
 from starters.runs import print_receipt
 from workflows.lifecycle import Receipt
 

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from coafi.artifacts.generate import generate
 from coafi.artifacts.model import Artifact, ArtifactKind, Generation, GeneratorConfig
 from coafi.canonical import canonical_json, sha256
-from coafi.documents.check import FileReport, check_file
+from coafi.documents.check import FileReport, Verdict, check_file
 from coafi.documents.kinds import FileKind
 from tests.coafi.artifacts.test_markdown import Page, assert_harmless
 from tests.coafi.documents.samples import BUILTIN, GOOD, PNG, SVG, check
@@ -208,7 +208,10 @@ def test_a_schema_is_shown_as_a_table_of_its_properties() -> None:
     small = page("a.json", json.dumps(schema), GeneratorConfig(max_shown_values=3))
     assert "5 more, not shown here" in small
     assert_harmless(page("b.schema.json", "true"))
-    assert_harmless(page("b.schema.json", '{"properties": [], "description": 7}'))
+    wrong = b'{"properties": [], "description": 7}'  # As a repository gets it that does not mind.
+    valid = FileReport(path="b.schema.json", kind=FileKind.JSON_SCHEMA, verdict=Verdict.VALID)
+    generation = generate(FileKind.JSON_SCHEMA, wrong, valid, GeneratorConfig())
+    assert_harmless(one(generation, ArtifactKind.PAGE).content.decode())
 
 
 def test_pages_of_large_data_show_a_part_and_say_so() -> None:

@@ -1,0 +1,1 @@
+"""Sample data that more than one test needs."""
