@@ -97,19 +97,22 @@ def test_artifacts_are_reported_between_two_chunks_and_the_next_attempt_goes_on_
 
 
 @pytest.mark.parametrize("step", ["files.process", "artifacts.generate"])
-def test_a_batch_that_is_cancelled_stops_between_two_chunks_and_keeps_what_is_done(
+def test_a_batch_that_is_cancelled_stops_at_the_next_file_and_keeps_what_is_done(
     files: FileActivities, task: BatchTask, step: str
 ) -> None:
     made = environment(step=step)
     beats: list[Checked | Generated] = []
-    made.on_heartbeat = lambda *details: beats.extend(details)
-    if step == "files.process":
+
+    def cancel(*details: Checked | Generated) -> None:
+        beats.extend(details)
         made.cancel()
+
+    made.on_heartbeat = cancel
+    if step == "files.process":
         error = failure_of(made, files.process, task)
         assert size(files) == CHUNK
     else:
         checked = environment().run(files.process, task)
-        made.cancel()
         error = failure_of(made, files.generate, GenerateTask(task=task, checked=checked))
         assert size(files) == FILES + 2 * CHUNK
     assert (error.type, error.non_retryable) == ("Unavailable", False)
@@ -134,8 +137,12 @@ def test_what_an_attempt_did_before_it_stopped_is_counted(files: FileActivities,
     before = counted("coafi_files_processed", verdict="valid")
     stopped = environment()
     beats: list[Checked] = []
-    stopped.on_heartbeat = lambda *details: beats.extend(details)
-    stopped.cancel()
+
+    def cancel(*details: Checked) -> None:
+        beats.extend(details)
+        stopped.cancel()
+
+    stopped.on_heartbeat = cancel
     failure_of(stopped, files.process, task)
     environment(attempt=2, heartbeat=(beats[0].model_dump(mode="json"),)).run(files.process, task)
     assert counted("coafi_files_processed", verdict="valid") == before + FILES

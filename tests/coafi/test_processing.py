@@ -102,7 +102,7 @@ class Stopped(Exception):
 
 
 class Progress:
-    """What a batch reports; after so many reports the process dies."""
+    """The news of what a batch reports; after so much of it the process dies."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.reports: list[Checked | Generated] = []
@@ -110,6 +110,8 @@ class Progress:
 
     def __call__(self, progress: Checked | Generated) -> None:
         """Take a report."""
+        if not progress.files or progress in self.reports:
+            return
         self.reports.append(progress)
         if len(self.reports) == self.stop_after:
             raise Stopped
