@@ -3,9 +3,17 @@
 What stands here is stored in Temporal, in the ledger or in operators' scripts: renaming breaks what already exists.
 """
 
+import re
+from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple
 from urllib.parse import quote, unquote
+
+MAX_WORKFLOW_ID = 1_000
+"""Characters of a workflow id: Temporal's limit."""
+
+PRIORITY_APPLICATION = 3
+"""Security 1, System 2, Application 3: the ecosystem's policy."""
 
 
 class TaskQueue(StrEnum):
@@ -14,6 +22,7 @@ class TaskQueue(StrEnum):
     EVENTS = "coafi-events"
     GIT = "coafi-git"
     FILES = "coafi-files"
+    DELIVERY = "coafi-delivery"
 
 
 class ActivityName(StrEnum):
@@ -25,12 +34,25 @@ class ActivityName(StrEnum):
     FETCH = "git.fetch"
     PROCESS = "files.process"
     GENERATE = "artifacts.generate"
+    INDEX_REQUEST = "index.request"
+    TIP = "git.tip"
+    INDEX_UPDATE = "index.update"
+    ANNOUNCE = "notify.announce"
+    DELIVER = "notify.deliver"
 
 
 class WorkflowName(StrEnum):
     """The types of workflow."""
 
     GIT_COMMIT = "GitCommitWorkflow"
+    GIT_COMMIT_PROCESSING = "GitCommitProcessingWorkflow"
+    NOTIFICATION = "NotificationWorkflow"
+
+
+class SignalName(StrEnum):
+    """The signals of long-lived runs."""
+
+    COMMIT_PROCESSED = "commit_processed"
 
 
 class EventType(StrEnum):
@@ -50,6 +72,7 @@ class EntryType(StrEnum):
     EVENT_PROCESSED = "EVENT_PROCESSED"
     FILE_PROCESSED = "FILE_PROCESSED"
     ARTIFACT_GENERATED = "ARTIFACT_GENERATED"
+    INDEX_UPDATED = "INDEX_UPDATED"
 
 
 class Phase(StrEnum):
@@ -107,3 +130,149 @@ def parse_workflow_id(value: str) -> DeliveryName:
     if not colon:
         raise ValueError(f"{value!r} is not <type>:<source>:<delivery id>")
     return DeliveryName(unquote(event_type), unquote(source), unquote(delivery_id))
+
+
+class IndexName(NamedTuple):
+    """What the workflow id of an index says: canonical URL of the repository, and the branch."""
+
+    repository: str
+    branch: str
+
+
+def index_workflow_id(repository: str, branch: str) -> str:
+    """The id of the run that keeps the index of a branch: ``index:<repository>:<branch>``, each part percent-encoded.
+
+    Colons and slashes of the repository stay, slashes of the branch too: the last colon is the one between them.
+    """
+    return f"index:{quote(repository, safe='/:')}:{quote(branch, safe='/')}"
+
+
+def parse_index_workflow_id(value: str) -> IndexName:
+    """The inverse of :func:`index_workflow_id`.
+
+    Raises:
+        ValueError: the id was not made by :func:`index_workflow_id`.
+    """
+    kind, _, rest = value.partition(":")
+    repository, colon, branch = rest.rpartition(":")
+    if kind != "index" or not colon:
+        raise ValueError(f"{value!r} is not index:<repository>:<branch>")
+    return IndexName(unquote(repository), unquote(branch))
+
+
+class NotificationName(NamedTuple):
+    """What the workflow id of a notification says: for whom, and of which generation of which index."""
+
+    subscriber: str
+    repository: str
+    branch: str
+    generation: int
+
+
+def notification_workflow_id(name: NotificationName) -> str:
+    """The id of the run that notifies one subscriber of one update: ``notify:<subscriber>:<generation>:index:…``."""
+    index = index_workflow_id(name.repository, name.branch)
+    return f"notify:{quote(name.subscriber, safe='')}:{name.generation}:{index}"
+
+
+def parse_notification_workflow_id(value: str) -> NotificationName:
+    """The inverse of :func:`notification_workflow_id`.
+
+    Raises:
+        ValueError: the id was not made by :func:`notification_workflow_id`.
+    """
+    kind, _, rest = value.partition(":")
+    subscriber, _, rest = rest.partition(":")
+    generation, _, index = rest.partition(":")
+    if kind != "notify" or not generation.isdecimal():
+        raise ValueError(f"{value!r} is not notify:<subscriber>:<generation>:index:…")
+    return NotificationName(unquote(subscriber), *parse_index_workflow_id(index), int(generation))
+
+
+def fairness_key(source: str) -> str:
+    """What shares a task queue evenly. Temporal allows 64 bytes: the end is what tells sources apart."""
+    return source.encode()[-64:].decode("utf-8", "ignore")
+
+
+# Slugs: names as one segment of a URL's path. Servers and proxies decode %2F at their own discretion, so nothing in a
+# slug needs percent-encoding, and no client takes one for `.` or `..`.
+
+_PLAIN = re.compile(r"[A-Za-z0-9._-]")
+_ESCAPE = re.compile(r"=([0-9A-F]{2})")
+_COMMIT = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})")
+
+
+class RefName(NamedTuple):
+    """What a slug of a ref names: a branch, or a commit by its full SHA."""
+
+    name: str
+    is_commit: bool
+
+
+def repository_slug(repository: str) -> str:
+    """A repository's canonical URL as one segment: ``github.com~acme~docs``.
+
+    ``https://`` is left out, ``/`` becomes ``~``, and every other byte but letters, digits, ``.``, ``_`` and ``-``
+    becomes ``=XX``.
+    """
+    rest = repository.removeprefix("https://")
+    return _slug(repository if "://" in rest else rest)
+
+
+def parse_repository_slug(slug: str) -> str:
+    """The inverse of :func:`repository_slug`.
+
+    Raises:
+        ValueError: the slug was not made by :func:`repository_slug`.
+    """
+    text = _unslug(slug)
+    return _exactly(slug, text if "://" in text else f"https://{text}", repository_slug)
+
+
+def branch_slug(branch: str) -> str:
+    """A branch as one segment: ``feature~x``. One that looks like a full SHA starts with ``=``."""
+    slug = _slug(branch)
+    return f"={ord(slug[0]):02X}{slug[1:]}" if _COMMIT.fullmatch(slug) else slug
+
+
+def parse_ref_slug(slug: str) -> RefName:
+    """What a slug of a ref names: the full SHA of a commit stands for itself, all else is of :func:`branch_slug`.
+
+    Raises:
+        ValueError: the slug was not made by :func:`branch_slug`.
+    """
+    if _COMMIT.fullmatch(slug):
+        return RefName(slug, is_commit=True)
+    return RefName(_exactly(slug, _unslug(slug), branch_slug), is_commit=False)
+
+
+def docs_path(repository: str, ref: str, *, is_commit: bool = False) -> str:
+    """Where the gateway serves the documentation of a branch or a commit: ``/docs/<repository>/<ref>/``."""
+    return f"/docs/{repository_slug(repository)}/{ref if is_commit else branch_slug(ref)}/"
+
+
+def _slug(text: str) -> str:
+    slug = "".join("~" if character == "/" else _escaped(character) for character in text)
+    return f"=2E{slug[1:]}" if slug in (".", "..") else slug
+
+
+def _escaped(character: str) -> str:
+    """A plain character itself, every other one as its bytes."""
+    if _PLAIN.fullmatch(character):
+        return character
+    return "".join(f"={byte:02X}" for byte in character.encode())
+
+
+def _unslug(slug: str) -> str:
+    raw = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), slug.replace("~", "/"))
+    try:
+        return raw.encode("latin-1").decode()
+    except UnicodeError as error:
+        raise ValueError(f"{slug!r} is no slug") from error
+
+
+def _exactly(slug: str, text: str, build: Callable[[str], str]) -> str:
+    """``text``, if it is written the one way there is: a thing has one address."""
+    if not text or build(text) != slug:
+        raise ValueError(f"{slug!r} is no slug")
+    return text

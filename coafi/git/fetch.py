@@ -31,6 +31,7 @@ from coafi.git.changes import (
 from coafi.git.limits import GitLimits
 from coafi.git.manifest import BatchRef, ManifestFile, Model, Oid, manifest_file, write_manifest
 from coafi.git.mirror import Mirror, MirrorStore, check_sha, is_zero
+from coafi.git.refs import check_branch
 from coafi.git.runner import CommitNotFound, GitRunner, MirrorDamaged, Remote, SshAccess, Watch
 from coafi.git.urls import UrlPolicy, parse_repository_url, resolve_addresses
 from coafi.objects import ObjectStore
@@ -55,6 +56,21 @@ class FetchRequest(Model):
     commit: str
     before: str | None = None
     branch: str = ""
+
+
+class Tip(Model):
+    """Where a branch points.
+
+    Attributes:
+        repository: canonical URL.
+        commit: SHA, and ``tree`` the digest of its whole tree in the object store; both ``None`` when the branch, as
+            far as the remote tells, does not exist.
+    """
+
+    repository: str
+    branch: str
+    commit: Oid | None
+    tree: Sha256 | None
 
 
 class FetchResult(Model):
@@ -137,6 +153,51 @@ class GitFetcher:
             result = self._fetch(remote, commit, before, watch)
         self._store.evict()
         return result
+
+    def tip(
+        self,
+        repository_url: str,
+        branch: str,
+        known: Mapping[str, str],
+        heartbeat: Callable[[str], None] = lambda _text: None,
+        cancelled: threading.Event | Callable[[], bool] = lambda: False,
+    ) -> Tip:
+        """Where ``branch`` points now, with the commit's whole tree in the object store.
+
+        Args:
+            known: trees that are there already, by commit: none of these is fetched.
+            heartbeat, cancelled: as for :meth:`fetch`.
+
+        Raises:
+            CommitNotFound: the branch moved while we looked; look again.
+            CoafiError: as for :meth:`fetch`.
+        """
+        check_branch(branch)
+        url = parse_repository_url(repository_url, self.url_policy)
+        watch = Watch(heartbeat, cancelled)
+        watch.beat(f"resolving the host of {url}")
+        remote = Remote(url, resolve_addresses(url, self.url_policy))
+        commit = self._store.tip(remote, branch, watch)
+        if commit is None:
+            return Tip(repository=str(url), branch=branch, commit=None, tree=None)
+        tree = known.get(commit)
+        if tree is None:
+            try:
+                tree = self._obtain_tree(remote, commit, watch)
+            except MirrorDamaged:
+                self._store.discard(url, len(commit), watch)
+                tree = self._obtain_tree(remote, commit, watch)
+            self._store.evict()
+        return Tip(repository=str(url), branch=branch, commit=commit, tree=tree)
+
+    def _obtain_tree(self, remote: Remote, sha: str, watch: Watch) -> str:
+        with self._store.exclusive(remote.url, len(sha), watch) as mirror:
+            if not mirror.has_commit(sha):
+                mirror.obtain(remote, [sha], depth=1)
+            plan = self.trees.plan(read_tree(mirror, sha))
+            mirror.prefetch(remote, {*plan.documents, *plan.support})
+            self._store.share(mirror)
+            return self._record(mirror, plan)
 
     @cached_property
     def _store(self) -> MirrorStore:

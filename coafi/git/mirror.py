@@ -183,6 +183,32 @@ class MirrorStore:
     directory: Path
     runner: GitRunner = field(default_factory=GitRunner)
 
+    def tip(self, remote: Remote, branch: str, watch: Watch) -> str | None:
+        """The commit that ``branch`` of the remote points to; ``None`` when there is no such branch. Needs no mirror.
+
+        Args:
+            branch: a name that :func:`coafi.git.refs.check_branch` accepts: it then holds no pattern.
+
+        Raises:
+            CoafiError: see :meth:`GitRunner.run`.
+        """
+        with _disk(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+        ref = f"refs/heads/{branch}"
+        answer = self.runner.run(
+            ["ls-remote", "--quiet", "--end-of-options", "origin", ref],
+            git_dir=self.directory,
+            watch=watch,
+            what=f"looking up branch {branch!a} of {remote.url}",
+            remote=remote,
+        )
+        # Git also answers with refs that end like this one.
+        for line in answer.split(b"\n"):
+            sha, _, name = line.partition(b"\t")
+            if name == ref.encode():
+                return check_sha(sha.decode("ascii", "replace"), f"tip of branch {branch!a} of {remote.url}:")
+        return None
+
     @contextlib.contextmanager
     def exclusive(self, url: RepositoryUrl, sha_length: int, watch: Watch) -> Iterator[Mirror]:
         """The mirror of ``url``, made when it is missing, for us alone until :meth:`share`.

@@ -9,14 +9,13 @@ scp-like ``host:path`` forms.
 import ipaddress
 import os
 import re
-import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote, unquote_to_bytes
 
-from coafi.errors import PolicyDenied, Unavailable, ValidationError
+from coafi.addresses import resolve
+from coafi.errors import PolicyDenied, ValidationError
 
 MAX_URL_LENGTH: Final = 2_048
 """Characters of a URL that we read at all."""
@@ -29,9 +28,6 @@ _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _SEGMENT = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+")
 _UNRESERVED = re.compile(rb"[A-Za-z0-9._~-]")
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-
-_IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True)
@@ -139,48 +135,12 @@ def resolve_addresses(url: RepositoryUrl, policy: UrlPolicy) -> tuple[str, ...]:
     """
     if url.scheme == "file":
         return ()
-    try:
-        answers = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise Unavailable(
-            f"host {_shown(url.host)} of repository {_shown(url.canonical)} cannot be resolved: {error}",
-            remedy="check the name, and the name servers of this machine",
-        ) from error
-    addresses = sorted({str(ipaddress.ip_address(str(answer[4][0]).partition("%")[0])) for answer in answers})
-    if not policy.allow_private_addresses:
-        for address in addresses:
-            if not is_public(address):
-                raise PolicyDenied(
-                    f"repository {_shown(url.canonical)} is at {address}, which is not a public address",
-                    remedy="give a repository on a public host, or allow private addresses in the settings",
-                )
-    return tuple(addresses)
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public Internet, also after unwrapping an IPv4 address within IPv6.
-
-    Not public: private, loopback, link-local (169.254.169.254 too), multicast, reserved and unspecified ones.
-    """
-    return all(
-        candidate.is_global and not candidate.is_multicast and not candidate.is_reserved
-        for candidate in _unwrapped(ipaddress.ip_address(address))
+    return resolve(
+        url.host,
+        url.port,
+        what=f"repository {_shown(url.canonical)}",
+        allow_private=policy.allow_private_addresses,
     )
-
-
-def _unwrapped(address: _IPAddress) -> Iterator[_IPAddress]:
-    if not isinstance(address, ipaddress.IPv6Address):
-        yield address
-    elif address.ipv4_mapped is not None:
-        yield address.ipv4_mapped
-    elif address in _NAT64:
-        yield ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-    else:
-        yield address
-        if address.sixtofour is not None:
-            yield address.sixtofour
-        if address.teredo is not None:
-            yield from address.teredo
 
 
 def _authority(text: str, authority: str, scheme: str) -> tuple[str, int]:

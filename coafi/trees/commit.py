@@ -61,6 +61,11 @@ class CommitTree:
             return EntryKind.DIRECTORY
         return EntryKind.FILE if TreeFile(path, *found).is_regular else EntryKind.LINK
 
+    def file(self, path: str) -> TreeFile | None:
+        """The file, link or submodule at a path."""
+        found = self._entry(path)
+        return None if found is None or found[0] == DIRECTORY else TreeFile(path, *found)
+
     def names(self, directory: str) -> Sequence[str]:
         """The names in a directory, sorted."""
         listing = self._directory(directory)

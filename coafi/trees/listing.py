@@ -7,7 +7,7 @@ UTF-8. ``facts`` is the version of what was learned about the documents in it (:
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -104,6 +104,23 @@ def read_listing(objects: ObjectStore, digest: str) -> Listing:
         raise IntegrityError(
             f"object {digest} is not the listing of a directory", remedy="fetch the commit again"
         ) from error
+
+
+def files_of(objects: ObjectStore, root: str) -> Iterator[TreeFile]:
+    """Every file of a tree, directory by directory; holds the listings of one path at a time.
+
+    Raises:
+        IntegrityError: a listing is missing or damaged.
+        Unavailable: the store cannot be read.
+    """
+    waiting = [("", root)]
+    while waiting:
+        directory, digest = waiting.pop()
+        for name, (mode, reference) in read_listing(objects, digest).entries.items():
+            if mode == DIRECTORY:
+                waiting.append((f"{directory}{name}/", reference))
+            else:
+                yield TreeFile(f"{directory}{name}", mode, reference)
 
 
 def _encode(entries: Mapping[str, tuple[str, str]], facts: int) -> bytes:

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coafi.addresses import is_public
 from coafi.errors import PolicyDenied, Unavailable, ValidationError
 from coafi.git.urls import (
     MAX_URL_LENGTH,
     RepositoryUrl,
     UrlPolicy,
-    is_public,
     parse_repository_url,
     resolve_addresses,
 )
