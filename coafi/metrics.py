@@ -9,6 +9,10 @@ CONCLUDED = Counter("coafi_events_concluded", "Runs that ended, by final phase."
 PARKED = Counter("coafi_events_parked", "How often a run parked.", ["step"])
 FILES = Counter("coafi_files_processed", "Files processed, by verdict.", ["verdict"])
 ARTIFACTS = Counter("coafi_artifacts_generated", "Artifacts recorded, by whether the cache had them.", ["cached"])
+INDEX_UPDATES = Counter("coafi_index_updates", "Updates of documentation indexes, by what came of them.", ["outcome"])
+NOTIFICATION_ATTEMPTS = Counter(
+    "coafi_notification_attempts", "Tries at notifications, by what came of them.", ["subscriber", "outcome"]
+)
 STEP_SECONDS = Histogram(
     "coafi_step_seconds",
     "Wall time of one attempt of a step.",

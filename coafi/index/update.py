@@ -1,0 +1,174 @@
+"""Publishes the index of a branch: builds it, and makes it the newest if nobody else was quicker.
+
+The pointer is moved by compare-and-swap on the generation that was read *before* the tip was resolved, so what is late
+cannot move it back, while a force push, which is what the tip says now, may. Pointer and ledger entry are one
+transaction.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from coafi.canonical import JsonObject, canonical_json, digest_of
+from coafi.database import Database
+from coafi.errors import CoafiError
+from coafi.index.build import IndexBuilder, decode, encode
+from coafi.index.model import IndexTask, IndexUpdate
+from coafi.index.pages import index_page
+from coafi.index.pointers import IndexPointer, IndexReader, add_pointer, newest_generation
+from coafi.ledger.entry import Draft, Recorded
+from coafi.ledger.log import Ledger, LedgerTransaction
+from coafi.names import EntryType, index_workflow_id
+from coafi.objects import ObjectStore
+from coafi.utids import permanent_utids
+
+UPDATED = "documentation.updated"
+"""The type of the message that subscribers get, and of what the entry's UTidS names."""
+
+MAX_NAMED = 40_000
+"""Bytes of an entry that may name commits; the object ``commitsDigest`` names all of them."""
+
+
+class _SupersededError(CoafiError):
+    """There is another newest index."""
+
+
+@dataclass(frozen=True)
+class IndexUpdater:
+    """Publishes indexes.
+
+    Attributes:
+        ledger: where updates are recorded, and the pointers with them.
+        namespace: Temporal namespace, part of every entry's key.
+    """
+
+    ledger: Ledger
+    database: Database
+    objects: ObjectStore
+    namespace: str
+
+    def update(self, task: IndexTask, beat: Callable[[str], None] = lambda _text: None) -> IndexUpdate:
+        """Publish the index of a tip. Doing it again finds what was recorded.
+
+        Raises:
+            LedgerUnavailable, Unavailable: try again.
+            IntegrityError: the tree is missing or damaged.
+        """
+        reader = IndexReader(self.database)
+        successor = reader.generation(task.repository, task.branch, task.generation + 1)
+        if successor is not None:
+            return self._superseded(task, successor)
+        newest = reader.newest(task.repository, task.branch)
+        if task.commit is None or task.tree is None:
+            if newest is None or newest.deleted:
+                return IndexUpdate(outcome="absent", generation=newest.generation if newest else 0)
+            return self._publish(task, "", "", {})
+        index = IndexBuilder(self.database, self.objects).build(
+            task.repository, task.branch, task.commit, task.tree, beat
+        )
+        verdicts = index["counts"]["verdicts"]
+        encoded = self.objects.put(encode(index))
+        if newest is not None and newest.index_digest == encoded:
+            return _update("unchanged", newest, verdicts)
+        beat("storing the index")
+        return self._publish(task, encoded, self.objects.put(index_page(index)), verdicts)
+
+    def _publish(self, task: IndexTask, index: str, page: str, verdicts: dict[str, int]) -> IndexUpdate:
+        draft = self._draft(task, index, page, verdicts)
+
+        def unit(transaction: LedgerTransaction) -> IndexPointer:
+            if newest_generation(transaction.connection, task.repository, task.branch) != task.generation:
+                raise _SupersededError("there is another newest index")
+            (recorded,) = transaction.append([draft])
+            pointer = IndexPointer(
+                repository=task.repository,
+                branch=task.branch,
+                generation=task.generation + 1,
+                commit=task.commit or "",
+                tree=task.tree or "",
+                index_digest=index,
+                page_digest=page,
+                entry=recorded.index,
+                updated_at=recorded.entry.time,
+                deleted=task.commit is None,
+            )
+            add_pointer(transaction.connection, pointer)
+            return pointer
+
+        try:
+            return _update("moved", self.ledger.transact(unit), verdicts)
+        except _SupersededError:
+            newest = IndexReader(self.database).newest(task.repository, task.branch)
+            return IndexUpdate(outcome="superseded", generation=newest.generation if newest else 0)
+
+    def _superseded(self, task: IndexTask, successor: IndexPointer) -> IndexUpdate:
+        """There is a successor: of another task, or of an earlier attempt at this one."""
+        draft = self._draft(task, "", "", {})
+        recorded: Recorded = self.ledger.entry(successor.entry)
+        if (recorded.entry.key, recorded.entry.request) != (draft.key, draft.request_digest):
+            return IndexUpdate(outcome="superseded", generation=successor.generation)
+        verdicts = {}
+        if successor.index_digest:
+            verdicts = decode(self.objects.get(successor.index_digest))["counts"]["verdicts"]
+        return _update("moved", successor, verdicts)
+
+    def _draft(self, task: IndexTask, index: str, page: str, verdicts: dict[str, int]) -> Draft:
+        generation = task.generation + 1
+        workflow_id = index_workflow_id(task.repository, task.branch)
+        commits: list[JsonValue] = [{"workflow": one.workflow_id, "commit": one.commit} for one in task.commits]
+        commits_digest = self.objects.put(canonical_json(commits))
+        inputs: JsonObject = {
+            "repository": task.repository,
+            "branch": task.branch,
+            "generation": generation,
+            "commit": task.commit,
+            "tree": task.tree,
+            "commits": commits_digest,
+        }
+        data: JsonObject = {
+            "repository": task.repository,
+            "branch": task.branch,
+            "generation": generation,
+            "deleted": task.commit is None,
+            "verdicts": dict(verdicts),
+            "commits": _named(commits),
+            "commitCount": len(commits),
+            "commitsDigest": commits_digest,
+        }
+        if task.commit is not None:
+            data |= {"commit": task.commit, "tree": task.tree, "index": index, "page": page}
+        return Draft(
+            namespace=self.namespace,
+            workflow_id=workflow_id,
+            step=f"index/{generation}",
+            type=EntryType.INDEX_UPDATED,
+            event_id=workflow_id,
+            utids=permanent_utids(UPDATED, task.repository, f"{task.branch}/{generation}", digest_of(inputs)),
+            inputs=inputs,
+            data=data,
+        )
+
+
+def _named(commits: list[JsonValue]) -> list[JsonValue]:
+    """As many of the commits as an entry has room for."""
+    room, named = MAX_NAMED, []
+    for one in commits:
+        room -= len(canonical_json(one)) + 1
+        if room < 0:
+            break
+        named.append(one)
+    return named
+
+
+def _update(outcome: str, pointer: IndexPointer, verdicts: dict[str, int]) -> IndexUpdate:
+    return IndexUpdate(
+        outcome=outcome,
+        generation=pointer.generation,
+        commit=pointer.commit or None,
+        index=pointer.index_digest or None,
+        page=pointer.page_digest or None,
+        entry=pointer.entry,
+        time=pointer.updated_at,
+        verdicts=verdicts,
+    )
