@@ -2,9 +2,10 @@
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from temporalio import activity
@@ -41,30 +42,48 @@ def boundary(
 
     @functools.wraps(method)
     def wrapped(self: Self, task: Task) -> Result:
-        info = activity.info()
-        event = getattr(task, "event", None)
-        started = time.perf_counter()
-        outcome = "done"
-        with structlog.contextvars.bound_contextvars(
-            step=info.activity_type,
-            attempt=info.attempt,
-            workflow_id=info.workflow_id,
-            run_id=info.workflow_run_id,
-            event_id=getattr(event, "id", None),
-            utids=getattr(event, "utids", None),
-        ):
-            try:
-                result = method(self, task)
-            except Exception as error:
-                outcome = type(error).__name__
-                raise _translate(error, info) from None
-            finally:
-                seconds = time.perf_counter() - started
-                metrics.STEP_SECONDS.labels(info.activity_type, outcome).observe(seconds)
-            log.info("step done", milliseconds=round(seconds * 1000))
-            return result
+        with _observed(task):
+            return method(self, task)
 
     return wrapped
+
+
+def async_boundary(
+    method: Callable[[Self, Task], Awaitable[Result]],
+) -> Callable[[Self, Task], Coroutine[Any, Any, Result]]:
+    """:func:`boundary` for an activity that talks to Temporal itself, whose client is asynchronous."""
+
+    @functools.wraps(method)
+    async def wrapped(self: Self, task: Task) -> Result:
+        with _observed(task):
+            return await method(self, task)
+
+    return wrapped
+
+
+@contextmanager
+def _observed(task: Wire) -> Iterator[None]:
+    info = activity.info()
+    event = getattr(task, "event", None)
+    started = time.perf_counter()
+    outcome = "done"
+    with structlog.contextvars.bound_contextvars(
+        step=info.activity_type,
+        attempt=info.attempt,
+        workflow_id=info.workflow_id,
+        run_id=info.workflow_run_id,
+        event_id=getattr(event, "id", None),
+        utids=getattr(event, "utids", None),
+    ):
+        try:
+            yield
+        except Exception as error:
+            outcome = type(error).__name__
+            raise _translate(error, info) from None
+        finally:
+            seconds = time.perf_counter() - started
+            metrics.STEP_SECONDS.labels(info.activity_type, outcome).observe(seconds)
+        log.info("step done", milliseconds=round(seconds * 1000))
 
 
 def _translate(error: Exception, info: activity.Info) -> ApplicationError:

@@ -18,12 +18,15 @@ class Patience(Wire):
         fetch: one try of ``git.fetch``.
         git, files: retries of the steps on those queues.
         parked: a person's decision.
+        asks_for_index: whether the run asks for an update of the index at its end. Runs that were received before
+            there was one do not, and are replayed as they were.
     """
 
     fetch: float
     git: float
     files: float
     parked: float
+    asks_for_index: bool = False
 
 
 class ReceiveTask(Wire):

@@ -75,6 +75,33 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(25 * 2**20, ge=1, description="Largest webhook body that is accepted, in bytes.")
 
+    public_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s?#@]+)?$",
+        description="Base URL at which people reach the gateway, for links; empty: its own address.",
+    )
+    docs_tokens: SecretList = Field(
+        (),
+        description="Tokens that open the documentation, comma-separated: as password of any user, or as bearer; "
+        "empty: it is open on a loopback address, and closed on any other.",
+    )
+    index_debounce: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        1.0, description="Seconds that the update of an index waits for more commits."
+    )
+
+    subscribers: Path | None = Field(
+        None, description="File that says who is notified of updates, see [operations](operations.md); nobody if unset."
+    )
+    notify_patience: PositiveSeconds = Field(
+        3 * 86_400.0, description="Seconds that a notification is tried again while its subscriber is out of reach."
+    )
+    notify_timeout: Annotated[float, Field(gt=0, le=300)] = Field(
+        10.0, description="Seconds that a subscriber may take to answer."
+    )
+    notify_allow_private: bool = Field(
+        False, description="Allow subscribers on private and loopback addresses, and by plain http."
+    )
+
     git_hosts: HostList = Field(
         (), description="Hosts that may be fetched from, comma-separated; empty: every public one."
     )
@@ -108,9 +135,13 @@ class Settings(BaseSettings):
     events_slots: int = Field(20, ge=1, description="Activities of queue `coafi-events` at a time, per worker.")
     git_slots: int = Field(4, ge=1, description="Activities of queue `coafi-git` at a time, per worker.")
     files_slots: int = Field(4, ge=1, description="Activities of queue `coafi-files` at a time, per worker.")
+    delivery_slots: int = Field(8, ge=1, description="Activities of queue `coafi-delivery` at a time, per worker.")
     git_rate: float | None = Field(None, gt=0, description="Activities per second of queue `coafi-git`, all workers.")
     files_rate: float | None = Field(
         None, gt=0, description="Activities per second of queue `coafi-files`, all workers."
+    )
+    delivery_rate: float | None = Field(
+        None, gt=0, description="Activities per second of queue `coafi-delivery`, all workers."
     )
     drain_timeout: PositiveSeconds = Field(10.0, description="Seconds that running activities get when a worker stops.")
     metrics_port: int | None = Field(

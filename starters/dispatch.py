@@ -19,16 +19,21 @@ from temporalio.service import RPCError, RPCStatusCode
 from coafi import metrics
 from coafi.errors import IdempotencyConflict, Unavailable, ValidationError
 from coafi.events import Event
-from coafi.names import EventType, Phase, SearchAttribute, TaskQueue, WorkflowName
+from coafi.names import (
+    PRIORITY_APPLICATION,
+    EventType,
+    Phase,
+    SearchAttribute,
+    TaskQueue,
+    WorkflowName,
+    fairness_key,
+)
 
 ROUTES: dict[str, WorkflowName] = {EventType.GIT_COMMIT: WorkflowName.GIT_COMMIT}
 """Which workflow handles which type of event."""
 
 MEMO_BODY = "bodyDigest"
 """The memo of a run that says which body it was started for."""
-
-PRIORITY_APPLICATION = 3
-"""Security 1, System 2, Application 3: the ecosystem's policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ class Dispatcher:
                     # Not USE_EXISTING: the SDK would not tell an open run that was found from one that was started.
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                     search_attributes=_search_attributes(event),
-                    priority=Priority(priority_key=PRIORITY_APPLICATION, fairness_key=_fairness_key(event)),
+                    priority=Priority(priority_key=PRIORITY_APPLICATION, fairness_key=fairness_key(event.source)),
                     memo={MEMO_BODY: event.bodydigest},
                     static_summary=_summary(event),
                     rpc_timeout=timedelta(seconds=self.timeout),
@@ -126,11 +131,6 @@ def _search_attributes(event: Event) -> TypedSearchAttributes:
     return TypedSearchAttributes(
         [SearchAttributePair(SearchAttributeKey.for_keyword(name), str(value)) for name, value in values.items()]
     )
-
-
-def _fairness_key(event: Event) -> str:
-    """Runs of one source share their part of a queue. Temporal allows 64 bytes: keep the telling end."""
-    return event.source.encode()[-64:].decode("utf-8", "ignore")
 
 
 def _summary(event: Event) -> str:

@@ -20,6 +20,7 @@ from coafi.secret_files import read_or_make_secret
 from coafi.settings import Settings, load_settings
 from starters.addresses import connected, temporal_address
 from starters.dispatch import Dispatcher
+from starters.docs_pages import DocsAccess, DocumentationPages
 from starters.embedded import ServiceAddress, TemporalServer, listening_socket, owned
 from starters.gateway import Gateway
 from starters.output import err, facts
@@ -66,7 +67,10 @@ async def embedded_service(settings: Settings) -> AsyncIterator[Service]:
         try:
             client = await connected(settings, server.address)
             with open_resources(settings) as resources:
-                async with running_workers(client, resources), running_gateway(client, resources) as gateway:
+                async with (
+                    running_gateway(client, resources) as gateway,
+                    running_workers(client, resources, gateway=gateway),
+                ):
                     address = ServiceAddress(os.getpid(), server.address, server.ui, gateway)
                     address.write(settings.home)
                     try:
@@ -110,6 +114,8 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
         ValidationError: there is nothing to listen on.
     """
     settings = resources.settings
+    listener = listening_socket(settings.gateway_host, settings.gateway_port, fall_back=fall_back)
+    host, port = listener.getsockname()[:2]
     gateway = Gateway(
         dispatcher=Dispatcher(client, settings.temporal_start_timeout),
         deliveries=DeliveryReader(resources.database),
@@ -117,13 +123,12 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
         ledger=resources.ledger,
         github_secrets=github_secrets(settings),
         max_body_bytes=settings.max_body_bytes,
+        docs=DocumentationPages(resources.database, resources.objects, DocsAccess(settings.docs_tokens, host)),
     )
     config = uvicorn.Config(
         gateway.application(), log_config=None, lifespan="off", access_log=False, timeout_graceful_shutdown=5
     )
     server = _Server(config)
-    listener = listening_socket(settings.gateway_host, settings.gateway_port, fall_back=fall_back)
-    host, port = listener.getsockname()[:2]
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         while not server.started and not serving.done():  # noqa: ASYNC110
@@ -148,7 +153,7 @@ def stop_on_signals() -> asyncio.Event:
 
 
 class _Server(uvicorn.Server):
-    """Signals are the service's business: it stops gateway, workers and Temporal in order."""
+    """Signals are the service's business: it stops workers, gateway and Temporal in order."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -168,6 +173,7 @@ async def run_service() -> None:
         lines.add_row("GitHub webhook", f"{address.gateway}/webhooks/github")
         secret = settings.secrets_directory / "github-webhook"
         lines.add_row("  its secret", "COAFI_GITHUB_WEBHOOK_SECRET" if settings.github_webhook_secret else str(secret))
+        lines.add_row("Documentation", f"{address.gateway}/docs/")
         lines.add_row("Temporal", address.temporal)
         lines.add_row("Web UI", address.ui)
         lines.add_row("State", str(settings.home))
@@ -189,7 +195,8 @@ async def run_workers() -> None:
             from prometheus_client import start_http_server
 
             start_http_server(settings.metrics_port)
-        async with running_workers(client, resources):
+        service = ServiceAddress.read(settings.home)
+        async with running_workers(client, resources, gateway=service.gateway if service else ""):
             log.info("workers run", temporal=temporal_address(settings))
             await stop.wait()
 

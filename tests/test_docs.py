@@ -32,10 +32,13 @@ from coafi.events import Event
 from coafi.git.archive import write_archive
 from coafi.git.changes import Change
 from coafi.git.manifest import BatchRef, ManifestFile
+from coafi.index.model import IndexedDocument, IndexTask
+from coafi.index.update import UPDATED, IndexUpdater
 from coafi.ledger.entry import Entry
 from coafi.ledger.keys import Signer
 from coafi.ledger.log import Ledger
 from coafi.names import EntryType, Phase, SearchAttribute, TaskQueue
+from coafi.notify.message import Notification
 from coafi.objects import ObjectStore
 from coafi.processing import BatchProcessor, BatchTask, Checked, Generated, GenerateTask
 from coafi.recording import Conclusion, Decision, EventRecorder, Failure
@@ -448,6 +451,30 @@ def test_every_verdict_kind_artifact_and_change_is_documented() -> None:
     assert set(column(change, 1)) == set(Change)
 
 
+def test_the_members_of_an_indexed_document_are_documented() -> None:
+    documented = set(re.findall(r"`(\w+)`", section(EVENTS, "## Index of a branch")))
+    assert set(IndexedDocument.__annotations__) <= documented
+
+
+def test_the_message_to_subscribers_is_documented() -> None:
+    notification = Notification(
+        subscriber="portal",
+        time="",
+        repository="https://example.org/r",
+        branch="main",
+        commit="a" * 40,
+        generation=1,
+        verdicts={},
+        index_url="",
+        commits=(),
+        commit_count=0,
+        entry=None,
+    )
+    text = section(EVENTS, "## Notifications")
+    assert set(column(text.split("| answer |")[0])) == set(json.loads(notification.body())["data"])
+    assert f"`{UPDATED}`" in text
+
+
 def documented_entries() -> dict[str, set[str]]:
     """The fields of ``data`` by type of entry, as the page says."""
     found: dict[str, set[str]] = {}
@@ -504,6 +531,11 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         recorder.conclude(ref, Conclusion(phase=Phase.FAILED, failure=failure, decisions=decisions))
         recorder.conclude(ref, Conclusion(phase=Phase.PROCESSED, counts={"files": 1}))
         recorder.receive(sample_event(""), "run")
+        IndexUpdater(ledger, database, objects, "default").update(
+            IndexTask(
+                repository="https://example.org/r", branch="main", generation=0, commit="a" * 40, tree=tree, commits=()
+            )
+        )
         fields: dict[str, set[str]] = defaultdict(set)
         for one in ledger.entries(0, ledger.size()):
             fields[one.entry.type] |= set(one.data)

@@ -16,6 +16,8 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.events import EventActivities, Patience
 from activities.files import FileActivities
 from activities.git import GitActivities
+from activities.index import IndexActivities, IndexPolicy, IndexRequestActivities
+from activities.notifications import AnnounceActivities, DeliveryActivities, DeliveryPolicy
 from coafi.artifacts.cache import ArtifactService
 from coafi.artifacts.model import GeneratorConfig
 from coafi.database import Database
@@ -25,9 +27,13 @@ from coafi.git.fetch import GitFetcher
 from coafi.git.limits import GitLimits
 from coafi.git.runner import SshAccess
 from coafi.git.urls import UrlPolicy
+from coafi.index.pointers import IndexReader
+from coafi.index.update import IndexUpdater
 from coafi.ledger.keys import Signer, generate_key, load_key
 from coafi.ledger.log import Ledger, is_begun
 from coafi.names import TaskQueue
+from coafi.notify.deliver import Deliverer, webhook_client
+from coafi.notify.subscribers import Subscribers, load_subscribers
 from coafi.objects import ObjectStore
 from coafi.processing import BatchProcessor
 from coafi.recording import EventRecorder
@@ -36,8 +42,10 @@ from coafi.settings import Settings
 from coafi.trees.commit import CommitContexts
 from coafi.trees.recorder import TreeRecorder
 from workflows.git_commit import GitCommitWorkflow
+from workflows.git_commit_processing import GitCommitProcessingWorkflow
+from workflows.notification import NotificationWorkflow
 
-WORKFLOWS = (GitCommitWorkflow,)
+WORKFLOWS = (GitCommitWorkflow, GitCommitProcessingWorkflow, NotificationWorkflow)
 """Every workflow type of the service."""
 
 SANDBOX = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_all_modules())
@@ -110,17 +118,27 @@ async def connect(settings: Settings, address: str, *, lazy: bool = False) -> Cl
 
 
 @asynccontextmanager
-async def running_workers(client: Client, resources: Resources) -> AsyncIterator[None]:
-    """Run a worker per task queue; running activities get ``drain_timeout`` to end."""
+async def running_workers(client: Client, resources: Resources, *, gateway: str = "") -> AsyncIterator[None]:
+    """Run a worker per task queue; running activities get ``drain_timeout`` to end.
+
+    Args:
+        client: of Temporal.
+        resources: what the workers work with.
+        gateway: base URL of the gateway, for links, where the settings do not say.
+
+    Raises:
+        ValidationError: the file of subscribers is not right.
+    """
     async with AsyncExitStack() as stack:
-        for worker in build_workers(client, resources, stack):
+        for worker in build_workers(client, resources, stack, gateway=gateway):
             await stack.enter_async_context(worker)
         yield
 
 
-def build_workers(client: Client, resources: Resources, stack: AsyncExitStack) -> list[Worker]:
-    """The workers of the three task queues; ``stack`` closes their threads."""
+def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *, gateway: str = "") -> list[Worker]:
+    """The workers of the task queues; ``stack`` closes their threads and connections."""
     settings = resources.settings
+    subscribers = load_subscribers(settings.subscribers, allow_private=settings.notify_allow_private)
     recorder = EventRecorder(
         ledger=resources.ledger,
         registry=resources.registry,
@@ -133,9 +151,21 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack) -
         git=settings.git_patience,
         files=settings.files_patience,
         parked=settings.parked_patience,
+        asks_for_index=True,
     )
     events = EventActivities(recorder, patience)
-    git = GitActivities(fetcher)
+    git = GitActivities(fetcher, IndexReader(resources.database))
+    requests = IndexRequestActivities(client, fetcher.url_policy, _index_policy(settings, patience))
+    indexes = IndexActivities(
+        IndexUpdater(resources.ledger, resources.database, resources.objects, settings.temporal_namespace), subscribers
+    )
+    announcements = AnnounceActivities(
+        client,
+        subscribers,
+        settings.public_url or gateway or f"http://{settings.gateway_host}:{settings.gateway_port}",
+        DeliveryPolicy(timeout=settings.notify_timeout, patience=settings.notify_patience),
+    )
+    deliveries = DeliveryActivities(_deliverer(settings, subscribers, stack))
     files = FileActivities(
         BatchProcessor(
             recorder=recorder,
@@ -157,7 +187,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack) -
             client,
             task_queue=TaskQueue.EVENTS,
             workflows=WORKFLOWS,
-            activities=[events.receive, events.park, events.finish],
+            activities=[events.receive, events.park, events.finish, requests.request, announcements.announce],
             # Local activities take threads from the same pool.
             activity_executor=threads(2 * settings.events_slots, "events"),
             max_concurrent_activities=settings.events_slots,
@@ -169,7 +199,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack) -
         Worker(
             client,
             task_queue=TaskQueue.GIT,
-            activities=[git.fetch],
+            activities=[git.fetch, git.tip],
             activity_executor=threads(settings.git_slots, "git"),
             max_concurrent_activities=settings.git_slots,
             max_task_queue_activities_per_second=settings.git_rate,
@@ -178,11 +208,19 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack) -
         Worker(
             client,
             task_queue=TaskQueue.FILES,
-            activities=[files.process, files.generate],
+            activities=[files.process, files.generate, indexes.update],
             activity_executor=threads(settings.files_slots, "files"),
             max_concurrent_activities=settings.files_slots,
             max_task_queue_activities_per_second=settings.files_rate,
             max_heartbeat_throttle_interval=timedelta(seconds=2),  # what is done must be known soon
+            graceful_shutdown_timeout=drain,
+        ),
+        Worker(
+            client,
+            task_queue=TaskQueue.DELIVERY,
+            activities=[deliveries.deliver],
+            max_concurrent_activities=settings.delivery_slots,
+            max_task_queue_activities_per_second=settings.delivery_rate,
             graceful_shutdown_timeout=drain,
         ),
     ]
@@ -197,6 +235,16 @@ def url_policy(settings: Settings) -> UrlPolicy:
         allow_http=settings.git_allow_http,
         allow_private_addresses=settings.git_allow_private,
     )
+
+
+def _index_policy(settings: Settings, patience: Patience) -> IndexPolicy:
+    return IndexPolicy(debounce=settings.index_debounce, fetch=patience.fetch, git=patience.git, files=patience.files)
+
+
+def _deliverer(settings: Settings, subscribers: Subscribers, stack: AsyncExitStack) -> Deliverer:
+    client = webhook_client(settings.notify_timeout)
+    stack.push_async_callback(client.aclose)
+    return Deliverer(subscribers, client, settings.notify_timeout, settings.notify_allow_private)
 
 
 def _fetcher(resources: Resources) -> GitFetcher:

@@ -1,4 +1,4 @@
-"""A push: fetch what changed, check every file, generate artifacts from the valid ones.
+"""A push: fetch what changed, check every file, generate artifacts from the valid ones, ask for the index's update.
 
 Queries and updates: see :class:`workflows.lifecycle.EventWorkflow`.
 """
@@ -9,17 +9,18 @@ from functools import partial
 
 from temporalio import workflow
 
-from workflows.lifecycle import EventWorkflow, Outcome, Receipt, patient
+from workflows.lifecycle import EventWorkflow, Outcome, Receipt, light, patient
 
 with workflow.unsafe.imports_passed_through():
     from activities.events import Patience
     from activities.files import FileActivities
     from activities.git import FetchTask, GitActivities
+    from activities.index import IndexRequestActivities, IndexRequestTask
     from coafi.commits import GitCommit
     from coafi.documents.check import Verdict
     from coafi.events import Event, EventRef
     from coafi.git.fetch import FetchRequest, FetchResult
-    from coafi.names import TaskQueue, WorkflowName
+    from coafi.names import Phase, TaskQueue, WorkflowName
     from coafi.processing import BatchTask, Checked, Generated, GenerateTask
 
 BATCH_TIMEOUT = timedelta(minutes=30)
@@ -33,16 +34,29 @@ HEARTBEAT_TIMEOUT = timedelta(seconds=20)
 class GitCommitWorkflow(EventWorkflow):
     """Takes one ``git.commit`` event from its receipt to ``EVENT_PROCESSED``."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._index_task: IndexRequestTask | None = None
+
     @workflow.run
     async def run(self, event: Event) -> Receipt:
         """Handle a push. The result is its receipt."""
-        return await self.handle(event, partial(self._process_commit, event))
+        receipt = await self.handle(event, partial(self._process_commit, event))
+        if receipt.phase is Phase.PROCESSED and self._index_task is not None:
+            await self._ask_for_index(self._index_task)
+        return receipt
 
     async def _process_commit(self, event: Event, ref: EventRef, patience: Patience) -> Outcome:
         commit = GitCommit.model_validate(event.data)
+        task = IndexRequestTask(
+            event=ref, repository_url=commit.repository_url, branch=commit.branch, commit=commit.commit_sha
+        )
+        self._index_task = task if patience.asks_for_index else None
         if commit.deleted:
             return Outcome(counts={"files": 0}, digests={})
         fetched = await self.step("git.fetch", lambda: self._fetch(ref, commit, patience))
+        if self._index_task is not None:
+            self._index_task = task.model_copy(update={"tree": fetched.tree})
         tasks = [
             BatchTask(event=ref, repository=fetched.repository, commit=fetched.commit, tree=fetched.tree, batch=batch)
             for batch in fetched.batches
@@ -72,6 +86,11 @@ class GitCommitWorkflow(EventWorkflow):
             retry_policy=patient(patience.git),
             summary=f"Fetch what changed on {commit.branch} at {commit.commit_sha[:10]}"[:200],
         )
+
+    async def _ask_for_index(self, task: IndexRequestTask) -> None:
+        asked = await light(IndexRequestActivities.request, task, f"Ask for the index of {task.branch}"[:200])
+        if asked.workflow_id is None:
+            workflow.logger.warning("no index is kept of this branch: %s", asked.reason)
 
     async def _check(self, task: BatchTask, batches: int, patience: Patience) -> Checked:
         return await workflow.execute_activity_method(

@@ -9,10 +9,10 @@ Updates (both only while the run is parked):
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy, SearchAttributeKey
@@ -381,8 +381,18 @@ class EventWorkflow:
             raise ApplicationError(f"{self._verdict} was decided before, and is being recorded", type="NotParked")
 
 
-async def light(method: Callable[[EventActivities, Task], Result], task: Task, summary: str) -> Result:
-    """A step of a few milliseconds: as a local activity, and when that fails, patiently as a regular one."""
+@overload
+async def light(method: Callable[[Any, Task], Coroutine[Any, Any, Result]], task: Task, summary: str) -> Result: ...
+@overload
+async def light(method: Callable[[Any, Task], Result], task: Task, summary: str) -> Result: ...
+async def light(method: Callable[[Any, Any], Any], task: Wire, summary: str) -> Any:
+    """A step of a few milliseconds: as a local activity, and when that fails, patiently as a regular one.
+
+    Args:
+        method: of a class of activities; blocking or not.
+        task: its argument.
+        summary: for people, in the Web UI.
+    """
     try:
         return await workflow.execute_local_activity_method(
             method, task, start_to_close_timeout=LIGHT_STEP, retry_policy=LIGHT_TRIES, summary=summary
@@ -396,11 +406,17 @@ async def light(method: Callable[[EventActivities, Task], Result], task: Task, s
         task_queue=TaskQueue.EVENTS,
         start_to_close_timeout=PATIENT_STEP,
         retry_policy=patient(None),
-        summary=f"{summary} (waiting for the ledger)",
+        summary=f"{summary} (until it works)",
     )
 
 
-def patient(seconds: float | None) -> RetryPolicy:
+def patient(
+    seconds: float | None,
+    *,
+    first: float = FIRST_RETRY,
+    coefficient: float = BACKOFF_COEFFICIENT,
+    longest: float = LONGEST_RETRY,
+) -> RetryPolicy:
     """Retries for about ``seconds``, or for ever.
 
     The patience is turned into a number of tries: a limit in time would also count the wait in a busy task queue,
@@ -408,15 +424,15 @@ def patient(seconds: float | None) -> RetryPolicy:
     """
     tries = 0
     if seconds is not None:
-        waited, delay, tries = 0.0, FIRST_RETRY, 1
+        waited, delay, tries = 0.0, first, 1
         while waited < seconds:
             waited += delay
-            delay = min(delay * BACKOFF_COEFFICIENT, LONGEST_RETRY)
+            delay = min(delay * coefficient, longest)
             tries += 1
     return RetryPolicy(
-        initial_interval=timedelta(seconds=FIRST_RETRY),
-        backoff_coefficient=BACKOFF_COEFFICIENT,
-        maximum_interval=timedelta(seconds=LONGEST_RETRY),
+        initial_interval=timedelta(seconds=first),
+        backoff_coefficient=coefficient,
+        maximum_interval=timedelta(seconds=longest),
         maximum_attempts=tries,
     )
 

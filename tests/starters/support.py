@@ -89,6 +89,7 @@ class Home:
             "COAFI_GIT_ALLOW_HTTP": "true",
             "COAFI_GIT_ALLOW_PRIVATE": "true",
             "COAFI_GIT_PATIENCE": "0.5",
+            "COAFI_INDEX_DEBOUNCE": "3600",
             "COAFI_LOG_FORMAT": "json",
             **changes,
         }

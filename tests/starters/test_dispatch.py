@@ -12,8 +12,8 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from coafi.commits import MAX_SOURCE, source_of, submitted_commit
 from coafi.errors import Unavailable, ValidationError
 from coafi.events import Event
-from coafi.names import EventType, Phase, SearchAttribute, parse_workflow_id
-from starters.dispatch import PRIORITY_APPLICATION, Dispatcher, _fairness_key, _summary
+from coafi.names import PRIORITY_APPLICATION, EventType, Phase, SearchAttribute, fairness_key, parse_workflow_id
+from starters.dispatch import Dispatcher, _summary
 from tests.harness import Stack
 from workers.wiring import connect
 
@@ -52,7 +52,7 @@ async def test_a_run_carries_search_attributes_priority_fairness_and_a_summary(s
     history = await stack.handle(started.workflow_id).fetch_history()
     first = history.events[0].workflow_execution_started_event_attributes
     assert first.priority.priority_key == PRIORITY_APPLICATION
-    assert first.priority.fairness_key == _fairness_key(sent)
+    assert first.priority.fairness_key == fairness_key(sent.source)
     again = await Dispatcher(stack.client, 5).start(sent)
     assert (again.existed, again.run_id) == (True, started.run_id)
 
@@ -79,13 +79,13 @@ def test_the_summary_tells_repository_branch_and_commit() -> None:
 def test_summary_and_fairness_key_are_bounded_whatever_the_event_says(repository: str, branch: str) -> None:
     made = event(repository, branch=branch)
     assert len(_summary(made)) <= 200
-    assert len(_fairness_key(made).encode()) <= 64
-    assert _fairness_key(made)
+    assert len(fairness_key(made.source).encode()) <= 64
+    assert fairness_key(made.source)
 
 
 def test_the_fairness_key_keeps_the_end_that_tells_repositories_apart() -> None:
     one, two = (event(f"https://git.example.org/{'group/' * 20}{name}") for name in ("one", "two"))
-    assert _fairness_key(one) != _fairness_key(two)
+    assert fairness_key(one.source) != fairness_key(two.source)
 
 
 def test_no_workflow_id_is_longer_than_temporal_allows() -> None:

@@ -1,0 +1,221 @@
+"""The index of a branch: one long-lived run that turns many processed commits into few updates.
+
+It is level-triggered: a request only says that something changed; what the index shows is what the branch points to
+when it is updated, and every verdict there is by then.
+
+Signals:
+    commit_processed: a push to the branch was processed.
+
+Queries:
+    state: what was done last, and what waits.
+"""
+
+import contextlib
+import hashlib
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+from workflows.lifecycle import light, patient
+
+with workflow.unsafe.imports_passed_through():
+    from activities.git import GitActivities, TipResult, TipTask
+    from activities.index import IndexActivities, IndexRequest, IndexState, Updated
+    from activities.notifications import MAX_ANNOUNCED, AnnounceActivities, AnnounceTask
+    from coafi.events import Wire
+    from coafi.index.model import IndexTask, IndexUpdate, ProcessedCommit
+    from coafi.names import SignalName, TaskQueue, WorkflowName
+
+UPDATE_TIMEOUT = timedelta(minutes=30)
+"""One try of an update."""
+
+HEARTBEAT_TIMEOUT = timedelta(seconds=20)
+"""A worker that was killed is noticed after this long."""
+
+IDLE = timedelta(hours=1)
+"""A run that nobody asked for so long ends; the next request starts another."""
+
+MAX_COMMITS = 2_000
+"""Commits that one update takes into account; a payload is limited."""
+
+MAX_SEEN = 2_000
+"""Requests that are remembered, so that one that comes twice counts once."""
+
+
+class IndexStanding(Wire):
+    """Where the run of an index stands; its result.
+
+    Attributes:
+        waiting: commits that no update has taken into account yet.
+        updates: how many updates there were.
+        last: what came of the last one.
+        problem: why the last one failed; the next request tries again.
+    """
+
+    repository: str
+    branch: str
+    waiting: int
+    updates: int
+    last: IndexUpdate | None
+    problem: str
+
+
+@workflow.defn(name=WorkflowName.GIT_COMMIT_PROCESSING)
+class GitCommitProcessingWorkflow:
+    """Keeps the documentation index of one branch up to date."""
+
+    @workflow.init
+    def __init__(self, start: IndexState) -> None:
+        self._start = start
+        self._policy = start.policy
+        self._fresh = list(start.fresh)
+        self._unnamed = list(start.unnamed)
+        self._seen = dict.fromkeys(start.seen)
+        self._updates = start.updates
+        self._taken = 0
+        self._last: IndexUpdate | None = None
+        self._problem = ""
+
+    @workflow.run
+    async def run(self, _start: IndexState) -> IndexStanding:
+        """Update the index whenever commits were processed, until nobody asks any more."""
+        while await self._is_asked():
+            if self._policy.debounce:
+                await workflow.sleep(timedelta(seconds=self._policy.debounce), summary="Wait for more commits")
+            await self._update()
+            if self._is_long():
+                await workflow.wait_condition(workflow.all_handlers_finished)
+                workflow.continue_as_new(self._carried())
+        return self.state()
+
+    @workflow.signal(name=SignalName.COMMIT_PROCESSED, description="A push to the branch was processed")
+    def commit_processed(self, request: IndexRequest) -> None:
+        """Take a commit into account with the next update."""
+        self._policy = request.policy
+        digest = hashlib.sha256(request.commit.workflow_id.encode()).hexdigest()[:24]
+        if digest in self._seen:
+            return
+        self._seen[digest] = None
+        if len(self._seen) > MAX_SEEN:
+            del self._seen[next(iter(self._seen))]
+        self._fresh.append(request.commit)
+
+    @workflow.query(description="What was done last, and what waits")
+    def state(self) -> IndexStanding:
+        """Where the run stands."""
+        return IndexStanding(
+            repository=self._start.repository,
+            branch=self._start.branch,
+            waiting=len(self._fresh) + self._taken,
+            updates=self._updates,
+            last=self._last,
+            problem=self._problem,
+        )
+
+    async def _is_asked(self) -> bool:
+        if not self._fresh:
+            with contextlib.suppress(TimeoutError):
+                await workflow.wait_condition(
+                    lambda: bool(self._fresh), timeout=IDLE, timeout_summary="Wait for a commit"
+                )
+        return bool(self._fresh)
+
+    async def _update(self) -> None:
+        """Publish the index of the branch as it is now, and announce it."""
+        waiting = [*self._unnamed, *self._fresh]
+        commits, self._fresh, self._unnamed = tuple(waiting[:MAX_COMMITS]), waiting[MAX_COMMITS:], []
+        self._updates += 1
+        self._taken = len(commits)
+        try:
+            updated = await self._publish(commits)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            self._unnamed = list(commits)
+            self._problem = _message(error)
+            workflow.set_current_details(f"**The last update failed**: {self._problem}\n\nThe next commit tries again.")
+            return
+        finally:
+            self._taken = 0
+        self._problem, self._last = "", updated.update
+        workflow.set_current_details(_text(updated.update, len(commits)))
+        if updated.update.outcome != "moved":
+            self._unnamed = list(commits)
+        elif updated.subscribers:
+            await self._announce(updated, commits)
+
+    async def _publish(self, commits: tuple[ProcessedCommit, ...]) -> Updated:
+        """Look the branch up and publish its index; again, if somebody else did so meanwhile."""
+        while True:
+            found = await self._tip(commits)
+            updated = await self._publish_tip(found, commits)
+            if updated.update.outcome != "superseded":
+                return updated
+
+    async def _tip(self, commits: tuple[ProcessedCommit, ...]) -> TipResult:
+        return await workflow.execute_activity_method(
+            GitActivities.tip,
+            TipTask(repository=self._start.repository, branch=self._start.branch, commits=commits),
+            task_queue=TaskQueue.GIT,
+            start_to_close_timeout=timedelta(seconds=self._policy.fetch),
+            heartbeat_timeout=HEARTBEAT_TIMEOUT,
+            retry_policy=patient(self._policy.git),
+            summary=f"Look up {self._start.branch}"[:200],
+        )
+
+    async def _publish_tip(self, found: TipResult, commits: tuple[ProcessedCommit, ...]) -> Updated:
+        tip = found.tip
+        return await workflow.execute_activity_method(
+            IndexActivities.update,
+            IndexTask(
+                repository=tip.repository,
+                branch=tip.branch,
+                generation=found.generation,
+                commit=tip.commit,
+                tree=tip.tree,
+                commits=commits,
+            ),
+            task_queue=TaskQueue.FILES,
+            start_to_close_timeout=UPDATE_TIMEOUT,
+            heartbeat_timeout=HEARTBEAT_TIMEOUT,
+            retry_policy=patient(self._policy.files),
+            summary=f"Index {tip.commit[:10] if tip.commit else 'a branch that is gone'} for {len(commits)} commits",
+        )
+
+    async def _announce(self, updated: Updated, commits: tuple[ProcessedCommit, ...]) -> None:
+        task = AnnounceTask(
+            repository=self._start.repository,
+            branch=self._start.branch,
+            update=updated.update,
+            subscribers=updated.subscribers,
+            commits=tuple(commit.commit for commit in commits[-MAX_ANNOUNCED:]),
+            commit_count=len(commits),
+        )
+        await light(AnnounceActivities.announce, task, f"Start {len(updated.subscribers)} notifications")
+
+    def _is_long(self) -> bool:
+        here = self._updates - self._start.updates
+        return here >= self._start.max_updates or workflow.info().is_continue_as_new_suggested()
+
+    def _carried(self) -> IndexState:
+        return self._start.model_copy(
+            update={
+                "policy": self._policy,
+                "fresh": tuple(self._fresh),
+                "unnamed": tuple(self._unnamed),
+                "seen": tuple(self._seen),
+                "updates": self._updates,
+            }
+        )
+
+
+def _message(error: ActivityError) -> str:
+    cause = error.cause
+    return (cause.message if isinstance(cause, ApplicationError) else str(cause))[:2000]
+
+
+def _text(update: IndexUpdate, commits: int) -> str:
+    tip = update.commit[:10] if update.commit else "no branch"
+    what = {"moved": "shows", "unchanged": "already showed", "absent": "there is none:"}[update.outcome]
+    return f"**Index {update.generation}** {what} `{tip}`; the last update was for {commits} commits"

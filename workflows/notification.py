@@ -1,0 +1,74 @@
+"""One message for one subscriber, tried until it arrives, is refused, or nobody has patience any more."""
+
+from datetime import timedelta
+from enum import StrEnum
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+from workflows.lifecycle import patient
+
+with workflow.unsafe.imports_passed_through():
+    from activities.notifications import DeliveryActivities, NotificationTask
+    from coafi.events import Wire
+    from coafi.names import TaskQueue, WorkflowName
+
+FIRST_RETRY = 1.0
+BACKOFF_COEFFICIENT = 2.0
+LONGEST_RETRY = 3600.0
+"""Seconds before the second try, the factor from each to the next, and the most between two, unless a
+``Retry-After`` asks for more."""
+
+GRACE = timedelta(seconds=10)
+"""What a try may take beyond its own limit before its worker counts as lost."""
+
+
+class Outcome(StrEnum):
+    """How a notification ended."""
+
+    DELIVERED = "delivered"
+    GONE = "gone"
+    GIVEN_UP = "given-up"
+
+
+class NotificationResult(Wire):
+    """How a notification ended: the result of its run.
+
+    Attributes:
+        status: of the subscriber's last answer, where it arrived.
+        reason: why it was given up.
+    """
+
+    outcome: Outcome
+    status: int | None = None
+    reason: str = ""
+
+
+@workflow.defn(name=WorkflowName.NOTIFICATION)
+class NotificationWorkflow:
+    """Delivers one message."""
+
+    @workflow.run
+    async def run(self, task: NotificationTask) -> NotificationResult:
+        """Deliver the message, patiently."""
+        try:
+            delivered = await workflow.execute_activity_method(
+                DeliveryActivities.deliver,
+                task.notification,
+                task_queue=TaskQueue.DELIVERY,
+                start_to_close_timeout=timedelta(seconds=task.policy.timeout) + GRACE,
+                retry_policy=patient(
+                    task.policy.patience, first=FIRST_RETRY, coefficient=BACKOFF_COEFFICIENT, longest=LONGEST_RETRY
+                ),
+                summary=f"Notify {task.notification.subscriber}",
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            cause = error.cause
+            reason = cause.message if isinstance(cause, ApplicationError) else str(cause)
+            workflow.set_current_details(f"**Given up**: {reason}")
+            return NotificationResult(outcome=Outcome.GIVEN_UP, reason=reason[:2000])
+        return NotificationResult(
+            outcome=Outcome.GONE if delivered.gone else Outcome.DELIVERED, status=delivered.status
+        )
