@@ -1,4 +1,4 @@
-"""The HTTP gateway: webhooks in, health and metrics out.
+"""The HTTP gateway: webhooks in, documentation, health and metrics out.
 
 It answers ``202`` only after Temporal has confirmed the start of the run; whatever else happens, the sender is told to
 deliver again (``503``) or what is wrong (``4xx``, ``application/problem+json``, RFC 9457).
@@ -36,6 +36,7 @@ from coafi.ledger.log import Ledger
 from coafi.objects import ObjectStore
 from coafi.webhooks import github
 from starters.dispatch import Dispatcher, Started, reused_delivery
+from starters.docs_pages import DocumentationPages
 
 log = structlog.stdlib.get_logger()
 
@@ -61,6 +62,7 @@ class Gateway:
         github_secrets: any of them may have signed a delivery.
         max_body_bytes: larger bodies are refused unread.
         body_timeout: seconds that a sender may take for a body.
+        docs: serves the documentation, if it shall be served.
     """
 
     dispatcher: Dispatcher
@@ -70,6 +72,7 @@ class Gateway:
     github_secrets: tuple[SecretStr, ...]
     max_body_bytes: int
     body_timeout: float = 30.0
+    docs: DocumentationPages | None = None
 
     def application(self) -> Starlette:
         """The ASGI application."""
@@ -79,6 +82,7 @@ class Gateway:
                 Route("/health", self.health),
                 Route("/ready", self.ready),
                 Route("/metrics", self.metrics),
+                *(self.docs.routes() if self.docs else ()),
             ],
             exception_handlers={HTTPException: _http_problem, Exception: _unexpected},
         )
