@@ -273,6 +273,6 @@ def _unslug(slug: str) -> str:
 
 def _exactly(slug: str, text: str, build: Callable[[str], str]) -> str:
     """``text``, if it is written the one way there is: a thing has one address."""
-    if not text or build(text) != slug:
+    if not slug or build(text) != slug:
         raise ValueError(f"{slug!r} is no slug")
     return text

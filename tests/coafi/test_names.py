@@ -1,8 +1,24 @@
+import re
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coafi.names import parse_workflow_id, workflow_id
+from coafi.names import (
+    NotificationName,
+    RefName,
+    branch_slug,
+    docs_path,
+    index_workflow_id,
+    notification_workflow_id,
+    parse_index_workflow_id,
+    parse_notification_workflow_id,
+    parse_ref_slug,
+    parse_repository_slug,
+    parse_workflow_id,
+    repository_slug,
+    workflow_id,
+)
 
 
 @given(st.tuples(*[st.text(st.characters(codec="utf-8"), min_size=1)] * 3))
@@ -20,3 +36,81 @@ def test_it_stays_readable() -> None:
 def test_foreign_ids_are_refused(foreign: str) -> None:
     with pytest.raises(ValueError, match="is not"):
         parse_workflow_id(foreign)
+
+
+REPOSITORIES = st.one_of(
+    st.builds("https://{}".format, st.text(st.characters(codec="utf-8"), min_size=1)),
+    st.builds("{}://{}".format, st.sampled_from(["http", "ssh", "file"]), st.text(st.characters(codec="utf-8"))),
+)
+TEXT = st.text(st.characters(codec="utf-8"), min_size=1)
+
+
+@given(REPOSITORIES)
+@example("https://github.com/acme/docs")
+@example("https://https://x")
+@example("file:///srv/git/docs.git")
+@example("https://..")
+def test_the_slug_of_a_repository_tells_which_it_is_and_is_one_plain_segment(repository: str) -> None:
+    slug = repository_slug(repository)
+    assert parse_repository_slug(slug) == repository
+    assert_plain(slug)
+
+
+@given(TEXT)
+@example("feature/x")
+@example("..")
+@example("a" * 40)
+@example("=61")
+def test_the_slug_of_a_branch_tells_which_it_is_and_is_never_that_of_a_commit(branch: str) -> None:
+    slug = branch_slug(branch)
+    assert parse_ref_slug(slug) == RefName(branch, is_commit=False)
+    assert_plain(slug)
+
+
+def assert_plain(slug: str) -> None:
+    """Nothing in it is encoded, decoded or resolved by whoever passes a URL on."""
+    assert re.fullmatch(r"[A-Za-z0-9._~=-]+", slug)
+    assert slug not in (".", "..")
+
+
+@given(TEXT)
+def test_a_thing_has_one_slug(text: str) -> None:
+    for parse, build in ((parse_repository_slug, repository_slug), (parse_ref_slug, branch_slug)):
+        try:
+            found = parse(text)
+        except ValueError:
+            continue
+        name = found.name if isinstance(found, RefName) else found
+        assert text == (name if isinstance(found, RefName) and found.is_commit else build(name))
+
+
+@pytest.mark.parametrize("slug", ["=", "=zz", "=41", "=2e", "a b", "a%2fb", "", "=ff", "\x00", ".", "github.com/x"])
+def test_what_is_no_slug_is_refused(slug: str) -> None:
+    with pytest.raises(ValueError, match="is no slug"):
+        parse_repository_slug(slug)
+    with pytest.raises(ValueError, match="is no slug"):
+        parse_ref_slug(slug)
+
+
+def test_slugs_stay_readable() -> None:
+    assert docs_path("https://github.com/acme/docs", "feature/x") == "/docs/github.com~acme~docs/feature~x/"
+    assert docs_path("https://e.org/r", "b" * 64, is_commit=True) == f"/docs/e.org~r/{'b' * 64}/"
+
+
+@given(TEXT, TEXT)
+def test_the_workflow_id_of_an_index_tells_repository_and_branch(repository: str, branch: str) -> None:
+    assert parse_index_workflow_id(index_workflow_id(repository, branch)) == (repository, branch)
+
+
+@given(TEXT, TEXT, TEXT, st.integers(0, 10**9))
+def test_the_workflow_id_of_a_notification_tells_for_whom_it_is(one: str, two: str, three: str, number: int) -> None:
+    name = NotificationName(one, two, three, number)
+    assert parse_notification_workflow_id(notification_workflow_id(name)) == name
+
+
+@pytest.mark.parametrize("foreign", ["", "index", "index:a", "notify:a", "notify:a:b:index:c:d", "git.commit:a:b"])
+def test_foreign_ids_of_indexes_and_notifications_are_refused(foreign: str) -> None:
+    with pytest.raises(ValueError, match="is not"):
+        parse_index_workflow_id(foreign)
+    with pytest.raises(ValueError, match="is not"):
+        parse_notification_workflow_id(foreign)

@@ -28,6 +28,7 @@ async def test_every_line_of_a_worker_is_json_and_every_step_names_its_run(tmp_p
         ActivityName.PROCESS,
         ActivityName.GENERATE,
         ActivityName.FINISH,
+        ActivityName.INDEX_REQUEST,
     }
     assert all(line[name] for line in steps for name in RUN)
     ours = [line for line in steps if line["workflow_id"] == handle.id]

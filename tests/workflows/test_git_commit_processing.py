@@ -1,4 +1,4 @@
-"""The run of an index, on a whole service: a flood gives few updates, each naming what it stands for; nothing is lost."""
+"""The run of an index, on a whole service: a flood gives few updates that name what they stand for; nothing is lost."""
 
 import asyncio
 import json
@@ -58,17 +58,21 @@ class Branch:
         )
 
     async def flood(self, commits: Iterable[str]) -> None:
+        """Ask for many updates at once."""
         await asyncio.gather(*(self.ask(commit) for commit in commits))
 
     @property
     def run(self) -> WorkflowHandle[Any, Any]:
+        """The run that keeps the index."""
         return self.stack.client.get_workflow_handle(index_workflow_id(self.url, "main"))
 
     @property
     def newest(self) -> IndexPointer | None:
+        """The newest index."""
         return IndexReader(self.stack.resources.database).newest(self.url, "main")
 
     async def shows(self, commit: str) -> None:
+        """Wait until the newest index is that of a commit."""
         await until(lambda: (newest := self.newest) is not None and newest.commit == commit)
 
     def named(self) -> list[list[str]]:
@@ -82,6 +86,7 @@ class Branch:
         return [[one["workflow"] for one in json.loads(objects.get(str(data["commitsDigest"])))] for data in updates]
 
     async def is_quiet(self) -> bool:
+        """Whether every request has been taken into account."""
         return (await self.run.query(GitCommitProcessingWorkflow.state)).waiting == 0
 
 

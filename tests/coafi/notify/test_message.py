@@ -1,0 +1,71 @@
+"""Messages after Standard Webhooks."""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+from coafi.notify.message import LONGEST_WAIT, Notification, headers, seconds_of
+
+KEY = SecretStr("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def notification(**changes: object) -> Notification:
+    values = {
+        "subscriber": "portal",
+        "time": "2026-11-24T00:00:00.000Z",
+        "repository": "https://github.com/acme/docs",
+        "branch": "main",
+        "commit": "a" * 40,
+        "generation": 3,
+        "verdicts": {"valid": 2},
+        "index_url": "https://docs.example.org/docs/github.com~acme~docs/main/",
+        "commits": ("a" * 40,),
+        "commit_count": 1,
+        "entry": 7,
+    }
+    return Notification.model_validate({**values, **changes})
+
+
+def test_the_published_example_gives_the_published_signature() -> None:
+    moment = datetime.fromtimestamp(1614265330, UTC)
+    made = headers("msg_p5jXN8AQM9LWM0D4loKWxJek", b'{"test": 2432232314}', KEY, moment)
+    assert made["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+    assert made["webhook-timestamp"] == "1614265330"
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=50))
+def test_whatever_a_message_says_the_library_verifies_it_and_nothing_else(branch: str) -> None:
+    one = notification(branch=branch)
+    body = one.body()
+    made = headers(one.message_id, body, KEY, datetime.now(UTC))
+    webhook = Webhook(KEY.get_secret_value())
+    assert webhook.verify(body, made)["data"]["branch"] == branch
+    with pytest.raises(WebhookVerificationError):
+        webhook.verify(body + b" ", made)
+    assert notification(branch=branch).message_id == one.message_id
+    assert notification(branch=branch, generation=4).message_id != one.message_id
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("7", 7.0),
+        (" 0 ", 0.0),
+        ("999999", LONGEST_WAIT),
+        ("soon", None),
+        ("-5", None),
+        (format_datetime(NOW + timedelta(seconds=90)), 90.0),
+        (format_datetime(NOW - timedelta(seconds=90)), 0.0),
+        (format_datetime(NOW + timedelta(days=90)), LONGEST_WAIT),
+        ("Tue, 24 Nov 2026 00:00:30", 30.0),
+    ],
+)
+def test_what_a_subscriber_asks_us_to_wait_is_understood_and_bounded(header: str | None, seconds: float | None) -> None:
+    assert seconds_of(header, NOW) == seconds
