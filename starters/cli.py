@@ -26,8 +26,10 @@ ledger = typer.Typer(no_args_is_help=True, help="BITT, the ledger: read, prove, 
 dead_letters = typer.Typer(no_args_is_help=True, help="Parked runs: list them, retry them, discard them.")
 files = typer.Typer(no_args_is_help=True, help="Local files: what the service would find, before you push.")
 app.add_typer(files, name="files")
+docs = typer.Typer(no_args_is_help=True, help="The documentation indexes of the branches.")
 app.add_typer(submit, name="submit")
 app.add_typer(events, name="events")
+app.add_typer(docs, name="docs")
 app.add_typer(ledger, name="ledger")
 app.add_typer(dead_letters, name="dead-letters")
 
@@ -143,6 +145,26 @@ def events_show(
     from starters.records import show_event
 
     show_event(event, as_json=as_json)
+
+
+@docs.command("list")
+def docs_list(as_json: Json = False) -> None:
+    """Every branch that has an index."""
+    from starters.docs import list_docs
+
+    list_docs(as_json=as_json)
+
+
+@docs.command("show")
+def docs_show(
+    repository: Annotated[str, typer.Argument(help="URL of the repository.")],
+    branch: Annotated[str, typer.Argument(help="Name of the branch.")],
+    as_json: Json = False,
+) -> None:
+    """The newest index of a branch: what it was made of, where it is, and which documents are invalid."""
+    from starters.docs import show_docs
+
+    show_docs(repository, branch, as_json=as_json)
 
 
 @ledger.command("verify")

@@ -36,6 +36,7 @@ _STYLES = {
     "open": "cyan",
     "PARKED": "yellow",
     "skipped": "yellow",
+    "unchecked": "yellow",
     "deleted": "dim",
     "DUPLICATE": "dim",
     "REJECTED": "red",

@@ -121,7 +121,7 @@ def index_page(index: DocumentationIndex, selection: Selection | None = None, pa
         if document is not None:
             rows.append(document)
     body.append(_pages(selection, number, pages))
-    title = f"Documentation of {index['branch']}"
+    title = f"{'/'.join(index['repository'].split('/')[-2:])}, {index['branch']}"
     return _allowing_form(page(title=title, language="en", kind="Documentation index", body="\n".join(body)))
 
 
@@ -279,7 +279,7 @@ def _pages(selection: Selection, number: int, pages: int) -> str:
 
 def _facts(values: Mapping[str, str]) -> str:
     rows = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in values.items())
-    return f'<dl class="meta">{rows}</dl>'
+    return f'<div class="scroll"><dl class="meta">{rows}</dl></div>'
 
 
 def _scrolling(label: str, table: str) -> str:
