@@ -23,12 +23,14 @@ from coafi.artifacts.compose import PageLocation, Provenance, compose
 from coafi.artifacts.model import ArtifactKind
 from coafi.canonical import JsonObject
 from coafi.documents.check import Verdict
-from coafi.errors import IntegrityError, Unavailable
+from coafi.errors import IntegrityError, PolicyDenied, Unavailable
 from coafi.findings import Severity
+from coafi.git.urls import UrlPolicy, parse_repository_url
+from coafi.index.build import INDEX_JSON
 from coafi.ledger.entry import Recorded
 from coafi.ledger.verifier import verify_inclusion, verify_log
 from coafi.logs import configure_logging
-from coafi.names import EntryType, Phase
+from coafi.names import EntryType, Phase, docs_path
 from coafi.objects import ObjectStore
 from coafi.settings import Settings, load_settings
 from coafi.webhooks import github
@@ -48,6 +50,9 @@ from workers.wiring import connect
 from workflows.lifecycle import EventWorkflow, Receipt
 
 AUTHOR = Actor("Ada Example", "ada@example.org")
+
+INDEX_SECONDS = 60
+"""An index that does not show a push after this long will not show it."""
 
 EXPECTED = {
     "docs/COAFI-SCHEMA-0001-SPEC-A.md": Verdict.VALID,
@@ -122,6 +127,9 @@ async def run_demo() -> None:
             if again != workflow_id:
                 raise IntegrityError("the redelivery started another run")
             done("Delivered it again: the same run answers")
+            progress.update(task, description="Waiting for the index of the branch")
+            url = await _indexed(settings, address, push)
+            done(f"The documentation index shows the push: {url}")
             progress.update(task, description="Proving every entry")
             proved, size = await asyncio.to_thread(_prove, settings, receipt)
             done(f"Proved {proved} entries of this event, and verified all {size} of the ledger")
@@ -201,6 +209,26 @@ async def _follow(handle: WorkflowHandle[Any, Receipt], show: Callable[[str], No
     return result.result()
 
 
+async def _indexed(settings: Settings, address: ServiceAddress, push: Push) -> str:
+    """Wait for the index of the push, and have it served; its address."""
+    repository = str(parse_repository_url(push.repository.as_uri(), UrlPolicy(file_roots=(push.repository,))))
+    url = f"{address.gateway}{docs_path(repository, 'main')}"
+    headers = {"Authorization": f"Bearer {settings.docs_tokens[0].get_secret_value()}"} if settings.docs_tokens else {}
+    try:
+        async with asyncio.timeout(INDEX_SECONDS), httpx.AsyncClient(timeout=10, headers=headers) as http:
+            while True:
+                answer = await http.get(f"{url}{INDEX_JSON}")
+                if answer.status_code == httpx.codes.FORBIDDEN:
+                    raise PolicyDenied(answer.json()["detail"], remedy="set COAFI_DOCS_TOKENS")
+                if answer.status_code == httpx.codes.OK and answer.json()["commit"] == push.after:
+                    return url
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise Unavailable(
+            f"the index did not show the push within {INDEX_SECONDS} s", remedy="look at its run, index:… in the Web UI"
+        ) from None
+
+
 def _prove(settings: Settings, receipt: Receipt) -> tuple[int, int]:
     """Prove every entry of the receipt, and verify the whole ledger. The verifier gets proof and key, nothing else."""
     with opened_ledger(settings) as ledger:
@@ -230,7 +258,9 @@ def _report(settings: Settings, push: Push, receipt: Receipt, address: ServiceAd
     rows.add_row("Checkpoint", str(settings.ledger_directory / "checkpoint"))
     rows.add_row("Pages", exported[FRONT_PAGE].as_uri())
     rows.add_row("Objects", str(settings.objects_directory))
-    rows.add_row("To look around", "make up, then open the run; coafi events list; coafi ledger verify")
+    rows.add_row(
+        "To look around", "make up, then open the run, and /docs/ of the gateway; coafi events list; coafi docs list"
+    )
     out.print()
     out.print(rows)
     out.print("The run:")

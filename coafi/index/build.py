@@ -12,12 +12,14 @@ from typing import cast
 from urllib.parse import quote
 
 from coafi.database import Database
+from coafi.documents.facts import DocumentFacts
 from coafi.documents.kinds import DOCUMENTS, kind_of_name
 from coafi.index.areas import area_of
 from coafi.index.model import FORMAT, UNCHECKED, VERDICTS, DocumentationIndex, IndexCounts, IndexedDocument
 from coafi.index.summaries import Summaries
 from coafi.objects import ObjectStore
 from coafi.results import FileResult, ResultReader
+from coafi.trees.facts import FactsStore
 from coafi.trees.listing import TreeFile, files_of
 
 INDEX_JSON = "index.json"
@@ -51,6 +53,7 @@ class IndexBuilder:
             Unavailable: database or object store are out of reach.
         """
         results, summaries = ResultReader(self.database), Summaries(self.database, self.objects)
+        facts = FactsStore(self.database)
         files = sorted(_documents(files_of(self.objects, tree)), key=lambda file: file.path)
         documents: list[IndexedDocument] = []
         for start in range(0, len(files), _AT_A_TIME):
@@ -58,9 +61,11 @@ class IndexBuilder:
             some = files[start : start + _AT_A_TIME]
             found = results.latest(repository, [(file.path, file.blob) for file in some])
             known = summaries.of(list(found.values()))
+            unchecked = facts.facts([file.blob for file in some if file.path not in found])
             for file in some:
                 result = found.get(file.path)
-                documents.append(_document(file, result, known[result.entry] if result else {}))
+                summary = known[result.entry] if result else _facts(unchecked.get(file.blob))
+                documents.append(_document(file, result, summary))
         return {
             "format": FORMAT,
             "repository": repository,
@@ -103,6 +108,11 @@ def page_link(path: str) -> str:
 
 def _documents(files: Iterable[TreeFile]) -> Iterable[TreeFile]:
     return (file for file in files if file.is_regular and kind_of_name(file.path) in DOCUMENTS)
+
+
+def _facts(facts: DocumentFacts | None) -> dict[str, str]:
+    """What is known of a document without a verdict."""
+    return {} if facts is None or facts.document_id is None else {"documentId": facts.document_id}
 
 
 def _document(file: TreeFile, result: FileResult | None, summary: object) -> IndexedDocument:

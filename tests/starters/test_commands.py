@@ -341,5 +341,5 @@ def test_warnings_never_stand_between_the_json(done: Submitted, tmp_path: Path) 
 
 def test_help_is_quick_to_read_and_complete(home: Home) -> None:
     text = home.coafi("--help", COLUMNS="100").stdout
-    for command in ("up", "demo", "worker", "gateway", "submit", "events", "ledger", "dead-letters"):
+    for command in ("up", "demo", "worker", "gateway", "submit", "events", "docs", "ledger", "dead-letters"):
         assert re.search(rf"^[│ ]*{command} ", text, re.MULTILINE), command

@@ -277,3 +277,14 @@ async def test_the_history_of_a_push_stays_small(stack: Stack) -> None:
     handle = await stack.accepted(repository.push(documents(10)))
     await handle.result()
     assert len((await handle.fetch_history()).events) <= 32
+
+
+async def test_a_document_that_no_push_brought_has_the_id_that_its_tree_tells(stack: Stack) -> None:
+    branch = Branch(stack)
+    sha = branch.repository.commit({"docs/COAFI-ENG-0001-SPEC-A.md": document(1)})
+    await branch.ask(sha)
+    await branch.shows(sha)
+    assert branch.newest is not None
+    index = json.loads(stack.resources.objects.get(branch.newest.index_digest))
+    (one,) = [one for one in index["documents"] if one["path"].startswith("docs/")]
+    assert (one["verdict"], one["documentId"], one["area"]) == ("unchecked", "COAFI-ENG-0001-SPEC-A", "ENG")
