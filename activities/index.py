@@ -163,11 +163,11 @@ class IndexRequestActivities:
                 static_summary=f"Index of {source.partition('://')[2] or source} · {branch}"[:200],
                 rpc_timeout=REQUEST_TIMEOUT,
             )
-        except RPCError as error:
-            if error.status is RPCStatusCode.INVALID_ARGUMENT:
+        except (RPCError, RuntimeError) as error:  # the latter is what the SDK raises when it cannot connect
+            if isinstance(error, RPCError) and error.status is RPCStatusCode.INVALID_ARGUMENT:
                 return IndexRequested(reason=f"Temporal refuses the request: {error.message}")
             raise Unavailable(
-                f"Temporal did not take the request for an update of {workflow_id}: {error.message}",
+                f"Temporal did not take the request for an update of {workflow_id}",
                 remedy="nothing: it is asked again",
             ) from error
         return IndexRequested(workflow_id=workflow_id)

@@ -123,10 +123,9 @@ class AnnounceActivities:
                 )
             except WorkflowAlreadyStartedError:
                 pass
-            except RPCError as error:
+            except (RPCError, RuntimeError) as error:
                 raise Unavailable(
-                    f"Temporal did not start the notification {workflow_id}: {error.message}",
-                    remedy="nothing: it is tried again",
+                    f"Temporal did not start the notification {workflow_id}", remedy="nothing: it is tried again"
                 ) from error
             started.append(workflow_id)
         return Announced(workflow_ids=tuple(started))

@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import partial
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows.lifecycle import EventWorkflow, Outcome, Receipt, light, patient
 
@@ -88,7 +89,14 @@ class GitCommitWorkflow(EventWorkflow):
         )
 
     async def _ask_for_index(self, task: IndexRequestTask) -> None:
-        asked = await light(IndexRequestActivities.request, task, f"Ask for the index of {task.branch}"[:200])
+        """Whatever becomes of this, the event is processed: a defect here must not fail its run."""
+        try:
+            asked = await light(IndexRequestActivities.request, task, f"Ask for the index of {task.branch}"[:200])
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            workflow.logger.error("the index of this branch was not asked for", exc_info=error)
+            return
         if asked.workflow_id is None:
             workflow.logger.warning("no index is kept of this branch: %s", asked.reason)
 

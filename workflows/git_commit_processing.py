@@ -192,7 +192,12 @@ class GitCommitProcessingWorkflow:
             commits=tuple(commit.commit for commit in commits[-MAX_ANNOUNCED:]),
             commit_count=len(commits),
         )
-        await light(AnnounceActivities.announce, task, f"Start {len(updated.subscribers)} notifications")
+        try:
+            await light(AnnounceActivities.announce, task, f"Start {len(updated.subscribers)} notifications")
+        except ActivityError as error:  # a defect: it must not end the index
+            if is_cancelled_exception(error):
+                raise
+            workflow.logger.error("the update was not announced", exc_info=error)
 
     def _is_long(self) -> bool:
         here = self._updates - self._start.updates

@@ -123,8 +123,8 @@ def _document(file: TreeFile, result: FileResult | None, summary: object) -> Ind
         "verdict": UNCHECKED,
         "page": page_link(file.path),
     }
+    document.update(cast("IndexedDocument", summary))
     if result is not None:
-        document.update(cast("IndexedDocument", summary))
         document["kind"], document["verdict"] = result.kind, result.verdict
         document["entry"], document["commit"], document["reports"] = result.entry, result.commit, result.reports
     area = area_of(document.get("documentId"), file.path)
