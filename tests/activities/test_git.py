@@ -10,6 +10,7 @@ from coafi.database import Database
 from coafi.errors import ResourceNotFoundError
 from coafi.git.fetch import FetchRequest, GitFetcher
 from coafi.git.urls import UrlPolicy
+from coafi.index.pointers import IndexReader
 from coafi.objects import ObjectStore
 from coafi.trees.recorder import TreeRecorder
 from tests.activities.support import EVENT, environment, failure_of
@@ -34,7 +35,8 @@ def git(root: Path) -> GitActivities:
     database.create_tables()
     trees = TreeRecorder(database, objects)
     policy = UrlPolicy(file_roots=(root,))
-    return GitActivities(GitFetcher(mirrors=root / "mirrors", objects=objects, trees=trees, url_policy=policy))
+    fetcher = GitFetcher(mirrors=root / "mirrors", objects=objects, trees=trees, url_policy=policy)
+    return GitActivities(fetcher, IndexReader(database))
 
 
 def task(repository: Repository, commit: str | None = None) -> FetchTask:
