@@ -21,6 +21,9 @@ from coafi.registry.store import Registry
 from coafi.registry.validation import Schema
 from coafi.utids import permanent_utids
 
+CONCLUDE = "conclude"
+"""The step that an event's last entry names."""
+
 PAYLOAD_SCHEMAS = {EventType.GIT_COMMIT: commits.PAYLOAD_SCHEMA}
 """The schema of each type's payload."""
 
@@ -249,7 +252,7 @@ class EventRecorder:
             data["causationId"] = event.causationid
         return self.draft(event.ref(utids), EntryType.EVENT_RECEIVED, step="receive", inputs={}, data=data)
 
-    def _conclusion(self, event: EventRef, conclusion: Conclusion, *, step: str = "conclude") -> Draft:
+    def _conclusion(self, event: EventRef, conclusion: Conclusion, *, step: str = CONCLUDE) -> Draft:
         data: JsonObject = {**conclusion.model_dump(mode="json", exclude_none=True), "build": self.build}
         return self.draft(event, _ENTRY_OF_PHASE[conclusion.phase], step=step, inputs={}, data=data)
 

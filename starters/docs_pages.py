@@ -25,6 +25,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from coafi.artifacts.compose import PageLocation, Provenance, compose
 from coafi.canonical import sha256
 from coafi.database import Database
 from coafi.documents.check import FileReport
@@ -40,9 +41,12 @@ from coafi.index.build import INDEX_JSON, decode, page_link
 from coafi.index.model import DocumentationIndex
 from coafi.index.pages import Selection, findings_page, index_page, list_page, message_page
 from coafi.index.pointers import IndexPointer, IndexReader
-from coafi.names import parse_ref_slug, parse_repository_slug
+from coafi.ledger.entry import entry_key
+from coafi.ledger.log import Ledger
+from coafi.names import EntryType, parse_ref_slug, parse_repository_slug
 from coafi.objects import ObjectStore
 from coafi.processing import read_reports
+from coafi.recording import CONCLUDE
 from coafi.results import ArtifactResult, FileResult, ResultReader
 from coafi.trees.commit import CommitTree
 from coafi.trees.listing import TreeFile
@@ -58,6 +62,7 @@ PAGE, IMAGE = "page", "image"
 _HTML = "text/html; charset=utf-8"
 _POLICY = re.compile(rb'<meta http-equiv="Content-Security-Policy" content="([^"]*)">')
 _RAW_POLICY = "default-src 'none'; sandbox"
+_SVG_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 _STATUS: Mapping[type[CoafiError], int] = {
     AuthorizationError: 401,
@@ -128,6 +133,8 @@ class DocumentationPages:
 
     database: Database
     objects: ObjectStore
+    ledger: Ledger
+    namespace: str
     access: DocsAccess
 
     def routes(self) -> list[Route]:
@@ -177,19 +184,26 @@ class DocumentationPages:
     def _document(self, request: Request, pointer: IndexPointer, file: TreeFile) -> _Content:
         key = (file.path, file.blob)
         artifacts = self._results.artifacts(pointer.repository, [key]).get(file.path, {})
-        if (wanted := request.query_params.get("artifact")) is not None:
-            return self._artifact(file, wanted, artifacts)
         result = self._results.latest(pointer.repository, [key]).get(file.path)
+        if (wanted := request.query_params.get("artifact")) is not None:
+            return self._artifact(pointer, file, wanted, artifacts, result)
         if result is not None and ("findings" in request.query_params or not artifacts.keys() & {PAGE, IMAGE}):
             return self._findings(pointer, file, result, has_page=PAGE in artifacts)
         for kind in (PAGE, IMAGE):
             if kind in artifacts:
-                return self._artifact(file, kind, artifacts)
+                return self._artifact(pointer, file, kind, artifacts, result)
         text = "No run has looked at this content yet. It is checked when a push changes it."
         back = _up(file.path)
         return _Content(message_page(file.path, text, back=back))
 
-    def _artifact(self, file: TreeFile, kind: str, artifacts: Mapping[str, ArtifactResult]) -> _Content:
+    def _artifact(
+        self,
+        pointer: IndexPointer,
+        file: TreeFile,
+        kind: str,
+        artifacts: Mapping[str, ArtifactResult],
+        result: FileResult | None,
+    ) -> _Content:
         artifact = artifacts.get(kind)
         if artifact is None:
             there = ", ".join(sorted(artifacts)) or "none"
@@ -198,12 +212,28 @@ class DocumentationPages:
             )
         body = self.objects.get(artifact.digest)
         if kind == PAGE:
-            return _Content(self._served(body, artifact))
-        return _Content(body, artifact.media_type, _RAW_POLICY)
+            provenance = None if result is None else self._provenance(pointer, artifact, result)
+            return _Content(compose(body, location=PageLocation(path=file.path), provenance=provenance))
+        return _Content(body, artifact.media_type, _SVG_POLICY if "svg" in artifact.media_type else _RAW_POLICY)
 
-    def _served(self, page: bytes, _artifact: ArtifactResult) -> bytes:
-        """Every generated page passes here on its way out, and nowhere else."""
-        return page
+    def _provenance(self, pointer: IndexPointer, artifact: ArtifactResult, result: FileResult) -> Provenance:
+        """Where a page came from: the run that generated it, which may be that of an earlier commit."""
+        entry = self.ledger.entry(artifact.entry).entry
+        conclusion = entry_key(self.namespace, entry.workflow_id, CONCLUDE, EntryType.EVENT_PROCESSED)
+        return Provenance(
+            repository=pointer.repository,
+            branch=pointer.branch,
+            commit=result.commit,
+            path=artifact.path,
+            blob=artifact.blob,
+            event=entry.event_id,
+            utids=entry.utids,
+            artifact=artifact.digest,
+            generator=str(entry.data["generator"]),
+            file_entry=result.entry,
+            artifact_entry=artifact.entry,
+            receipt=self.ledger.index_of(conclusion),
+        )
 
     def _findings(self, pointer: IndexPointer, file: TreeFile, result: FileResult, *, has_page: bool) -> _Content:
         history = self._results.history(pointer.repository, file.path, HISTORY)

@@ -123,7 +123,13 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
         ledger=resources.ledger,
         github_secrets=github_secrets(settings),
         max_body_bytes=settings.max_body_bytes,
-        docs=DocumentationPages(resources.database, resources.objects, DocsAccess(settings.docs_tokens, host)),
+        docs=DocumentationPages(
+            resources.database,
+            resources.objects,
+            resources.ledger,
+            settings.temporal_namespace,
+            DocsAccess(settings.docs_tokens, host),
+        ),
     )
     config = uvicorn.Config(
         gateway.application(), log_config=None, lifespan="off", access_log=False, timeout_graceful_shutdown=5

@@ -533,7 +533,12 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         recorder.receive(sample_event(""), "run")
         IndexUpdater(ledger, database, objects, "default").update(
             IndexTask(
-                repository="https://example.org/r", branch="main", generation=0, commit="a" * 40, tree=tree, commits=()
+                repository="https://example.org/r",
+                branch="main",
+                generation=0,
+                commit="a" * 40,
+                tree=str(task.tree),
+                commits=(),
             )
         )
         fields: dict[str, set[str]] = defaultdict(set)

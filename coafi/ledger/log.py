@@ -281,6 +281,13 @@ class Ledger:
             raise _missing(max(start, 0) + len(rows))
         return [_recorded(row) for row in rows]
 
+    def index_of(self, key: str) -> int | None:
+        """The index of the entry with this key (:func:`coafi.ledger.entry.entry_key`), if there is one."""
+        wanted = bytes.fromhex(key)
+        with self._database.read() as connection:
+            row = self._store.with_keys(connection, [wanted]).get(wanted)
+        return None if row is None else row.idx
+
     def by_event(self, event_id: str) -> list[Recorded]:
         """The entries of an event, in order.
 

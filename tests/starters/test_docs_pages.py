@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 
 from coafi.canonical import sha256
 from coafi.index.pointers import IndexReader
-from coafi.names import docs_path, repository_slug
+from coafi.names import EntryType, docs_path, repository_slug
 from coafi.objects import ObjectStore
 from coafi.results import artifact_result
 from starters.docs_pages import DocsAccess, DocumentationPages
@@ -98,6 +98,10 @@ async def test_a_push_is_served_and_the_next_one_updates_it(indexed: Indexed) ->
     page = await get(stack, repository, name)
     assert page.status_code == 200
     assert "<h1>Document 2</h1>" in page.text
+    assert "Where this page comes from" in page.text
+    processed = [one.index for one in stack.entries(EntryType.EVENT_PROCESSED)]
+    assert f"coafi ledger prove {processed[-1]}" in page.text
+    assert "data-coafi" not in page.text
     assert "Another text." in page.text
     before = await ask(stack, docs_path(repository.path.as_uri(), old, is_commit=True) + name)
     assert before.status_code == 200
@@ -271,7 +275,8 @@ async def test_the_list_leads_to_every_branch(indexed: Indexed) -> None:
 def serving(stack: Stack, *tokens: str, host: str = "127.0.0.1") -> httpx.AsyncClient:
     """The routes alone, as a gateway at ``host`` serves them."""
     access = DocsAccess(tuple(SecretStr(token) for token in tokens), host)
-    pages = DocumentationPages(stack.resources.database, stack.resources.objects, access)
+    resources = stack.resources
+    pages = DocumentationPages(resources.database, resources.objects, resources.ledger, "default", access)
     transport = httpx.ASGITransport(Starlette(routes=[*pages.routes()]))
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
 
