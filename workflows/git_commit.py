@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.exceptions import FailureError, is_cancelled_exception
 
 from workflows.lifecycle import EventWorkflow, Outcome, Receipt, light, patient
 
@@ -92,7 +92,7 @@ class GitCommitWorkflow(EventWorkflow):
         """Whatever becomes of this, the event is processed: a defect here must not fail its run."""
         try:
             asked = await light(IndexRequestActivities.request, task, f"Ask for the index of {task.branch}"[:200])
-        except ActivityError as error:
+        except FailureError as error:
             if is_cancelled_exception(error):
                 raise
             workflow.logger.error("the index of this branch was not asked for", exc_info=error)

@@ -15,7 +15,7 @@ import hashlib
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError, is_cancelled_exception
 
 from workflows.lifecycle import light, patient
 
@@ -194,7 +194,7 @@ class GitCommitProcessingWorkflow:
         )
         try:
             await light(AnnounceActivities.announce, task, f"Start {len(updated.subscribers)} notifications")
-        except ActivityError as error:  # a defect: it must not end the index
+        except FailureError as error:  # a defect: it must not end the index
             if is_cancelled_exception(error):
                 raise
             workflow.logger.error("the update was not announced", exc_info=error)

@@ -12,17 +12,21 @@ import re
 import shutil
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
 from temporalio.client import WorkflowHistory
+from temporalio.service import RPCError
 
 from coafi.errors import LedgerUnavailable
 from coafi.git.fetch import GitFetcher
-from coafi.names import Phase
+from coafi.index.pointers import IndexReader
+from coafi.names import NotificationName, Phase, index_workflow_id, notification_workflow_id
 from coafi.processing import BatchProcessor
 from coafi.recording import EventRecorder
-from tests.harness import Repository, Stack, documents, history_of, push_payload, running_stack
+from tests.harness import Repository, Stack, documents, history_of, push_payload, running_stack, until
 from tests.workflows.support import (
     GIVES_UP,
     Run,
@@ -32,6 +36,7 @@ from tests.workflows.support import (
     retried,
     waits_for_the_ledger,
 )
+from tests.workflows.test_notification import KEY, receiver
 
 DIRECTORY = Path(__file__).parent
 HOME = Path("/tmp/coafi-history")
@@ -39,6 +44,8 @@ HOME = Path("/tmp/coafi-history")
 
 WORKER = re.compile(r"\d+@[\w.-]+")
 """Process and host, and the name of a sticky queue, which holds both."""
+
+SUBSCRIBER = "partner"
 
 MOMENT = "2026-11-23T12:00:00 +0000"
 
@@ -121,6 +128,46 @@ async def ledger_outage(stack: Stack, repository: Repository) -> Run:
     return run
 
 
+async def processed_and_indexed(stack: Stack, repository: Repository) -> Run:
+    """Asks for the index of its branch at its end."""
+    return await stack.accepted(repository.push(documents(2, text="Indexed.")), delivery="processed-and-indexed")
+
+
+async def index(stack: Stack, repository: Repository) -> Run:
+    """Two updates, of which the first is announced to a subscriber, and the end of the branch."""
+    handle = stack.handle(index_workflow_id(repository.path.as_uri(), "main"))
+    for number in (1, 2):
+        push = repository.push(documents(1, text=f"Version {number}."))
+        await (await stack.accepted(push, delivery=f"index-{number}")).result()
+        await until(partial(_has_index, stack, repository, number))
+    await handle.cancel()
+    return handle
+
+
+async def notification(stack: Stack, repository: Repository) -> Run:
+    """A subscriber that is away at first."""
+    push = repository.push(documents(1, text="Announced."))
+    await (await stack.accepted(push, delivery="notification")).result()
+    name = NotificationName(SUBSCRIBER, repository.path.as_uri(), "main", 1)
+    handle = stack.handle(notification_workflow_id(name))
+    await until(partial(_has_index, stack, repository, 1))
+    await until(partial(_is_known, handle))
+    return handle
+
+
+def _has_index(stack: Stack, repository: Repository, generation: int) -> bool:
+    newest = IndexReader(stack.resources.database).newest(repository.path.as_uri(), "main")
+    return newest is not None and newest.generation == generation
+
+
+async def _is_known(run: Run) -> bool:
+    try:
+        await run.describe()
+    except RPCError:
+        return False
+    return True
+
+
 CASES: dict[str, tuple[Callable[[Stack, Repository], Awaitable[Run]], Phase | None]] = {
     "processed": (processed, Phase.PROCESSED),
     "processed-in-batches": (processed_in_batches, Phase.PROCESSED),
@@ -132,6 +179,9 @@ CASES: dict[str, tuple[Callable[[Stack, Repository], Awaitable[Run]], Phase | No
     "duplicate": (duplicate, Phase.DUPLICATE),
     "branch-deleted": (branch_deleted, Phase.PROCESSED),
     "ledger-outage": (ledger_outage, Phase.PROCESSED),
+    "processed-and-indexed": (processed_and_indexed, Phase.PROCESSED),
+    "index": (index, None),
+    "notification": (notification, None),
 }
 """What is recorded, and how it must end; ``None`` for a run without a receipt."""
 
@@ -168,7 +218,17 @@ def traces_of_a_machine(text: str) -> list[str]:
 async def record(names: list[str]) -> None:
     """Record the histories with these names, or all."""
     os.environ.update(GIT_AUTHOR_DATE=MOMENT, GIT_COMMITTER_DATE=MOMENT)
-    async with running_stack(HOME, git_patience=0.5, files_patience=0.5) as stack:
+    subscribers = HOME / "subscribers.yaml"
+    service = {"git_patience": 0.5, "files_patience": 0.5, "index_debounce": 0.1, "notify_allow_private": True}
+    with receiver() as away:
+        away.answers = [(503, {}, 0.0), (204, {}, 0.0)]
+        subscribers.touch(mode=0o600)
+        subscribers.write_text(yaml.safe_dump([{"name": SUBSCRIBER, "url": away.url, "secret": KEY}]))
+        await _record(names, subscribers=subscribers, **service)
+
+
+async def _record(names: list[str], **settings: Any) -> None:
+    async with running_stack(HOME, **settings) as stack:
         for name in names or CASES:
             case, phase = CASES[name]
             run = await case(stack, Repository.create(HOME / name))
