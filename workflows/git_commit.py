@@ -108,10 +108,11 @@ class GitCommitWorkflow(EventWorkflow):
             start_to_close_timeout=BATCH_TIMEOUT,
             heartbeat_timeout=HEARTBEAT_TIMEOUT,
             retry_policy=patient(patience.files),
-            summary=f"Check {_files(task)}{_of(task, batches)}",
+            summary=f"Check {_files(task.batch.files)}{_of(task, batches)}",
         )
 
     async def _generate(self, task: BatchTask, checked: Checked, batches: int, patience: Patience) -> Generated:
+        valid = checked.verdicts[Verdict.VALID]
         return await workflow.execute_activity_method(
             FileActivities.generate,
             GenerateTask(task=task, checked=checked),
@@ -119,7 +120,7 @@ class GitCommitWorkflow(EventWorkflow):
             start_to_close_timeout=BATCH_TIMEOUT,
             heartbeat_timeout=HEARTBEAT_TIMEOUT,
             retry_policy=patient(patience.files),
-            summary=f"Generate pages and data of {checked.verdicts[Verdict.VALID]} valid files{_of(task, batches)}",
+            summary=f"Generate pages and data of {_files(valid, 'valid ')}{_of(task, batches)}",
         )
 
 
@@ -137,8 +138,8 @@ def _outcome(fetched: FetchResult, checked: list[Checked], generated: list[Gener
     )
 
 
-def _files(task: BatchTask) -> str:
-    return f"{task.batch.files} file{'' if task.batch.files == 1 else 's'}"
+def _files(count: int, what: str = "") -> str:
+    return f"{count} {what}file{'' if count == 1 else 's'}"
 
 
 def _of(task: BatchTask, batches: int) -> str:

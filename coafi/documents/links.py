@@ -257,7 +257,7 @@ class _Checker:
 
     def _written(self, path: str, fragment: str) -> str:
         """``path`` as a link from the document."""
-        link = quote(relpath("/" + path, "/" + dirname(self.path)), safe="/-_.~!$&'()*+,;=@")
+        link = quote(relpath("/" + path, "/" + dirname(self.path)), safe="/-_.~!$&'()*+,;=@", errors="replace")
         return visible(link + (f"#{fragment}" if fragment else ""), 200)
 
     def _may_suggest(self) -> bool:

@@ -307,7 +307,7 @@ def _names_a_file(value: JsonValue) -> bool:
 
 
 def _uri(path: str) -> str:
-    return _ROOT + quote(path)
+    return _ROOT + quote(path, errors="replace")
 
 
 def _path_of(uri: str) -> str | None:

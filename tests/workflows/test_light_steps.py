@@ -55,7 +55,7 @@ async def test_a_run_waits_for_the_ledger_before_it_does_anything(stack: Stack, 
         Scheduled("event.receive", "Claim the delivery, check the payload, record the receipt", local=True),
         Scheduled(
             "event.receive",
-            "Claim the delivery, check the payload, record the receipt (waiting for the ledger)",
+            "Claim the delivery, check the payload, record the receipt (until it works)",
             local=False,
         ),
         Scheduled("git.fetch", f"Fetch what changed on main at {repository.head[:10]}", local=False),
@@ -74,7 +74,7 @@ async def test_a_run_whose_work_is_done_waits_for_the_ledger_with_its_conclusion
     receipt = await run.result()
     assert receipt.phase is Phase.PROCESSED
     assert types_of(entries_of(stack, run.id)) == ONE_FILE
-    assert names_of(await history_of(run))[-2:] == ["event.finish", "event.finish"]
+    assert names_of(await history_of(run))[-3:] == ["event.finish", "event.finish", "index.request"]
     assert_receipt_names_every_entry(stack, receipt)
 
 

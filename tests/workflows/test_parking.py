@@ -59,6 +59,7 @@ async def test_a_parked_run_goes_on_at_the_step_that_failed_and_repeats_nothing(
         "artifacts.generate": 2,
         "event.park": 1,
         "event.finish": 1,
+        "index.request": 1,
     }
     assert phases_of(history) == [Phase.RECEIVED, Phase.VALIDATED, Phase.PARKED, Phase.VALIDATED, Phase.PROCESSED]
     entries = entries_of(stack, run.id)

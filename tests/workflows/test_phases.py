@@ -71,8 +71,9 @@ async def test_people_read_in_the_web_ui_what_every_step_does(stack: Stack, repo
         Scheduled("files.process", "Check 1 file (batch 3 of 3)", local=False),
         Scheduled("artifacts.generate", "Generate pages and data of 2 valid files (batch 1 of 3)", local=False),
         Scheduled("artifacts.generate", "Generate pages and data of 2 valid files (batch 2 of 3)", local=False),
-        Scheduled("artifacts.generate", "Generate pages and data of 1 valid files (batch 3 of 3)", local=False),
+        Scheduled("artifacts.generate", "Generate pages and data of 1 valid file (batch 3 of 3)", local=False),
         Scheduled("event.finish", "Record that the event is processed", local=True),
+        Scheduled("index.request", "Ask for the index of feature/x", local=True),
     ]
     description = await run.describe()
     source = receipt.source.partition("://")[2]
@@ -122,7 +123,13 @@ async def test_no_step_generates_from_batches_without_a_valid_file(stack: Stack,
     run = await stack.accepted(repository.push({"a.json": "{", "b.json": "["}))
     receipt = await run.result()
     assert receipt.counts["invalid"] == receipt.counts["files"] == 2
-    assert names_of(await history_of(run)) == ["event.receive", "git.fetch", "files.process", "event.finish"]
+    assert names_of(await history_of(run)) == [
+        "event.receive",
+        "git.fetch",
+        "files.process",
+        "event.finish",
+        "index.request",
+    ]
     assert_receipt_names_every_entry(stack, receipt)
 
 
@@ -132,7 +139,7 @@ async def test_a_deleted_branch_is_processed_without_fetching(stack: Stack, repo
     receipt = await run.result()
     assert receipt.phase is Phase.PROCESSED
     assert receipt.counts == {"files": 0}
-    assert names_of(await history_of(run)) == ["event.receive", "event.finish"]
+    assert names_of(await history_of(run)) == ["event.receive", "event.finish", "index.request"]
     assert types_of(entries_of(stack, run.id)) == {EntryType.EVENT_RECEIVED: 1, EntryType.EVENT_PROCESSED: 1}
     assert_receipt_names_every_entry(stack, receipt)
 
@@ -261,10 +268,10 @@ async def test_no_file_content_enters_history(stack: Stack, repository: Reposito
     assert secret not in json.dumps((await history_of(run)).to_json_dict())
 
 
-async def test_a_run_of_one_batch_costs_27_events(stack: Stack, repository: Repository) -> None:
+async def test_a_run_of_one_batch_costs_28_events(stack: Stack, repository: Repository) -> None:
     """Each state transition costs the server as much as all our work: more of them have to be a decision."""
     run = await stack.accepted(repository.push(documents(10)))
     receipt = await run.result()
     assert receipt.entries == (Range(first=receipt.entries[0].first, last=receipt.entries[0].first + 31),)
-    assert len((await history_of(run)).events) == 27
+    assert len((await history_of(run)).events) == 28
     assert re.fullmatch(r"[0-9a-f]{64}", receipt.digests["manifest"])
