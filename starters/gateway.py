@@ -79,6 +79,7 @@ class Gateway:
         return Starlette(
             routes=[
                 Route("/webhooks/github", self.github, methods=["POST"]),
+                Route("/favicon.ico", _no_icon),  # browsers ask for it, and complain
                 Route("/health", self.health),
                 Route("/ready", self.ready),
                 Route("/metrics", self.metrics),
@@ -237,6 +238,10 @@ def _problem(
         headers={**(headers or {}), **more},
         media_type="application/problem+json",
     )
+
+
+async def _no_icon(_request: Request) -> Response:
+    return Response(status_code=204, headers={"Cache-Control": "max-age=86400"})
 
 
 async def _http_problem(request: Request, error: Exception) -> Response:

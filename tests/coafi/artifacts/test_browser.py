@@ -1,41 +1,28 @@
 """The pages in a real browser; skipped where there is no Chromium."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from coafi.artifacts.compose import PageLocation, compose
 from coafi.artifacts.generate import generate
 from coafi.artifacts.model import ArtifactKind, GeneratorConfig
 from coafi.documents.svg import clean_svg
+from tests.browser import chromium, needs_chromium, opened
 from tests.coafi.artifacts.site import GOLDEN, documents, provenance, served, write_site
 from tests.coafi.artifacts.test_markdown import ATTACKS
 from tests.coafi.documents.samples import SVG, check
 from tests.coafi.documents.test_svg import ATTACKS as DRAWINGS
 
-CHROMIUM = next(filter(None, (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 DOCUMENTS = sorted(path.name for path in GOLDEN.iterdir() if path.is_file())
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path: pages are not looked at in a browser"),
-    pytest.mark.timeout(120),
-]
+pytestmark = [needs_chromium, pytest.mark.timeout(120)]
 every_document = pytest.mark.parametrize("name", DOCUMENTS)
 
 
@@ -51,14 +38,6 @@ class Site:
         return f"{self.address}/docs/{name}.html"
 
 
-@dataclass
-class Seen:
-    """A page in the browser, and what went wrong on it."""
-
-    page: Page
-    complaints: list[str] = field(default_factory=list)
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("site")
@@ -69,30 +48,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=FLAGS, chromium_sandbox=hasattr(os, "geteuid") and os.geteuid() != 0
-        )
+    with chromium() as browser:
         yield browser
-        browser.close()
-
-
-@contextmanager
-def opened(browser: Browser, url: str, *, width: int = 1280, dark: bool = False) -> Iterator[Seen]:
-    """A page in a fresh context; whatever the browser complains about fails the test."""
-    context = browser.new_context(
-        viewport={"width": width, "height": 844}, color_scheme="dark" if dark else "light", is_mobile=width < 600
-    )
-    seen = Seen(context.new_page())
-    seen.page.on("console", lambda message: seen.complaints.append(message.text))
-    seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-    seen.page.on("requestfailed", lambda request: seen.complaints.append(request.url))
-    try:
-        seen.page.goto(url)
-        yield seen
-    finally:
-        context.close()
-    assert seen.complaints == []
 
 
 def load_images(page: Page) -> list[int]:
