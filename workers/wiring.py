@@ -118,8 +118,17 @@ async def running_workers(client: Client, resources: Resources) -> AsyncIterator
         yield
 
 
-def build_workers(client: Client, resources: Resources, stack: AsyncExitStack) -> list[Worker]:
-    """The workers of the three task queues; ``stack`` closes their threads."""
+@dataclass(frozen=True)
+class Activities:
+    """The steps of every workflow."""
+
+    events: EventActivities
+    git: GitActivities
+    files: FileActivities
+
+
+def build_activities(resources: Resources) -> Activities:
+    """The steps, each with what it works with."""
     settings = resources.settings
     recorder = EventRecorder(
         ledger=resources.ledger,
@@ -134,17 +143,20 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack) -
         files=settings.files_patience,
         parked=settings.parked_patience,
     )
-    events = EventActivities(recorder, patience)
-    git = GitActivities(fetcher)
-    files = FileActivities(
-        BatchProcessor(
-            recorder=recorder,
-            objects=resources.objects,
-            contexts=CommitContexts(resources.objects, resources.database),
-            artifacts=ArtifactService(resources.database, resources.objects, GeneratorConfig()),
-            limits=DocumentLimits(max_bytes=settings.git_max_blob_bytes),
-        )
+    processor = BatchProcessor(
+        recorder=recorder,
+        objects=resources.objects,
+        contexts=CommitContexts(resources.objects, resources.database),
+        artifacts=ArtifactService(resources.database, resources.objects, GeneratorConfig()),
+        limits=DocumentLimits(max_bytes=settings.git_max_blob_bytes),
     )
+    return Activities(EventActivities(recorder, patience), GitActivities(fetcher), FileActivities(processor))
+
+
+def build_workers(client: Client, resources: Resources, stack: AsyncExitStack) -> list[Worker]:
+    """The workers of the three task queues; ``stack`` closes their threads."""
+    settings = resources.settings
+    activities = build_activities(resources)
     drain = timedelta(seconds=settings.drain_timeout)
 
     def threads(slots: int, name: str) -> ThreadPoolExecutor:
@@ -157,7 +169,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack) -
             client,
             task_queue=TaskQueue.EVENTS,
             workflows=WORKFLOWS,
-            activities=[events.receive, events.park, events.finish],
+            activities=[activities.events.receive, activities.events.park, activities.events.finish],
             # Local activities take threads from the same pool.
             activity_executor=threads(2 * settings.events_slots, "events"),
             max_concurrent_activities=settings.events_slots,
@@ -169,7 +181,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack) -
         Worker(
             client,
             task_queue=TaskQueue.GIT,
-            activities=[git.fetch],
+            activities=[activities.git.fetch],
             activity_executor=threads(settings.git_slots, "git"),
             max_concurrent_activities=settings.git_slots,
             max_task_queue_activities_per_second=settings.git_rate,
@@ -178,7 +190,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack) -
         Worker(
             client,
             task_queue=TaskQueue.FILES,
-            activities=[files.process, files.generate],
+            activities=[activities.files.process, activities.files.generate],
             activity_executor=threads(settings.files_slots, "files"),
             max_concurrent_activities=settings.files_slots,
             max_task_queue_activities_per_second=settings.files_rate,
