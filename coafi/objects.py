@@ -6,6 +6,8 @@ checked against the name. Objects of one store live at ``sha256/<2 digits>/<62 d
 
 import hashlib
 import os
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import obstore
@@ -14,6 +16,9 @@ from obstore.store import LocalStore
 
 from coafi.canonical import sha256
 from coafi.errors import IntegrityError, Unavailable
+
+_SYNCERS = 8
+"""Files that are synced at the same time."""
 
 
 def object_path(digest: str) -> str:
@@ -31,6 +36,7 @@ class ObjectStore:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self._store = LocalStore(self.root, mkdir=True)
+        self._syncers = ThreadPoolExecutor(_SYNCERS, thread_name_prefix="objects")
 
     def put(self, data: bytes) -> str:
         """Store ``data`` durably and return its SHA-256. Storing the same bytes again changes nothing.
@@ -38,18 +44,27 @@ class ObjectStore:
         Raises:
             Unavailable: the disk refuses (full, read-only).
         """
-        digest = sha256(data)
+        return self.put_many((data,))[0]
+
+    def put_many(self, contents: Sequence[bytes]) -> list[str]:
+        """Store each of ``contents`` as :meth:`put` does, and wait only once for the disk; their SHA-256, in order.
+
+        Raises:
+            Unavailable: the disk refuses (full, read-only); some may be stored.
+        """
+        digests = [sha256(data) for data in contents]
         try:
-            try:
-                obstore.put(self._store, object_path(digest), data, mode="create")
-            except AlreadyExistsError:
-                self._heal(digest, data)
-            self._sync(digest)
+            for digest, data in dict(zip(digests, contents, strict=True)).items():
+                self._write(digest, data)
+            # obstore renames into place without fsync, and the ledger must never outlive what it names.
+            files = {self.path(digest) for digest in digests}
+            self._sync(files)
+            self._sync({file.parent for file in files})
         except (BaseError, OSError) as error:
             raise Unavailable(
                 f"object store {self.root} cannot be written: {error}", remedy="check its disk space and permissions"
             ) from error
-        return digest
+        return digests
 
     def get(self, digest: str) -> bytes:
         """The bytes whose SHA-256 is ``digest``.
@@ -81,6 +96,12 @@ class ObjectStore:
         """Where the object's file is, for people who want to open it."""
         return self.root / object_path(digest)
 
+    def _write(self, digest: str, data: bytes) -> None:
+        try:
+            obstore.put(self._store, object_path(digest), data, mode="create")
+        except AlreadyExistsError:
+            self._heal(digest, data)
+
     def _heal(self, digest: str, data: bytes) -> None:
         """Replace a file that a power cut left damaged under the right name."""
         with self.path(digest).open("rb") as file:
@@ -88,12 +109,15 @@ class ObjectStore:
         if not intact:
             obstore.put(self._store, object_path(digest), data, mode="overwrite")
 
-    def _sync(self, digest: str) -> None:
-        # obstore renames into place without fsync, and the ledger must never outlive what it names.
-        path = self.path(digest)
-        for target in (path, path.parent):
-            descriptor = os.open(target, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+    def _sync(self, paths: Collection[Path]) -> None:
+        """Wait until all of these are on the disk; what waits at the same time shares a commit of the file system."""
+        for _ in map(_sync, paths) if len(paths) == 1 else self._syncers.map(_sync, paths):
+            pass
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -135,10 +135,18 @@ async def running_workers(client: Client, resources: Resources, *, gateway: str 
         yield
 
 
-def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *, gateway: str = "") -> list[Worker]:
-    """The workers of the task queues; ``stack`` closes their threads and connections."""
+@dataclass(frozen=True)
+class Activities:
+    """The steps of every workflow."""
+
+    events: EventActivities
+    git: GitActivities
+    files: FileActivities
+
+
+def build_activities(resources: Resources) -> Activities:
+    """The steps, each with what it works with."""
     settings = resources.settings
-    subscribers = load_subscribers(settings.subscribers, allow_private=settings.notify_allow_private)
     recorder = EventRecorder(
         ledger=resources.ledger,
         registry=resources.registry,
@@ -153,9 +161,28 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
         parked=settings.parked_patience,
         asks_for_index=True,
     )
-    events = EventActivities(recorder, patience)
-    git = GitActivities(fetcher, IndexReader(resources.database))
-    requests = IndexRequestActivities(client, fetcher.url_policy, _index_policy(settings, patience))
+    processor = BatchProcessor(
+        recorder=recorder,
+        objects=resources.objects,
+        contexts=CommitContexts(resources.objects, resources.database),
+        artifacts=ArtifactService(resources.database, resources.objects, GeneratorConfig()),
+        limits=DocumentLimits(max_bytes=settings.git_max_blob_bytes),
+    )
+    return Activities(
+        EventActivities(recorder, patience),
+        GitActivities(fetcher, IndexReader(resources.database)),
+        FileActivities(processor),
+    )
+
+
+def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *, gateway: str = "") -> list[Worker]:
+    """The workers of the task queues; ``stack`` closes their threads and connections."""
+    settings = resources.settings
+    subscribers = load_subscribers(settings.subscribers, allow_private=settings.notify_allow_private)
+    steps = build_activities(resources)
+    requests = IndexRequestActivities(
+        client, steps.git.fetcher.url_policy, _index_policy(settings, steps.events.patience)
+    )
     indexes = IndexActivities(
         IndexUpdater(resources.ledger, resources.database, resources.objects, settings.temporal_namespace), subscribers
     )
@@ -166,15 +193,6 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
         DeliveryPolicy(timeout=settings.notify_timeout, patience=settings.notify_patience),
     )
     deliveries = DeliveryActivities(_deliverer(settings, subscribers, stack))
-    files = FileActivities(
-        BatchProcessor(
-            recorder=recorder,
-            objects=resources.objects,
-            contexts=CommitContexts(resources.objects, resources.database),
-            artifacts=ArtifactService(resources.database, resources.objects, GeneratorConfig()),
-            limits=DocumentLimits(max_bytes=settings.git_max_blob_bytes),
-        )
-    )
     drain = timedelta(seconds=settings.drain_timeout)
 
     def threads(slots: int, name: str) -> ThreadPoolExecutor:
@@ -187,7 +205,13 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
             client,
             task_queue=TaskQueue.EVENTS,
             workflows=WORKFLOWS,
-            activities=[events.receive, events.park, events.finish, requests.request, announcements.announce],
+            activities=[
+                steps.events.receive,
+                steps.events.park,
+                steps.events.finish,
+                requests.request,
+                announcements.announce,
+            ],
             # Local activities take threads from the same pool.
             activity_executor=threads(2 * settings.events_slots, "events"),
             max_concurrent_activities=settings.events_slots,
@@ -199,7 +223,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
         Worker(
             client,
             task_queue=TaskQueue.GIT,
-            activities=[git.fetch, git.tip],
+            activities=[steps.git.fetch, steps.git.tip],
             activity_executor=threads(settings.git_slots, "git"),
             max_concurrent_activities=settings.git_slots,
             max_task_queue_activities_per_second=settings.git_rate,
@@ -208,7 +232,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
         Worker(
             client,
             task_queue=TaskQueue.FILES,
-            activities=[files.process, files.generate, indexes.update],
+            activities=[steps.files.process, steps.files.generate, indexes.update],
             activity_executor=threads(settings.files_slots, "files"),
             max_concurrent_activities=settings.files_slots,
             max_task_queue_activities_per_second=settings.files_rate,

@@ -1,7 +1,7 @@
 """Artifacts that were made once: kept by (blob, generator version, configuration, kind), never made again."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Column, String, Table, Text, select, tuple_
@@ -25,6 +25,9 @@ artifact_cache = Table(
     Column("kind", String(20), primary_key=True),
     Column("result", Text, nullable=False),
 )
+
+STORED_TOGETHER = 8 * 2**20
+"""Bytes of artifacts that are held in memory until they are stored."""
 
 _LOOK_UP = 200
 
@@ -88,11 +91,7 @@ class ArtifactService:
         results = {
             key: result for key, result in self._look_up(list(wanted)).items() if self._is_stored(result.artifacts)
         }
-        made: dict[tuple[str, str], GenerationResult] = {}
-        for key, request in wanted.items():
-            if key not in results:
-                made[key] = self._make(request)
-                alive()
+        made = dict(self._make([one for key, one in wanted.items() if key not in results], alive))
         if made:
             self._remember(made)
         results.update(made)
@@ -102,19 +101,39 @@ class ArtifactService:
             answers.append(result if result is not None else GenerationResult())
         return tuple(answers)
 
-    def _make(self, request: GenerationRequest) -> GenerationResult:
-        generation: Generation = generate(request.kind, request.content, request.report, self.config)
-        refs = tuple(
-            ArtifactRef(
-                kind=artifact.kind,
-                name=artifact.name,
-                media_type=artifact.media_type,
-                digest=self.objects.put(artifact.content),
-                size=len(artifact.content),
+    def _make(
+        self, requests: Iterable[GenerationRequest], alive: Callable[[], None]
+    ) -> Iterator[tuple[tuple[str, str], GenerationResult]]:
+        """Generate and store, together what fits into ``STORED_TOGETHER`` bytes."""
+        waiting: list[tuple[tuple[str, str], Generation]] = []
+        size = 0
+        for request in requests:
+            generation = generate(request.kind, request.content, request.report, self.config)
+            waiting.append((request.key, generation))
+            size += sum(len(artifact.content) for artifact in generation.artifacts)
+            alive()
+            if size >= STORED_TOGETHER:
+                yield from self._store(waiting)
+                waiting, size = [], 0
+        yield from self._store(waiting)
+
+    def _store(
+        self, generations: Sequence[tuple[tuple[str, str], Generation]]
+    ) -> Iterator[tuple[tuple[str, str], GenerationResult]]:
+        contents = [artifact.content for _, generation in generations for artifact in generation.artifacts]
+        digests = iter(self.objects.put_many(contents))
+        for key, generation in generations:
+            refs = tuple(
+                ArtifactRef(
+                    kind=artifact.kind,
+                    name=artifact.name,
+                    media_type=artifact.media_type,
+                    digest=next(digests),
+                    size=len(artifact.content),
+                )
+                for artifact in generation.artifacts
             )
-            for artifact in generation.artifacts
-        )
-        return GenerationResult(artifacts=refs, skipped=generation.skipped)
+            yield key, GenerationResult(artifacts=refs, skipped=generation.skipped)
 
     def _is_stored(self, artifacts: tuple[ArtifactRef, ...]) -> bool:
         try:

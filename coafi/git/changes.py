@@ -8,7 +8,7 @@ list, with a reason instead of its content.
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
@@ -189,21 +189,27 @@ def contents_needed(files: Iterable[ChangedFile], limits: GitLimits) -> set[str]
 
 
 def changed_files(
-    mirror: Mirror, base: str, commit: str, limits: GitLimits, flat: list[ChangedFile]
+    mirror: Mirror,
+    base: str,
+    commit: str,
+    limits: GitLimits,
+    flat: list[ChangedFile],
+    known: Mapping[str, int | None],
 ) -> list[ChangedFile]:
     """The files that differ between two commits, in the order of their paths' bytes, with renames, copies, sizes.
 
     Args:
-        flat: what :func:`compare_trees` found; the blobs of :func:`contents_needed` must be in the mirror.
+        flat: what :func:`compare_trees` found.
+        known: the sizes of the blobs of :func:`contents_needed`, which must be in the mirror.
 
     Raises:
         ValidationError: more bytes than ``limits`` allow.
         MirrorDamaged: a content is not in the mirror.
     """
-    sizes = _sizes(mirror, contents_needed(flat, limits))
+    sizes = _sizes(mirror, contents_needed(flat, limits), known)
     similar = _looks_for_similar(flat, limits) and sum(sizes.values()) <= limits.max_similarity_bytes
     options = ["-M50%", "-C50%", f"-l{limits.rename_limit}"] if similar else ["-M100%"]
-    found = _diff(mirror, base, commit, options, limits)
+    found = _diff(mirror, base, commit, options, limits) if similar or _may_hold_renames(flat) else flat
     files = sorted((_judged(file, sizes, limits) for file in found), key=lambda file: (file.path, file.blob or ""))
     total = sum(file.size for file in files if file.omitted is None)
     if total > limits.max_commit_bytes:
@@ -304,9 +310,15 @@ def _looks_for_similar(flat: list[ChangedFile], limits: GitLimits) -> bool:
     return 0 < appeared * origins <= limits.rename_limit**2
 
 
-def _sizes(mirror: Mirror, blobs: set[str]) -> dict[str, int]:
+def _may_hold_renames(flat: list[ChangedFile]) -> bool:
+    """Whether a file that was only renamed can be among them; a copy of one that stayed is not looked for."""
+    return {Change.ADDED, Change.DELETED} <= {file.change for file in flat}
+
+
+def _sizes(mirror: Mirror, blobs: set[str], known: Mapping[str, int | None]) -> dict[str, int]:
     sizes: dict[str, int] = {}
-    for oid, size in mirror.sizes(sorted(blobs)).items():
+    for oid in sorted(blobs):
+        size = known.get(oid)
         if size is None:
             raise MirrorDamaged(f"mirror {mirror.name} has no content {oid}")
         sizes[oid] = size

@@ -195,9 +195,9 @@ class GitFetcher:
             if not mirror.has_commit(sha):
                 mirror.obtain(remote, [sha], depth=1)
             plan = self.trees.plan(read_tree(mirror, sha))
-            mirror.prefetch(remote, {*plan.documents, *plan.support})
+            sizes = mirror.prefetch(remote, {*plan.documents, *plan.support})
             self._store.share(mirror)
-            return self._record(mirror, plan)
+            return self._record(mirror, plan, sizes)
 
     @cached_property
     def _store(self) -> MirrorStore:
@@ -208,11 +208,11 @@ class GitFetcher:
             commit, base, base_kind, before_lost = _obtain(mirror, remote, sha, before)
             flat = compare_trees(mirror, base, sha, self.limits)
             plan = self.trees.plan(read_tree(mirror, sha))
-            mirror.prefetch(remote, {*contents_needed(flat, self.limits), *plan.documents, *plan.support})
+            sizes = mirror.prefetch(remote, {*contents_needed(flat, self.limits), *plan.documents, *plan.support})
             self._store.share(mirror)
-            files = changed_files(mirror, base, sha, self.limits, flat)
+            files = changed_files(mirror, base, sha, self.limits, flat, sizes)
             entries, batches = self._archive(mirror, files)
-            tree = self._record(mirror, plan)
+            tree = self._record(mirror, plan, sizes)
         manifest = write_manifest(
             self.objects,
             repository=str(remote.url),
@@ -253,18 +253,16 @@ class GitFetcher:
         read_contents(mirror, contents, writer.take)
         return entries, writer.finish()
 
-    def _record(self, mirror: Mirror, plan: TreePlan) -> str:
+    def _record(self, mirror: Mirror, plan: TreePlan, sizes: Mapping[str, int | None]) -> str:
         """Record the commit's whole tree; the digest that names it."""
 
         def read(blobs: Sequence[str]) -> Iterator[tuple[str, bytes]]:
             for start in range(0, len(blobs), _LEARNED_AT_A_TIME):
-                sizes = mirror.sizes(blobs[start : start + _LEARNED_AT_A_TIME])
-                wanted = [
-                    (blob, size) for blob, size in sizes.items() if size is not None and size <= MAX_LEARNED_BYTES
-                ]
+                some = [(blob, sizes[blob]) for blob in blobs[start : start + _LEARNED_AT_A_TIME]]
+                wanted = [(blob, size) for blob, size in some if size is not None and size <= MAX_LEARNED_BYTES]
                 contents: list[bytes] = []
                 read_contents(mirror, wanted, contents.append)
-                mirror.watch.beat(f"learning what documents say: {start + len(sizes)} of {len(blobs)}")
+                mirror.watch.beat(f"learning what documents say: {start + len(some)} of {len(blobs)}")
                 yield from zip((blob for blob, _ in wanted), contents, strict=True)
 
         return self.trees.record(plan, read)

@@ -111,13 +111,13 @@ class Mirror:
             inherit=self.inherited,
         )
 
-    def prefetch(self, remote: Remote, blobs: Iterable[str]) -> int:
-        """Have the contents of ``blobs``: one fetch for all that are missing. Returns how many were.
+    def prefetch(self, remote: Remote, blobs: Iterable[str]) -> dict[str, int | None]:
+        """Have the contents of ``blobs``: one fetch for all that are missing. Returns their sizes, as :meth:`sizes`.
 
         This is how git itself fills a partial clone, but for all at once instead of one by one.
         """
-        wanted = sorted(set(blobs))
-        missing = [oid for oid, size in self.sizes(wanted).items() if size is None]
+        sizes = self.sizes(sorted(set(blobs)))
+        missing = [oid for oid, size in sizes.items() if size is None]
         if missing:
             self.runner.run(
                 ["fetch", *_FETCH_OPTIONS, "--filter=blob:none", "--stdin", "origin"],
@@ -129,7 +129,8 @@ class Mirror:
                 stdin="".join(f"{oid}\n" for oid in missing).encode(),
                 inherit=self.inherited,
             )
-        return len(missing)
+            sizes |= self.sizes(missing)
+        return sizes
 
     def sizes(self, blobs: Sequence[str]) -> dict[str, int | None]:
         """The size in bytes of each of ``blobs``; ``None`` for those that are not here."""

@@ -1,5 +1,6 @@
 """The tree of a commit, read from object store and database: no git."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -16,6 +17,7 @@ MAX_PATHS = 1_000
 
 _CACHED = 4_096
 _COMMITS = 16
+_AHEAD = 128
 
 
 class CommitContexts:
@@ -50,7 +52,7 @@ class CommitTree:
         self._objects = objects
         self._store = FactsStore(database)
         self._listing = lru_cache(_CACHED)(self._read_listing)
-        self._facts = lru_cache(_CACHED)(self._read_facts)
+        self._known: dict[str, DocumentFacts | None] = {}
 
     def kind(self, path: str) -> EntryKind | None:
         """What is at a path."""
@@ -74,7 +76,10 @@ class CommitTree:
     def facts(self, path: str) -> DocumentFacts | None:
         """What is known of the document at a path."""
         found = self._entry(path)
-        return None if found is None or found[0] == DIRECTORY else self._facts(found[1])
+        if found is None or found[0] == DIRECTORY:
+            return None
+        known = self._known  # another thread may begin a new one
+        return known[found[1]] if found[1] in known else self._learn(path, found[1])
 
     def paths_of(self, document_id: str) -> Sequence[str]:
         """The paths of the documents with this id, sorted."""
@@ -112,5 +117,18 @@ class CommitTree:
     def _read_listing(self, digest: str) -> Listing:
         return read_listing(self._objects, digest)
 
-    def _read_facts(self, blob: str) -> DocumentFacts | None:
-        return self._store.facts([blob]).get(blob)
+    def _learn(self, path: str, blob: str) -> DocumentFacts | None:
+        """What is known of a content; the documents that follow it in its directory will be asked for next."""
+        directory, _, name = path.rpartition("/")
+        listing = self._directory(directory)
+        entries = listing.entries if listing else {}
+        names = sorted(entries)
+        start = bisect_left(names, name)
+        near = [entries[one] for one in names[start : start + _AHEAD]]
+        blobs = [blob, *(reference for mode, reference in near if mode != DIRECTORY)]
+        found = self._store.facts(list(dict.fromkeys(blobs)))
+        kept = self._known if len(self._known) < _CACHED else {}
+        kept[blob] = found.get(blob)
+        kept.update(found)
+        self._known = kept
+        return kept[blob]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlalchemy import Column, Integer, String, Table, Text, select
+from sqlalchemy import Column, Integer, String, Table, Text, bindparam, select
 from sqlalchemy.dialects.sqlite import insert
 
 from coafi.database import Database, metadata
@@ -33,6 +33,14 @@ support_object = Table(
 )
 
 _ROWS = 500
+
+# Built once, as it is asked for every document: building it costs more than running it.
+_PATHS = (
+    select(document_path.c.path)
+    .where(document_path.c.document_id == bindparam("of_id"))
+    .order_by(document_path.c.path)
+    .limit(bindparam("most", type_=Integer))
+)
 
 T = TypeVar("T")
 
@@ -66,10 +74,8 @@ class FactsStore:
 
     def paths(self, document_id: str, limit: int) -> list[str]:
         """Where documents of this id were seen, in any commit; at most ``limit`` paths."""
-        table = document_path.c
-        query = select(table.path).where(table.document_id == _storable(document_id)).order_by(table.path).limit(limit)
         with self.database.read() as connection:
-            return list(connection.scalars(query))
+            return list(connection.scalars(_PATHS, {"of_id": _storable(document_id), "most": limit}))
 
     def remember(
         self,

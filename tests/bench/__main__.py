@@ -6,6 +6,7 @@ import platform
 import subprocess
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from enum import StrEnum
 from importlib.metadata import version
@@ -19,6 +20,7 @@ from coafi.logs import configure_logging
 from coafi.settings import Settings
 from starters.output import err, facts, out, print_json, table
 from tests.bench import command_line, endtoend, files, git, ledger
+from tests.bench.chart import draw
 from tests.bench.measure import Bench, Figure
 
 
@@ -30,26 +32,36 @@ class Area(StrEnum):
     GIT = "git"
     END_TO_END = "end-to-end"
     COMMAND_LINE = "command-line"
+    MEMORY = "memory"
 
 
-MODULES = dict(zip(Area, (ledger, files, git, endtoend, command_line), strict=True))
+MEASURES: dict[Area, Callable[[Bench], Awaitable[None]]] = {
+    Area.LEDGER: ledger.measure,
+    Area.FILES: files.measure,
+    Area.GIT: git.measure,
+    Area.END_TO_END: endtoend.measure,
+    Area.COMMAND_LINE: command_line.measure,
+    Area.MEMORY: endtoend.measure_memory,
+}
 
 
 def main(
     only: Annotated[list[Area] | None, typer.Option(help="Run this area; may be repeated.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small amounts: does it work at all?")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    chart: Annotated[Path, typer.Option(help="Draw the ratios here, as PNG.")] = Path("bench.png"),
 ) -> None:
     """Measure the system against the cheapest thing that could be done instead.
 
-    Ratios can be compared between machines, absolute figures cannot. Smaller is better.
+    Ratios can be compared between machines, absolute figures cannot. The area "memory" runs only when it is asked for.
     """
     configure_logging(Settings(log_level="warning"))
     start, machine = time.monotonic(), _machine()
     bench = Bench(quick, lambda text: err.print(text, style="dim", highlight=False))
     with tempfile.TemporaryDirectory(prefix="coafi-bench-") as directory:
-        asyncio.run(_measure(bench, only or list(Area), Path(directory)))
+        asyncio.run(_measure(bench, only or [area for area in Area if area is not Area.MEMORY], Path(directory)))
     machine |= {"load afterwards": f"{os.getloadavg()[0]:.1f}", "seconds": f"{time.monotonic() - start:.0f}"}
+    draw(bench.figures, chart)
     if json:
         print_json({"machine": machine, "figures": [asdict(figure) for figure in bench.figures]})
     else:
@@ -60,7 +72,7 @@ async def _measure(bench: Bench, areas: list[Area], root: Path) -> None:
     for area in areas:
         bench.area, bench.directory = area, root / area
         bench.directory.mkdir()
-        await MODULES[area].measure(bench)
+        await MEASURES[area](bench)
 
 
 def _machine() -> dict[str, str]:
@@ -78,28 +90,34 @@ def _machine() -> dict[str, str]:
 
 
 def _print(machine: dict[str, str], figures: list[Figure]) -> None:
-    found = table("area", "#ratio", "#spread", "#measured", "#baseline", "", "what, and what it is measured against")
+    found = table(
+        "area", "#ratio", "aim", "#spread", "#measured", "#baseline", "", "what, and what it is measured against"
+    )
     for figure in figures:
+        compared = figure.ratio is not None
         found.add_row(
             figure.area,
             f"[bold]{_number(figure.ratio)}[/bold]",
-            f"{_number(figure.low)} – {_number(figure.high)}" if figure.rounds else "counted",
+            figure.aim,
+            f"{_number(figure.low)} – {_number(figure.high)}" if compared else "",
             _number(figure.value),
             _number(figure.baseline),
             figure.unit,
-            f"{figure.name} [dim]against[/dim] {figure.against}",
+            f"{figure.name} [dim]against[/dim] {figure.against}" if compared else figure.name,
         )
     out.print(found)
-    out.print("\nratio: time taken by the time of the baseline, median and spread of several rounds in turn\n")
+    out.print("\nratio: how fast it is by how fast the baseline is, median and spread of several rounds in turn\n")
     known = facts()
     for name, value in machine.items():
         known.add_row(name, value)
     out.print(known)
 
 
-def _number(value: float) -> str:
+def _number(value: float | None) -> str:
     """Three significant digits are more than a machine repeats."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:#.3g}"
 
 
 if __name__ == "__main__":

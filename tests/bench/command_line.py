@@ -18,4 +18,6 @@ async def measure(bench: Bench) -> None:
         start = partial(subprocess.run, check=True, capture_output=True, env={**os.environ, **found})
         nothing = partial(start, [sys.executable, "-c", "pass"])
         for words in ("--help", "events list"):
-            await bench.compare(f"coafi {words}", partial(start, [coafi, *words.split()]), "python -c pass", nothing)
+            await bench.compare(
+                f"coafi {words}", partial(start, [coafi, *words.split()]), "python -c pass", nothing, rounds=3
+            )

@@ -20,11 +20,7 @@ from tests.harness import Repository, documents
 
 async def measure(bench: Bench) -> None:
     """A repository that is seen for the first time, and the next push to it."""
-    for files in (bench.amount(200, 5), bench.amount(2000, 10)):
-        await _fetch(bench, bench.directory / str(files), files)
-
-
-async def _fetch(bench: Bench, home: Path, files: int) -> None:
+    home, files = bench.directory, bench.amount(1000, 10)
     repository = Repository.create(home / "repository")
     with Repo(repository.path) as repo, repo.config_writer() as config:
         config.set_value("uploadpack", "allowFilter", "true")

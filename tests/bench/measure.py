@@ -1,18 +1,18 @@
-"""How a benchmark measures: two things in turn, several times, and the ratio of each pair.
+"""How a benchmark measures: things in turn, several times, and the ratio of what belongs to one round.
 
-Machines differ and have their moods. The two halves of a round run one right after the other, so whatever slows the
-machine slows both, and their ratio stays.
+Machines differ and have their moods. The sides of a round run one right after the other, so whatever slows the machine
+slows them all, and their ratio stays.
 """
 
 import inspect
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 Side = Callable[[], Awaitable[object] | object]
-"""One of two things that are compared: does all of it once."""
+"""One of the things that are compared: does all of it once."""
 
 
 @dataclass(frozen=True)
@@ -20,24 +20,24 @@ class Figure:
     """One line of the report.
 
     Attributes:
-        name, against: what was measured, and its baseline.
         unit: what ``value`` and ``baseline`` are given in, such as ``ms`` or ``entries/s``.
-        value, baseline: medians over the rounds, or what was counted.
-        ratio: the time of what was measured by the time of its baseline, the median; of counts, one by the other.
+        value, baseline: medians over the rounds, or what was counted; ``baseline`` only where something is compared.
+        against: what the baseline is.
+        ratio: how fast it is by how fast the baseline is, the median: 0.5 is half as fast.
         low, high: the smallest and the largest ratio of a round.
-        rounds: how many there were; 0 for a count.
+        aim: what we want it to be, for people; nothing is asserted.
     """
 
     area: str
     name: str
-    against: str
     unit: str
     value: float
-    baseline: float
-    ratio: float
-    low: float
-    high: float
-    rounds: int
+    against: str = ""
+    baseline: float | None = None
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    aim: str = ""
 
 
 @dataclass
@@ -71,32 +71,59 @@ class Bench:
         rounds: int = 5,
         prepare: Callable[[], object] = lambda: None,
     ) -> None:
-        """Measure two things in turn, after a first round that does not count.
+        """Compare with one baseline; see :meth:`compare_all`."""
+        await self.compare_all(name, measured, {against: baseline}, units, rounds=rounds, prepare=prepare)
+
+    async def compare_all(
+        self,
+        name: str,
+        measured: Side,
+        baselines: Mapping[str, Side],
+        units: tuple[int, str] | None = None,
+        *,
+        rounds: int = 5,
+        warm_up: bool = True,
+        prepare: Callable[[], object] = lambda: None,
+        aims: Mapping[str, str] | None = None,
+    ) -> None:
+        """Measure something and each of its baselines in turn.
 
         Args:
             name, measured: what is measured.
-            against, baseline: what it is measured against.
+            baselines: what it is measured against, by name.
             units: how many of what one call works on, to report how many that is in a second; without it the
                 milliseconds of a call are reported.
             rounds: how many count.
+            warm_up: whether a first round does not count.
             prepare: called before every round, and not measured.
+            aims: what the ratio to a baseline should be, by name.
         """
         self.progress(f"{self.area}: {name}")
-        pairs = []
-        for _ in range(1 + self.amount(rounds, 2)):
+        times: list[list[float]] = []
+        warm_up = warm_up and not self.quick
+        for _ in range(warm_up + self.amount(rounds, 1)):
             prepare()
-            pairs.append((await _seconds(measured), await _seconds(baseline)))
-        del pairs[0]
-        ratios = [one / other for one, other in pairs]
-        values = [units[0] / median(times) if units else median(times) * 1000 for times in zip(*pairs, strict=True)]
-        unit = f"{units[1]}/s" if units else "ms"
-        spread = (median(ratios), min(ratios), max(ratios))
-        self.figures.append(Figure(self.area, name, against, unit, values[0], values[1], *spread, rounds=len(pairs)))
+            times.append([await _seconds(side) for side in (measured, *baselines.values())])
+        columns = list(zip(*times[warm_up:], strict=True))
+        values = [units[0] / median(column) if units else median(column) * 1000 for column in columns]
+        for against, column, value in zip(baselines, columns[1:], values[1:], strict=True):
+            ratios = [other / one for one, other in zip(columns[0], column, strict=True)]
+            self.figures.append(
+                Figure(
+                    self.area,
+                    name,
+                    f"{units[1]}/s" if units else "ms",
+                    values[0],
+                    against,
+                    value,
+                    *(median(ratios), min(ratios), max(ratios)),
+                    aim=(aims or {}).get(against, ""),
+                )
+            )
 
-    def count(self, name: str, value: int, against: str, baseline: int, unit: str) -> None:
-        """Report something that was counted, not timed: the machine does not matter."""
-        spread = (value / baseline,) * 3
-        self.figures.append(Figure(self.area, name, against, unit, value, baseline, *spread, rounds=0))
+    def report(self, name: str, value: float, unit: str, *, aim: str = "") -> None:
+        """Report something that has nothing to be compared with: what was counted, or what a machine used."""
+        self.figures.append(Figure(self.area, name, unit, value, aim=aim))
 
 
 async def _seconds(side: Side) -> float:

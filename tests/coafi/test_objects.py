@@ -1,3 +1,5 @@
+import errno
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -55,3 +57,32 @@ def test_a_disk_that_refuses_is_unavailable(store: ObjectStore) -> None:
     with pytest.raises(Unavailable) as caught:
         store.put(b"x")
     assert "disk space" in caught.value.remedy
+
+
+def test_many_objects_are_on_the_disk_before_any_digest_is_given_out(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr("os.fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    contents = [b"content %d" % (number % 300) for number in range(600)]
+    digests = store.put_many(contents)
+    assert digests == [sha256(data) for data in contents]
+    assert [store.get(digest) for digest in digests] == contents
+    paths = {store.path(digest) for digest in digests}
+    files, directories = ({path.stat().st_ino for path in some} for some in (paths, {path.parent for path in paths}))
+    assert set(synced[: len(files)]) == files
+    assert set(synced[len(files) :]) == directories, "a directory after what is in it"
+    assert len(synced) == len(files) + len(directories), "each once"
+
+
+def test_a_disk_that_fails_to_sync_one_of_many_is_unavailable(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(descriptor: int) -> None:
+        if os.fstat(descriptor).st_ino == store.path(sha256(b"b")).stat().st_ino:
+            raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr("os.fsync", fsync)
+    with pytest.raises(Unavailable):
+        store.put_many([b"a", b"b", b"c"])
+    assert store.put_many([]) == []

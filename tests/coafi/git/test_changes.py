@@ -14,6 +14,7 @@ from coafi.git.changes import (
     Omitted,
     changed_files,
     compare_trees,
+    contents_needed,
     count_changes,
     display_path,
     empty_tree,
@@ -42,7 +43,8 @@ def changes(
     mirror = opened(repository)
     base = base or empty_tree(40)
     flat = compare_trees(mirror, base, commit, limits)
-    return {file.path: file for file in changed_files(mirror, base, commit, limits, flat)}
+    sizes = mirror.sizes(sorted(contents_needed(flat, limits)))
+    return {file.path: file for file in changed_files(mirror, base, commit, limits, flat, sizes)}
 
 
 def test_additions_modifications_and_deletions(repository: Repository) -> None:

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from coafi.canonical import sha256
 from coafi.database import Database
+from coafi.documents.facts import DocumentFacts, document_facts
 from coafi.documents.tree import EntryKind
 from coafi.errors import IntegrityError
 from coafi.objects import ObjectStore
 from coafi.trees.commit import CommitContexts, CommitTree
+from coafi.trees.facts import FactsStore
 from coafi.trees.listing import TreeFile, directories_of, read_listing
 from coafi.trees.recorder import TreePlan, TreeRecorder
 
@@ -183,3 +185,27 @@ def test_every_file_is_found_again_and_no_other(files: dict[str, str]) -> None:
     assert all(order.index(path) < order.index(path.rpartition("/")[0]) for path in order if path)
     shuffled = [TreeFile(path, "100644", text) for path, text in reversed(usable.items())]
     assert directories_of(shuffled, 1)[-1].digest == directories[-1].digest
+
+
+def test_documents_that_are_asked_for_in_turn_are_looked_up_together(
+    trees: Trees, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {f"docs/{number:05d}.md": document(f"COAFI-ENG-{number:05d}") for number in range(4_500)}
+    tree = trees.record({**files, "docs/nothing.txt": "no document", "docs/sub/x.md": document("COAFI-X")})
+    asked: list[int] = []
+    look_up = FactsStore.facts
+
+    def counted(store: FactsStore, blobs: Sequence[str]) -> dict[str, DocumentFacts]:
+        asked.append(len(blobs))
+        return look_up(store, blobs)
+
+    monkeypatch.setattr(FactsStore, "facts", counted)
+    for path, content in files.items():
+        assert tree.facts(path) == document_facts(content.encode())
+    assert len(asked) < len(files) / 50
+    assert max(asked) < 500
+    assert tree.facts("docs/nothing.txt") is None
+    found = tree.facts("docs/sub/x.md")
+    assert found is not None
+    assert found.document_id == "COAFI-X"
+    assert tree.facts("docs/00000.md") == document_facts(files["docs/00000.md"].encode()), "also when it was forgotten"
