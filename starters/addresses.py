@@ -2,12 +2,9 @@
 
 from urllib.parse import quote
 
-from temporalio.client import Client
-
 from coafi.errors import Unavailable
 from coafi.settings import Settings
 from starters.embedded import ServiceAddress
-from workers.wiring import connect
 
 
 def temporal_address(settings: Settings) -> str:
@@ -25,28 +22,6 @@ def temporal_address(settings: Settings) -> str:
             remedy="start it: `coafi up`; or set COAFI_TEMPORAL_ADDRESS, or COAFI_HOME",
         )
     return service.temporal
-
-
-async def connected(settings: Settings, address: str = "") -> Client:
-    """A connected client.
-
-    Args:
-        settings: say where Temporal is, unless ``address`` does.
-        address: ``host:port``.
-
-    Raises:
-        Unavailable: no service runs, or its Temporal is out of reach.
-    """
-    address = address or temporal_address(settings)
-    try:
-        return await connect(settings, address)
-    except RuntimeError as error:  # what the SDK raises for every failure to connect
-        raise Unavailable(
-            f"Temporal at {address} is out of reach",
-            remedy="check that it runs, and COAFI_TEMPORAL_ADDRESS"
-            if settings.temporal_address
-            else "restart the service",
-        ) from error
 
 
 def run_url(settings: Settings, workflow_id: str, run_id: str | None, *, ui: str | None = None) -> str:

@@ -46,7 +46,7 @@ from starters.records import (
     print_files,
 )
 from starters.service import embedded_service, github_secrets
-from workers.wiring import connect
+from workers.client import connect
 from workflows.lifecycle import EventWorkflow, Receipt
 
 AUTHOR = Actor("Ada Example", "ada@example.org")

@@ -14,7 +14,7 @@ from coafi.settings import Settings
 from starters.embedded import ServiceAddress
 from starters.output import command_settings, facts, out, print_json, print_link, safe, styled, table
 from starters.records import open_database
-from workers.wiring import url_policy
+from workers.resources import url_policy
 
 SHOWN = 50
 """Documents that are not valid that ``docs show`` lists."""

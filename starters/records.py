@@ -34,7 +34,7 @@ from starters.output import (
     styled,
     table,
 )
-from workers.wiring import open_ledger
+from workers.resources import open_ledger
 
 OPEN = "open"
 """What a run is called that has not ended: at work, or parked. Only Temporal knows which."""

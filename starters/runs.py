@@ -27,7 +27,8 @@ from coafi.names import Phase, SearchAttribute
 from coafi.objects import ObjectStore
 from coafi.recording import Decision, counts_in_order
 from coafi.settings import Settings
-from starters.addresses import connected, run_url
+from starters.addresses import run_url
+from starters.connection import connected
 from starters.dispatch import Dispatcher
 from starters.output import (
     clean,

@@ -18,13 +18,16 @@ from coafi.errors import Unavailable
 from coafi.logs import configure_logging
 from coafi.secret_files import read_or_make_secret
 from coafi.settings import Settings, load_settings
-from starters.addresses import connected, temporal_address
+from starters.addresses import temporal_address
+from starters.connection import connected
 from starters.dispatch import Dispatcher
 from starters.docs_pages import DocsAccess, DocumentationPages
 from starters.embedded import ServiceAddress, TemporalServer, listening_socket, owned
 from starters.gateway import Gateway
 from starters.output import err, facts
-from workers.wiring import Resources, connect, open_resources, running_workers
+from workers.client import connect
+from workers.resources import Resources, open_resources
+from workers.wiring import running_workers
 
 log = structlog.stdlib.get_logger()
 

@@ -33,7 +33,9 @@ from coafi.trees.recorder import TreeRecorder
 from coafi.webhooks import github
 from starters.embedded import TemporalServer
 from starters.service import running_gateway
-from workers.wiring import Resources, connect, open_resources, running_workers
+from workers.client import connect
+from workers.resources import Resources, open_resources
+from workers.wiring import running_workers
 from workflows.lifecycle import EventWorkflow, Receipt, RunState
 
 SECRET = "a-webhook-secret-that-nobody-may-see"

@@ -1,15 +1,13 @@
-"""The one place where settings become adapters, activities and workers."""
+"""The one place where settings become activities and workers."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
 
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.service import GrpcCompression
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
@@ -20,27 +18,21 @@ from activities.index import IndexActivities, IndexPolicy, IndexRequestActivitie
 from activities.notifications import AnnounceActivities, DeliveryActivities, DeliveryPolicy
 from coafi.artifacts.cache import ArtifactService
 from coafi.artifacts.model import GeneratorConfig
-from coafi.database import Database
 from coafi.documents.limits import DocumentLimits
-from coafi.errors import ResourceNotFoundError, ValidationError
 from coafi.git.fetch import GitFetcher
 from coafi.git.limits import GitLimits
 from coafi.git.runner import SshAccess
-from coafi.git.urls import UrlPolicy
 from coafi.index.pointers import IndexReader
 from coafi.index.update import IndexUpdater
-from coafi.ledger.keys import Signer, generate_key, load_key
-from coafi.ledger.log import Ledger, is_begun
 from coafi.names import TaskQueue
 from coafi.notify.deliver import Deliverer, webhook_client
 from coafi.notify.subscribers import Subscribers, load_subscribers
-from coafi.objects import ObjectStore
 from coafi.processing import BatchProcessor
 from coafi.recording import EventRecorder
-from coafi.registry.store import Registry, builtin_schemas
 from coafi.settings import Settings
 from coafi.trees.commit import CommitContexts
 from coafi.trees.recorder import TreeRecorder
+from workers.resources import Resources, url_policy
 from workflows.git_commit import GitCommitWorkflow
 from workflows.git_commit_processing import GitCommitProcessingWorkflow
 from workflows.notification import NotificationWorkflow
@@ -50,71 +42,6 @@ WORKFLOWS = (GitCommitWorkflow, GitCommitProcessingWorkflow, NotificationWorkflo
 
 SANDBOX = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_all_modules())
 """Workflow files are checked; what they import is shared, which makes a run start in 0.5 ms instead of 200."""
-
-
-@dataclass(frozen=True)
-class Resources:
-    """The adapters of one process."""
-
-    settings: Settings
-    database: Database
-    objects: ObjectStore
-    ledger: Ledger
-    registry: Registry
-
-
-@contextmanager
-def open_resources(settings: Settings) -> Iterator[Resources]:
-    """Open database, object store and ledger in the home of ``settings``, and close them afterwards.
-
-    Raises:
-        IntegrityError: the ledger contradicts its last checkpoint.
-        Unavailable: the database is out of reach.
-    """
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    database = Database(settings.database_file)
-    database.create_tables()
-    registry = Registry(database)
-    registry.publish(builtin_schemas())
-    ledger = open_ledger(settings, database)
-    try:
-        yield Resources(settings, database, ObjectStore(settings.objects_directory), ledger, registry)
-    finally:
-        ledger.close()
-        database.close()
-
-
-def open_ledger(settings: Settings, database: Database) -> Ledger:
-    """The ledger of this home, with its signing key.
-
-    Raises:
-        ResourceNotFoundError: the ledger was begun, and its key is gone.
-        IntegrityError: the ledger contradicts its last checkpoint.
-        Unavailable: the database is out of reach.
-    """
-    return Ledger(
-        database,
-        origin=settings.ledger_origin,
-        signer=_ledger_key(settings, database),
-        state_directory=settings.ledger_directory,
-    )
-
-
-async def connect(settings: Settings, address: str, *, lazy: bool = False) -> Client:
-    """A client of Temporal.
-
-    Args:
-        settings: name the namespace.
-        address: ``host:port``.
-        lazy: connect at the first call instead of now.
-    """
-    return await Client.connect(
-        address,
-        namespace=settings.temporal_namespace,
-        data_converter=pydantic_data_converter,
-        grpc_compression=GrpcCompression.NONE,  # it costs CPU, and helps only on slow networks
-        lazy=lazy,
-    )
 
 
 @asynccontextmanager
@@ -250,17 +177,6 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
     ]
 
 
-def url_policy(settings: Settings) -> UrlPolicy:
-    """What the settings say of repositories' URLs."""
-    return UrlPolicy(
-        hosts=frozenset(settings.git_hosts),
-        ssh_hosts=frozenset(settings.git_ssh_hosts),
-        file_roots=settings.git_file_roots,
-        allow_http=settings.git_allow_http,
-        allow_private_addresses=settings.git_allow_private,
-    )
-
-
 def _index_policy(settings: Settings, patience: Patience) -> IndexPolicy:
     return IndexPolicy(debounce=settings.index_debounce, fetch=patience.fetch, git=patience.git, files=patience.files)
 
@@ -291,21 +207,3 @@ def _fetcher(resources: Resources) -> GitFetcher:
         tokens=settings.git_tokens,
         ssh=ssh,
     )
-
-
-def _ledger_key(settings: Settings, database: Database) -> Signer:
-    path = settings.secrets_directory / "ledger-key"
-    begun = is_begun(database)  # first: whoever begins the ledger makes the key before
-    try:
-        return load_key(path)
-    except ResourceNotFoundError:
-        if begun:
-            raise ResourceNotFoundError(
-                f"there is no key file {path}, and this home has a ledger",
-                remedy="put the ledger's own key back; see docs/operations.md",
-            ) from None
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            return generate_key(path, settings.ledger_origin)
-        except ValidationError:  # another process was quicker
-            return load_key(path)

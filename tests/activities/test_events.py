@@ -15,7 +15,7 @@ from coafi.names import EventType, Phase
 from coafi.recording import Conclusion, EventRecorder, Failure, Range
 from tests.activities.support import environment, failure_of
 from tests.harness import settings_for
-from workers.wiring import open_resources
+from workers.resources import open_resources
 
 PATIENCE = Patience(fetch=1, git=2, files=3, parked=4)
 PAYLOAD: JsonObject = {"repositoryUrl": "https://h/x", "commitSha": "a" * 40, "branch": "main", "author": "ada"}

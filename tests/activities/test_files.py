@@ -18,7 +18,7 @@ from coafi.recording import EventRecorder
 from coafi.trees.commit import CommitContexts
 from tests.activities.support import EVENT, environment, failure_of
 from tests.harness import batch_task, document, settings_for
-from workers.wiring import open_resources
+from workers.resources import open_resources
 
 FILES = CHUNK + 6
 

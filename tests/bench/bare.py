@@ -18,7 +18,8 @@ from coafi.processing import BatchTask, Checked, Generated, GenerateTask
 from coafi.recording import Conclusion
 from coafi.webhooks import github
 from tests.bench.pushes import Push
-from workers.wiring import Activities, Resources, build_activities
+from workers.resources import Resources
+from workers.wiring import Activities, build_activities
 
 
 @dataclass(frozen=True)

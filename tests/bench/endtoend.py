@@ -17,7 +17,7 @@ from tests.bench.measure import Bench
 from tests.bench.processes import Usage, watched
 from tests.bench.pushes import Push, Service, commit_all, pushes, running_service
 from tests.harness import Repository, documents, settings_for
-from workers.wiring import open_resources
+from workers.resources import open_resources
 
 FILES = 10
 """Changed files of an ordinary push."""

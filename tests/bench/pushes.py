@@ -23,7 +23,7 @@ from coafi.settings import Settings
 from coafi.webhooks import github
 from tests.harness import SECRET, Repository, documents, push_payload, settings_for
 from tests.starters.support import Home
-from workers.wiring import connect
+from workers.client import connect
 from workflows.lifecycle import Receipt
 
 HANG = 300

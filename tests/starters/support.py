@@ -24,7 +24,7 @@ from coafi.settings import Settings
 from starters.cli import main
 from starters.embedded import ServiceAddress
 from tests.harness import SECRET, until
-from workers.wiring import connect
+from workers.client import connect
 
 TOKEN = "a-git-token-that-nobody-may-see"
 COMMAND = str(Path(sys.executable).with_name("coafi"))

@@ -15,7 +15,7 @@ from coafi.events import Event
 from coafi.names import PRIORITY_APPLICATION, EventType, Phase, SearchAttribute, fairness_key, parse_workflow_id
 from starters.dispatch import Dispatcher, _summary
 from tests.harness import Stack
-from workers.wiring import connect
+from workers.client import connect
 
 
 def event(repository: str = "https://github.com/acme/docs", *, branch: str = "main", again: str = "") -> Event:

@@ -28,7 +28,8 @@ from tests.workflows.support import (
     entries_of,
     types_of,
 )
-from workers.wiring import build_workers, open_resources
+from workers.resources import open_resources
+from workers.wiring import build_workers
 from workflows.git_commit import GitCommitWorkflow
 from workflows.lifecycle import patient
 
