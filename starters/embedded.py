@@ -162,7 +162,7 @@ class TemporalServer:
         return cls(process, f"{LOOPBACK}:{port}", f"http://{LOOPBACK}:{ui_port}", log_file, ports)
 
     async def wait_ready(self) -> None:
-        """Wait until the server and its Web UI, and not others that were quicker to take their ports, listen.
+        """Wait until the server and its Web UI, and not others that were quicker to take their ports, answer.
 
         Raises:
             Unavailable: it ended, or did not answer in time.
@@ -170,7 +170,7 @@ class TemporalServer:
         for _ in range(_START_SECONDS * 10):
             if self.process.poll() is not None:
                 break
-            if self._listens():
+            if self._listens() and await self._answers():  # it listens a moment before it is healthy
                 return
             await asyncio.sleep(0.1)
         raise Unavailable(
@@ -193,6 +193,15 @@ class TemporalServer:
         except psutil.Error:
             return False
         return set(self.ports) <= {one.laddr.port for one in sockets if one.status == psutil.CONN_LISTEN}
+
+    async def _answers(self) -> bool:
+        from temporalio.service import ConnectConfig, RPCError, ServiceClient  # commands that only read go without it
+
+        try:
+            client = await ServiceClient.connect(ConnectConfig(target_host=self.address))
+            return await client.check_health()
+        except (RuntimeError, RPCError):  # the first is what the SDK raises for every failure to connect
+            return False
 
 
 def temporal_executable() -> str:
