@@ -1,5 +1,6 @@
 """Notifications: a run for each subscriber (``notify.announce``), which delivers its message (``notify.deliver``)."""
 
+import asyncio
 from dataclasses import dataclass
 from urllib.parse import urljoin
 
@@ -27,6 +28,7 @@ from coafi.names import (
     notification_workflow_id,
 )
 from coafi.notify.deliver import Delivered, Deliverer
+from coafi.notify.gone import GoneSubscribers
 from coafi.notify.message import Notification
 from coafi.notify.subscribers import Subscribers
 
@@ -75,11 +77,13 @@ class AnnounceActivities:
 
     Attributes:
         client: of Temporal: the runs are their own, so that a dead subscriber holds up nobody.
+        gone: subscribers that are left out.
         public_url: base URL of the gateway.
     """
 
     client: Client
     subscribers: Subscribers
+    gone: GoneSubscribers
     public_url: str
     policy: DeliveryPolicy
 
@@ -88,8 +92,9 @@ class AnnounceActivities:
     async def announce(self, task: AnnounceTask) -> Announced:
         """Start a run for each subscriber; one that was started before is left alone."""
         started = []
+        gone = await asyncio.to_thread(self.gone.since, self.subscribers)
         for subscriber in self.subscribers.all:
-            if subscriber.name not in task.subscribers:
+            if subscriber.name not in task.subscribers or subscriber.name in gone:
                 continue
             update = task.update
             workflow_id = notification_workflow_id(

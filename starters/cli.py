@@ -27,9 +27,11 @@ dead_letters = typer.Typer(no_args_is_help=True, help="Parked runs: list them, r
 files = typer.Typer(no_args_is_help=True, help="Local files: what the service would find, before you push.")
 app.add_typer(files, name="files")
 docs = typer.Typer(no_args_is_help=True, help="The documentation indexes of the branches.")
+subscribers = typer.Typer(no_args_is_help=True, help="Who is notified of new indexes.")
 app.add_typer(submit, name="submit")
 app.add_typer(events, name="events")
 app.add_typer(docs, name="docs")
+app.add_typer(subscribers, name="subscribers")
 app.add_typer(ledger, name="ledger")
 app.add_typer(dead_letters, name="dead-letters")
 
@@ -165,6 +167,24 @@ def docs_show(
     from starters.docs import show_docs
 
     show_docs(repository, branch, as_json=as_json)
+
+
+@subscribers.command("list")
+def subscribers_list(as_json: Json = False) -> None:
+    """Who is notified, of what, and who answered that it wants no more."""
+    from starters.subscribers import list_subscribers
+
+    list_subscribers(as_json=as_json)
+
+
+@subscribers.command("enable")
+def subscribers_enable(
+    name: Annotated[str, typer.Argument(help="Name of the subscriber.")], as_json: Json = False
+) -> None:
+    """Send to a subscriber again that answered 410."""
+    from starters.subscribers import enable_subscriber
+
+    enable_subscriber(name, as_json=as_json)
 
 
 @ledger.command("verify")

@@ -26,6 +26,7 @@ from coafi.index.pointers import IndexReader
 from coafi.index.update import IndexUpdater
 from coafi.names import TaskQueue
 from coafi.notify.deliver import Deliverer, webhook_client
+from coafi.notify.gone import GoneSubscribers
 from coafi.notify.subscribers import Subscribers, load_subscribers
 from coafi.processing import BatchProcessor
 from coafi.recording import EventRecorder
@@ -113,13 +114,15 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
     indexes = IndexActivities(
         IndexUpdater(resources.ledger, resources.database, resources.objects, settings.temporal_namespace), subscribers
     )
+    gone = GoneSubscribers(resources.database)
     announcements = AnnounceActivities(
         client,
         subscribers,
+        gone,
         settings.public_url or gateway or f"http://{settings.gateway_host}:{settings.gateway_port}",
         DeliveryPolicy(timeout=settings.notify_timeout, patience=settings.notify_patience),
     )
-    deliveries = DeliveryActivities(_deliverer(settings, subscribers, stack))
+    deliveries = DeliveryActivities(_deliverer(settings, subscribers, gone, stack))
     drain = timedelta(seconds=settings.drain_timeout)
 
     def threads(slots: int, name: str) -> ThreadPoolExecutor:
@@ -181,10 +184,10 @@ def _index_policy(settings: Settings, patience: Patience) -> IndexPolicy:
     return IndexPolicy(debounce=settings.index_debounce, fetch=patience.fetch, git=patience.git, files=patience.files)
 
 
-def _deliverer(settings: Settings, subscribers: Subscribers, stack: AsyncExitStack) -> Deliverer:
+def _deliverer(settings: Settings, subscribers: Subscribers, gone: GoneSubscribers, stack: AsyncExitStack) -> Deliverer:
     client = webhook_client(settings.notify_timeout)
     stack.push_async_callback(client.aclose)
-    return Deliverer(subscribers, client, settings.notify_timeout, settings.notify_allow_private)
+    return Deliverer(subscribers, gone, client, settings.notify_timeout, settings.notify_allow_private)
 
 
 def _fetcher(resources: Resources) -> GitFetcher:

@@ -10,6 +10,7 @@ from coafi import metrics
 from coafi.addresses import resolve
 from coafi.errors import CoafiError, PolicyDenied, Unavailable
 from coafi.events import Wire
+from coafi.notify.gone import GoneSubscribers
 from coafi.notify.message import Notification, headers, seconds_of
 from coafi.notify.subscribers import Subscriber, Subscribers
 
@@ -54,20 +55,23 @@ class Deliverer:
     """
 
     subscribers: Subscribers
+    gone: GoneSubscribers
     client: httpx.AsyncClient
     timeout: float
     allow_private: bool = False
 
     async def deliver(self, notification: Notification) -> Delivered:
-        """Send a message. What is answered is neither read nor kept, but for its status.
+        """Send a message, unless its subscriber is gone. Of what is answered only the status is read.
 
         Raises:
             ResourceNotFoundError: the subscriber was taken out of the settings.
             PolicyDenied: it is on a private address.
             SubscriberRefused: it answered with a 4xx or a redirect.
-            Unavailable: it is out of reach, busy or broken.
+            Unavailable: it is out of reach, busy or broken, or the database is.
         """
         subscriber = self.subscribers.named(notification.subscriber)
+        if subscriber.name in await asyncio.to_thread(self.gone.since, self.subscribers):
+            return Delivered(gone=True, status=httpx.codes.GONE)
         try:
             async with asyncio.timeout(self.timeout):
                 status, retry_after = await self._post(subscriber, notification)
@@ -81,6 +85,8 @@ class Deliverer:
             raise
         if 200 <= status < 300 or status == httpx.codes.GONE:
             gone = status == httpx.codes.GONE
+            if gone:
+                await asyncio.to_thread(self.gone.add, subscriber)
             self._count(subscriber, "gone" if gone else "delivered")
             return Delivered(gone=gone, status=status)
         if status >= 500 or status in (408, 425, 429):

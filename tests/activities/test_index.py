@@ -10,9 +10,11 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.index import IndexPolicy, IndexRequestActivities, IndexRequested, IndexRequestTask
 from activities.notifications import AnnounceActivities, AnnounceTask, DeliveryPolicy
+from coafi.database import Database
 from coafi.events import EventRef
 from coafi.git.urls import UrlPolicy
 from coafi.index.model import IndexUpdate
+from coafi.notify.gone import GoneSubscribers
 from coafi.notify.subscribers import load_subscribers
 from tests.coafi.notify.test_subscribers import GOOD, written
 
@@ -56,7 +58,10 @@ async def test_without_temporal_it_is_to_be_tried_again() -> None:
 async def test_an_announcement_waits_for_temporal_and_skips_who_is_not_named(tmp_path: Path) -> None:
     subscribers = load_subscribers(written(tmp_path, [GOOD]))
     policy = DeliveryPolicy(timeout=1, patience=1)
-    activities = AnnounceActivities(await nowhere(), subscribers, "https://docs.example.org", policy)
+    database = Database(tmp_path / "coafi.db")
+    database.create_tables()
+    gone = GoneSubscribers(database)
+    activities = AnnounceActivities(await nowhere(), subscribers, gone, "https://docs.example.org", policy)
     update = IndexUpdate(outcome="moved", generation=1)
     task = AnnounceTask(
         repository="https://e.org/r", branch="main", update=update, subscribers=("removed",), commits=(), commit_count=0
@@ -65,3 +70,6 @@ async def test_an_announcement_waits_for_temporal_and_skips_who_is_not_named(tmp
     with pytest.raises(ApplicationError) as raised:
         await ActivityEnvironment().run(activities.announce, task.model_copy(update={"subscribers": ("portal",)}))
     assert raised.value.type == "Unavailable"
+    named = task.model_copy(update={"subscribers": ("portal",)})
+    gone.add(subscribers.named("portal"))
+    assert (await ActivityEnvironment().run(activities.announce, named)).workflow_ids == (), "who is gone is left out"

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import threading
 import time
 import uuid
@@ -21,6 +22,7 @@ from temporalio.client import WorkflowHandle
 from coafi.index.pointers import IndexReader
 from coafi.names import NotificationName, docs_path, notification_workflow_id
 from tests.harness import Repository, Stack, documents, running_stack, until
+from tests.starters.support import Home
 from workflows.notification import NotificationResult, Outcome
 
 KEY = "whsec_" + base64.b64encode(b"a-key-that-nobody-may-see-ever!!").decode()
@@ -227,11 +229,44 @@ async def test_an_update_is_announced_once_and_the_next_one_too(notified: Notifi
     assert (await handle.result()).outcome is Outcome.DELIVERED
 
 
+async def test_who_is_gone_hears_nothing_until_an_operator_enables_it(notified: Notified) -> None:
+    await notified.result("gone")
+
+    def coafi(*command: str) -> str:
+        settings = notified.stack.settings
+        done = Home(settings.home.parent).coafi(
+            "subscribers",
+            *command,
+            COAFI_HOME=str(settings.home),
+            COAFI_SUBSCRIBERS=str(settings.subscribers),
+            COAFI_NOTIFY_ALLOW_PRIVATE="true",
+        )
+        return done.stdout + done.stderr
+
+    listed = {one["name"]: one["goneSince"] for one in json.loads(coafi("list", "--json"))}
+    assert listed["good"] is None
+    assert listed["gone"][:10] in coafi("list")
+
+    async def announced(text: str) -> None:
+        before = len(notified.receivers["good"].seen)
+        await (await notified.stack.accepted(notified.repository.push(documents(2, text=text)))).result()
+        await until(lambda: len(notified.receivers["good"].seen) > before)
+
+    await announced("Said to those who are left.")
+    assert len(notified.receivers["gone"].seen) == 1
+    assert json.loads(coafi("enable", "gone", "--json")) == {"name": "gone", "wasGone": True}
+    assert "was not gone" in coafi("enable", "gone")
+    assert "there is no subscriber nobody" in coafi("enable", "nobody")
+    await announced("Said to everybody again.")
+    await until(lambda: len(notified.receivers["gone"].seen) == 2)
+
+
 async def test_a_private_address_is_refused_unless_it_is_allowed(notified: Notified) -> None:
     from dataclasses import replace
 
     from coafi.errors import PolicyDenied
     from coafi.notify.deliver import Deliverer, webhook_client
+    from coafi.notify.gone import GoneSubscribers
     from coafi.notify.subscribers import load_subscribers
     from tests.coafi.notify.test_message import notification
 
@@ -239,7 +274,7 @@ async def test_a_private_address_is_refused_unless_it_is_allowed(notified: Notif
     subscribers = load_subscribers(notified.stack.settings.subscribers, allow_private=True)
     before = len(notified.receivers["good"].seen)
     async with webhook_client(1.0) as client:
-        deliverer = Deliverer(subscribers, client, timeout=1.0)
+        deliverer = Deliverer(subscribers, GoneSubscribers(notified.stack.resources.database), client, timeout=1.0)
         with pytest.raises(PolicyDenied, match="not a public address"):
             await deliverer.deliver(notification(subscriber="good"))
         assert len(notified.receivers["good"].seen) == before
