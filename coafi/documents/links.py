@@ -82,6 +82,10 @@ def broken_links(path: str, body: str, outline: Outline, tree: Tree, limit: int)
             definitions = _definitions(body) if definitions is None else definitions
             start = definitions.get(_label(link.reference), start)
         found.setdefault(start, Broken(wrong[0], start, wrong[1], wrong[2]))
+    for start, label in outline.undefined[: max(limit - len(found), 0)]:
+        shown = visible(label)
+        message = f"this refers to [{shown}], which is defined nowhere in the document, so it is no link"
+        found.setdefault(start, Broken("link/undefined", start, message))
     return sorted(found.values(), key=lambda one: one.start)
 
 

@@ -41,6 +41,10 @@ _ATTRIBUTE = re.compile(
 )
 _ID = re.compile(r"(?!coafi-)[\w.:-]{1,200}")
 _HEADING = re.compile(r"h[1-6]")
+# Text that was meant as a link: what is not escaped, and no index into an array, a[i][j].
+_UNDEFINED = re.compile(
+    rb"(?<![\w\]\\\x80-\xff])!?\[(?P<text>[^\[\]\\\n]{1,200})\]\[(?P<label>[^\[\]\\\n^]{0,200})\](?![\[(\w])"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +71,15 @@ class Outline:
     Attributes:
         anchors: of headings and elements with an id; at most ``MAX_ANCHORS``.
         links: in the order of the text.
+        undefined: where text refers to a definition that there is not, ``[text][label]``, and the label; at most
+            ``MAX_ANCHORS``.
         code: where inline code is, as start and end in bytes.
         complete: whether the text was read to its end.
     """
 
     anchors: tuple[str, ...]
     links: tuple[Link, ...]
+    undefined: tuple[tuple[int, str], ...]
     code: tuple[tuple[int, int], ...]
     complete: bool
 
@@ -86,7 +93,7 @@ def read_outline(body: str, title: str = "") -> Outline:
     """
     reader = _Reader(body.encode("utf-8", "replace"))
     complete = reader.read(body)
-    return Outline(reader.anchors(title), tuple(reader.links), tuple(reader.code), complete)
+    return Outline(reader.anchors(title), tuple(reader.links), tuple(reader.undefined), tuple(reader.code), complete)
 
 
 @dataclass(slots=True)
@@ -102,11 +109,13 @@ class _Reader:
 
     source: bytes
     links: list[Link] = field(default_factory=list)
+    undefined: list[tuple[int, str]] = field(default_factory=list)
     code: list[tuple[int, int]] = field(default_factory=list)
     _headings: list[_Heading] = field(default_factory=list)
     _ids: dict[str, None] = field(default_factory=dict)
     _open: _Heading | None = None
     _untouched: bool = True
+    _in_code: bool = False
     _footnotes: dict[str, int] = field(default_factory=dict)
 
     def read(self, body: str) -> bool:
@@ -121,12 +130,18 @@ class _Reader:
                 if self._open and event != "Rule":
                     self._open.text += " "
             elif "Text" in event:
+                text = event["Text"]
                 if self._open:
-                    self._open.text += event["Text"]
+                    self._open.text += text
+                if "][" in text and not self._in_code:
+                    self._look_for_undefined(span["start"], span["end"])
             elif "End" in event:
                 tag = event["End"]
-                if isinstance(tag, dict) and "Heading" in tag:
-                    self._close(int(tag["Heading"][1]))
+                if isinstance(tag, dict):
+                    if "Heading" in tag:
+                        self._close(int(tag["Heading"][1]))
+                elif tag == "CodeBlock":
+                    self._in_code = False
                 continue
             elif "Start" in event:
                 self._start(event["Start"], span["start"], span["end"])
@@ -170,6 +185,8 @@ class _Reader:
             self._link(tag["Link"], start, image=False)
         elif "Image" in tag:
             self._link(tag["Image"], start, image=True)
+        elif "CodeBlock" in tag:
+            self._in_code = True
         elif "FootnoteDefinition" in tag:
             label = tag["FootnoteDefinition"]
             self._footnotes.setdefault(label, len(self._footnotes) + 1)
@@ -187,6 +204,12 @@ class _Reader:
             number = self._footnotes.setdefault(event["FootnoteReference"], len(self._footnotes) + 1)
             if self._open:
                 self._open.text += str(number)
+
+    def _look_for_undefined(self, start: int, end: int) -> None:
+        for one in _UNDEFINED.finditer(self.source, start, end):
+            if len(self.undefined) < MAX_ANCHORS:
+                label = one["label"].strip() or one["text"]
+                self.undefined.append((one.start(), label.decode("utf-8", "replace")))
 
     def _link(self, link: Any, start: int, *, image: bool) -> None:  # noqa: ANN401  # an event's content
         kind = link["link_type"]

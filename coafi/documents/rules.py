@@ -480,6 +480,14 @@ RULES = _table(
         Example("a.md", "[plan](#top)"),
     ),
     Rule(
+        "link/undefined",
+        _W,
+        "a reference has no definition, and is shown as plain text",
+        r"define it on a line of its own, [label]: target, or write \[ where brackets are meant",
+        Example("a.md", "See [the plan][plan]."),
+        Example("a.md", "See [the plan][plan] and a[i][j].\n\n[plan]: #top"),
+    ),
+    Rule(
         "link/not-checked",
         _I,
         "there are more links than are checked",

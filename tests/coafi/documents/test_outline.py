@@ -174,3 +174,14 @@ def test_a_text_with_too_many_events_is_read_in_part() -> None:
     outline = read_outline("*a* " * 400_000)
     assert not outline.complete
     assert time.process_time() - start < 20
+
+
+def test_references_without_a_definition_are_found_and_nothing_that_only_looks_alike() -> None:
+    text = (
+        "é [a][nope], [b][], ![x][img]\nand [l](#x)[y][z], but neither arr[i][j] nor é[i][j], `[c][d]`, \\[e\\][f],"
+        " [ok][def], [t][^1] or [one]\n\n    [g][h]\n\n```\n[i][k]\n```\n\n- [ ] [m][n]\n\n[def]: x.md\n"
+    )
+    found = read_outline(text).undefined
+    assert [label for _, label in found] == ["nope", "b", "img", "z", "n"]
+    source = text.encode()
+    assert [source[start : start + 3] for start, _ in found] == [b"[a]", b"[b]", b"![x", b"[y]", b"[m]"]
