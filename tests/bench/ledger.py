@@ -29,9 +29,9 @@ async def measure(bench: Bench) -> None:
     plain = _plain(bench.directory / "plain.db")
     with closing(plain), opened(bench.directory) as ledger, ThreadPoolExecutor(CALLERS) as callers:
 
-        def append(rows: int, commits: int) -> None:
+        def append(rows: int, commits: int, drafts: Iterator[Draft] = source) -> None:
             for _ in range(commits):
-                ledger.append(list(islice(source, rows)))
+                ledger.append(list(islice(drafts, rows)))
 
         def insert(rows: int, commits: int) -> None:
             for _ in range(commits):
@@ -46,11 +46,12 @@ async def measure(bench: Bench) -> None:
                 plain.execute("COMMIT")
 
         bodies = [(one.body,) for one in ledger.append(list(islice(source, BATCH)))]
+        made = iter(list(islice(source, BATCH * batches * 6)))
         indexed = iter(_rows(bodies, BATCH * batches * 6))
         same = "SQLite inserts of the same columns with the same indexes"
         await bench.compare_all(
             f"append in batches of {BATCH}",
-            lambda: append(BATCH, batches),
+            lambda: append(BATCH, batches, made),
             {
                 same: lambda: insert_indexed(BATCH, batches),
                 "SQLite inserts of the same bytes": lambda: insert(BATCH, batches),
