@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,32 +56,39 @@ def harm_of(name: str, seed: str, targets: dict[str, Target] = TARGETS) -> str:
     return ""
 
 
-def fuzz(name: str, first: int, count: int, *, timeout: float = 170) -> list[Harm]:
-    """Give a parser the inputs with the seeds from ``first`` on, in processes of their own.
+def fuzz(names: Sequence[str], first: int, count: int, *, timeout: float = 170) -> list[Harm]:
+    """Give parsers the inputs with the seeds from ``first`` on, in a process of their own, and another after its end.
 
     Args:
-        timeout: seconds of wall time for all of them.
+        timeout: seconds of wall time for one process.
     """
     found: list[Harm] = []
-    start, end = first, first + count
-    while start < end:
+    jobs = [(list(names), first)]
+    while jobs:
+        some, start = jobs.pop()
         with tempfile.TemporaryDirectory(prefix="coafi-fuzz-") as directory:
             began = Path(directory) / "began"
-            command = [sys.executable, "-m", "tests.fuzz", name, "--seed", str(start), "--count", str(end - start)]
+            command = [sys.executable, "-m", "tests.fuzz", *some, "--seed", str(start), "--began", str(began)]
             done = subprocess.run(
-                [*command, "--began", str(began)], capture_output=True, text=True, timeout=timeout, check=False
+                [*command, "--count", str(first + count - start)],
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
             )
-            last = int(began.read_text() or start) if began.exists() else start
+            last = began.read_text().split() if began.exists() else [some[0], str(start)]
         for line in done.stdout.splitlines():
             one: dict[str, Any] = json.loads(line)
-            found.append(_harm(name, one["seed"], one["what"]))
+            found.append(_harm(one["target"], one["seed"], one["what"]))
         if done.returncode in (0, 1):
-            break
-        said = (
-            f"it was ended by {signal.Signals(-done.returncode).name}" if done.returncode < 0 else done.stderr[-2_000:]
-        )
-        found.append(_harm(name, str(last), said))
-        start = last + 1
+            continue
+        code = done.returncode
+        said = f"it was ended by {signal.Signals(-code).name}" if code < 0 else done.stderr[-2_000:]
+        found.append(_harm(last[0], last[1], said))
+        if rest := some[some.index(last[0]) + 1 :]:
+            jobs.append((rest, first))
+        if int(last[1]) + 1 < first + count:
+            jobs.append(([last[0]], int(last[1]) + 1))
     return found
 
 
@@ -120,7 +127,7 @@ def _tried(names: list[str], seeds: range, began: Path | None) -> Iterator[dict[
         _seeds(name, TARGETS)
         for seed in seeds:
             if began is not None:
-                began.write_text(str(seed))
+                began.write_text(f"{name} {seed}")
             # No handler in Python, which would wait for a library to return: the kernel ends the process.
             signal.setitimer(signal.ITIMER_VIRTUAL, CPU_SECONDS)
             what = harm_of(name, str(seed))

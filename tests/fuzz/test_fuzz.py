@@ -17,15 +17,14 @@ from tests.fuzz.targets import TARGETS, Target
 FEW = 120
 """Inputs per parser in every run of the suite."""
 
-MANY = 20_000
+MANY = 10_000
 """And in a soak, which takes different ones every day."""
 
 every_parser = pytest.mark.parametrize("name", TARGETS)
 
 
-@every_parser
-def test_damaged_input_does_no_harm(name: str) -> None:
-    assert [str(harm) for harm in fuzz(name, 0, FEW)] == []
+def test_damaged_input_does_no_harm() -> None:
+    assert [str(harm) for harm in fuzz(list(TARGETS), 0, FEW)] == []
 
 
 @pytest.mark.soak
@@ -33,7 +32,7 @@ def test_damaged_input_does_no_harm(name: str) -> None:
 @every_parser
 def test_much_damaged_input_does_no_harm(name: str) -> None:
     day = int(time.time()) // 86_400
-    assert [str(harm) for harm in fuzz(name, day * MANY, MANY, timeout=800)] == []
+    assert [str(harm) for harm in fuzz([name], day * MANY, MANY, timeout=800)] == []
 
 
 @every_parser
