@@ -1,6 +1,10 @@
 """Bytes that are the same wherever they are made: canonical JSON (RFC 8785) and SHA-256 digests of it."""
 
 import hashlib
+import json
+import re
+from contextlib import suppress
+from enum import StrEnum
 from typing import Annotated, Any
 
 import rfc8785
@@ -12,6 +16,11 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 digest, as 64 lower-case hexadecimal digits."""
 
 JsonObject = dict[str, JsonValue]
+
+_SAFE_INTEGER = 2**53 - 1
+_DEPTH = 100
+_ENCODE = json.JSONEncoder(ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":")).encode
+_BEYOND_THE_FIRST_PLANE = re.compile("[\U00010000-\U0010ffff]")
 
 
 def sha256(data: bytes) -> str:
@@ -25,20 +34,59 @@ def canonical_json(value: JsonValue | JsonObject | BaseModel) -> bytes:
     A pydantic model is written under its wire names (aliases), without the fields that are ``None``.
 
     Raises:
-        ValidationError: the value cannot be canonicalised (an integer beyond 2^53-1, NaN, a lone surrogate).
+        ValidationError: the value cannot be canonicalised (an integer beyond 2^53-1, NaN, a lone surrogate, hundreds of
+            levels).
     """
     plain: Any = (
         value.model_dump(mode="json", by_alias=True, exclude_none=True) if isinstance(value, BaseModel) else value
     )
     try:
-        return rfc8785.dumps(plain)
-    except rfc8785.CanonicalizationError as error:
+        return _dumps(plain)
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:  # the latter: a lone surrogate in a key
         raise ValidationError(
             f"this JSON has no canonical form: {error}",
             remedy="write integers beyond 2^53-1 as strings, and text without lone surrogates",
         ) from error
+    except RecursionError:
+        raise ValidationError(
+            "this JSON has no canonical form: it is nested too deeply", remedy="nest fewer objects and arrays"
+        ) from None
 
 
 def digest_of(value: JsonValue | JsonObject | BaseModel) -> str:
     """The SHA-256 of the canonical JSON of ``value``."""
     return sha256(canonical_json(value))
+
+
+def _dumps(value: Any) -> bytes:  # noqa: ANN401  # what is no JSON is refused here
+    """What :func:`rfc8785.dumps` gives, in a quarter of the time where Python's own encoder gives the same.
+
+    That one differs in numbers with a fraction, in what it takes as a number or a key, in surrogates, and in the order
+    of keys once there are characters beyond U+FFFF: RFC 8785 sorts by UTF-16 code units, Python by code points.
+    """
+    if _is_simple(value, _DEPTH):
+        text = _ENCODE(value)
+        if text.isascii():
+            return text.encode()
+        if not _BEYOND_THE_FIRST_PLANE.search(text):
+            with suppress(UnicodeEncodeError):  # a lone surrogate, about which rfc8785 complains
+                return text.encode()
+    return rfc8785.dumps(value)
+
+
+def _is_simple(value: object, depth: int) -> bool:
+    """Whether both encoders see the same in it: exact types, safe integers, keys of text, and not too deep."""
+    if type(value) is str or value is None or type(value) is bool:
+        return True
+    if type(value) is int:
+        return -_SAFE_INTEGER <= value <= _SAFE_INTEGER
+    if type(value) is dict:
+        if depth == 0:
+            return False
+        for key, item in value.items():
+            if type(key) is not str or not (type(item) is str or _is_simple(item, depth - 1)):
+                return False
+        return True
+    if type(value) is list or type(value) is tuple:
+        return depth > 0 and all(type(item) is str or _is_simple(item, depth - 1) for item in value)
+    return isinstance(value, StrEnum)

@@ -75,9 +75,10 @@ class ObjectStore:
         """
         try:
             data = bytes(obstore.get(self._store, object_path(digest)).bytes())
-        except (NotFoundError, FileNotFoundError) as error:
+        except (NotFoundError, FileNotFoundError, ValueError) as error:  # the last: a digest that is none
             raise IntegrityError(
-                f"object {digest} is not in the store {self.root}", remedy="restore it from a backup of the store"
+                f"object {digest[:80]!r} is not in the store {self.root}",
+                remedy="restore it from a backup of the store",
             ) from error
         except (BaseError, OSError) as error:
             raise Unavailable(f"object {digest} cannot be read: {error}", remedy=f"check {self.root}") from error

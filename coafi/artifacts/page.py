@@ -8,6 +8,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from importlib import resources
 
@@ -19,9 +20,6 @@ from coafi.documents.frontmatter import KNOWN_KEYS
 
 STYLE = resources.files("coafi.artifacts").joinpath("page.css").read_text(encoding="utf-8")
 """The style sheet, inlined into every page."""
-
-_STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-_POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src 'self'; base-uri 'none'; form-action 'none'"
 
 _LABELS = {
     "document_id": "Document",
@@ -60,6 +58,7 @@ def page(
     body: str,
     metadata: JsonObject | None = None,
     contents: Sequence[Entry] = (),
+    style: str = STYLE,
 ) -> bytes:
     """A complete HTML page in UTF-8.
 
@@ -70,6 +69,7 @@ def page(
         body: safe HTML.
         metadata: front matter, shown below the title.
         contents: headings of ``body``; a table of contents appears from three of them on.
+        style: its style sheet: ``STYLE``, and what else this kind of page needs.
     """
     toc = _toc(contents) if len(contents) >= 3 else ""
     parts = (
@@ -77,12 +77,12 @@ def page(
         f'<html lang="{escape(language)}">',
         "<head>",
         '<meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(style)}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
         '<meta name="referrer" content="no-referrer">',
         f"<title>{escape(title)}</title>",
-        f"<style>{STYLE}</style>",
+        f"<style>{style}</style>",
         "</head>",
         "<body>",
         '<a class="skip" href="#coafi-content">Skip to the content</a>',
@@ -102,6 +102,12 @@ def page(
         "",
     )
     return "\n".join(part for part in parts if part or part is parts[-1]).encode("utf-8", "replace")
+
+
+@cache
+def _policy(style: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; img-src 'self'; base-uri 'none'; form-action 'none'"
 
 
 def _heading(title: str, kind: str, metadata: JsonObject) -> str:

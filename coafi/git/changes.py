@@ -406,7 +406,7 @@ _STATUS: Final = {
     "T": Change.TYPE_CHANGED,
 }
 _OID = rb"([0-9a-f]{40}|[0-9a-f]{64})"
-_RAW_ENTRY = re.compile(rb":(\d{6}) (\d{6}) " + _OID + b" " + _OID + rb" ([AMDRCT])\d*")
+_RAW_ENTRY = re.compile(rb":([0-7]{6}) ([0-7]{6}) " + _OID + b" " + _OID + rb" ([AMDRCT])\d*")
 
 
 class _BatchReader:

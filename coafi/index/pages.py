@@ -7,9 +7,10 @@ sends what was chosen back to the page itself, so the policy allows that, and on
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from html import escape
+from importlib import resources
 from urllib.parse import urlencode
 
-from coafi.artifacts.page import page
+from coafi.artifacts.page import STYLE, page
 from coafi.documents.check import FileReport
 from coafi.findings import Finding
 from coafi.index.build import INDEX_JSON, counts_of
@@ -24,6 +25,7 @@ PAGE_SIZE = 500
 NO_AREA = "–"
 """Stands for the area of documents that have none, also in a selection."""
 
+_STYLE = STYLE + resources.files("coafi.index").joinpath("index.css").read_text(encoding="utf-8")
 _LONGEST_QUERY = 200
 _WORDS = {
     "valid": '<span class="status active">valid</span>',
@@ -122,7 +124,9 @@ def index_page(index: DocumentationIndex, selection: Selection | None = None, pa
             rows.append(document)
     body.append(_pages(selection, number, pages))
     title = f"{'/'.join(index['repository'].split('/')[-2:])}, {index['branch']}"
-    return _allowing_form(page(title=title, language="en", kind="Documentation index", body="\n".join(body)))
+    return _allowing_form(
+        page(title=title, language="en", kind="Documentation index", body="\n".join(body), style=_STYLE)
+    )
 
 
 def findings_page(
@@ -233,7 +237,7 @@ def _area(area: str, documents: Sequence[IndexedDocument]) -> str:
         f'<th scope="col">{column}</th>' for column in ("Document", "Id and info code", "Status and version", "Verdict")
     )
     rows = "".join(_row(document) for document in documents)
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    table = f'<table class="documents"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
     return f"<h2>{escape(name)}</h2>{_scrolling(name, table)}"
 
 

@@ -19,7 +19,7 @@ import typer
 from coafi.logs import configure_logging
 from coafi.settings import Settings
 from starters.output import err, facts, out, print_json, table
-from tests.bench import command_line, endtoend, files, git, ledger
+from tests.bench import command_line, endtoend, files, git, index, ledger
 from tests.bench.chart import draw
 from tests.bench.measure import Bench, Figure
 
@@ -30,6 +30,7 @@ class Area(StrEnum):
     LEDGER = "ledger"
     FILES = "files"
     GIT = "git"
+    INDEX = "index"
     END_TO_END = "end-to-end"
     COMMAND_LINE = "command-line"
     MEMORY = "memory"
@@ -39,6 +40,7 @@ MEASURES: dict[Area, Callable[[Bench], Awaitable[None]]] = {
     Area.LEDGER: ledger.measure,
     Area.FILES: files.measure,
     Area.GIT: git.measure,
+    Area.INDEX: index.measure,
     Area.END_TO_END: endtoend.measure,
     Area.COMMAND_LINE: command_line.measure,
     Area.MEMORY: endtoend.measure_memory,

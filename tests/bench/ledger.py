@@ -4,33 +4,34 @@ import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from itertools import count, islice
+from itertools import count, cycle, islice
+from pathlib import Path
 from random import Random
 
 import pysqlite3.dbapi2
 
 from coafi.canonical import JsonObject
+from coafi.database import Database
 from coafi.ledger.entry import Draft
 from coafi.ledger.verifier import verify_log
-from coafi.processing import CHUNK
 from tests.bench.measure import Bench
 from tests.coafi.ledger.making import SIGNER, draft, opened
 
 CALLERS = 64
+BATCH = 100
 
 
 async def measure(bench: Bench) -> None:
     """Append, prove, verify; against a bare SQLite table of the same durability."""
     batches, singles, size = bench.amount(30, 2), bench.amount(100, 5), bench.amount(10_000, 500)
+    bursts = bench.amount(10, 1)
     source = _drafts()
-    plain = pysqlite3.dbapi2.connect(bench.directory / "plain.db", isolation_level=None)
-    for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "CREATE TABLE entry (body BLOB NOT NULL)"):
-        plain.execute(statement)
+    plain = _plain(bench.directory / "plain.db")
     with closing(plain), opened(bench.directory) as ledger, ThreadPoolExecutor(CALLERS) as callers:
 
-        def append(rows: int, commits: int) -> None:
+        def append(rows: int, commits: int, drafts: Iterator[Draft] = source) -> None:
             for _ in range(commits):
-                ledger.append(list(islice(source, rows)))
+                ledger.append(list(islice(drafts, rows)))
 
         def insert(rows: int, commits: int) -> None:
             for _ in range(commits):
@@ -38,13 +39,25 @@ async def measure(bench: Bench) -> None:
                 plain.executemany("INSERT INTO entry VALUES (?)", bodies[:rows])
                 plain.execute("COMMIT")
 
-        bodies = [(one.body,) for one in ledger.append(list(islice(source, CHUNK)))]
-        await bench.compare(
-            f"append in batches of {CHUNK}",
-            lambda: append(CHUNK, batches),
-            "SQLite inserts of the same bytes",
-            lambda: insert(CHUNK, batches),
-            (CHUNK * batches, "entries"),
+        def insert_indexed(rows: int, commits: int) -> None:
+            for _ in range(commits):
+                plain.execute("BEGIN IMMEDIATE")
+                plain.executemany(_INSERT, islice(indexed, rows))
+                plain.execute("COMMIT")
+
+        bodies = [(one.body,) for one in ledger.append(list(islice(source, BATCH)))]
+        made = iter(list(islice(source, BATCH * batches * 6)))
+        indexed = iter(_rows(bodies, BATCH * batches * 6))
+        same = "SQLite inserts of the same columns with the same indexes"
+        await bench.compare_all(
+            f"append in batches of {BATCH}",
+            lambda: append(BATCH, batches, made),
+            {
+                same: lambda: insert_indexed(BATCH, batches),
+                "SQLite inserts of the same bytes": lambda: insert(BATCH, batches),
+            },
+            (BATCH * batches, "entries"),
+            aims={same: "0.5"},
         )
         await bench.compare(
             "append one by one",
@@ -53,12 +66,13 @@ async def measure(bench: Bench) -> None:
             lambda: insert(1, singles),
             (singles, "entries"),
         )
-        await bench.compare(
+        alone = "by one caller, one by one"
+        await bench.compare_all(
             f"append from {CALLERS} callers at once",
-            lambda: list(callers.map(lambda one: ledger.append([one]), islice(source, CALLERS))),
-            "by one caller, one by one",
-            lambda: append(1, CALLERS),
-            (CALLERS, "entries"),
+            lambda: list(callers.map(lambda one: ledger.append([one]), islice(source, CALLERS * bursts))),
+            {alone: lambda: append(1, CALLERS * bursts)},
+            (CALLERS * bursts, "entries"),
+            aims={alone: "3"},
         )
 
         append(max(0, size - ledger.size()), 1)
@@ -78,6 +92,29 @@ async def measure(bench: Bench) -> None:
             lambda: [hashlib.sha256(body).digest() for body in everything],
             (size, "entries"),
         )
+
+
+_INSERT = "INSERT INTO ledger_entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def _plain(path: Path) -> pysqlite3.dbapi2.Connection:
+    """A database of the same durability, with the ledger's tables and one that has no index."""
+    database = Database(path)
+    database.create_tables()
+    database.close()
+    plain = pysqlite3.dbapi2.connect(path, isolation_level=None)
+    for statement in ("PRAGMA synchronous=FULL", "PRAGMA cache_size=-65536", "CREATE TABLE entry (body BLOB NOT NULL)"):
+        plain.execute(statement)
+    return plain
+
+
+def _rows(bodies: list[tuple[bytes]], count: int) -> list[tuple[object, ...]]:
+    """Rows as the ledger writes them; they are made before the clock runs."""
+    rows: list[tuple[object, ...]] = []
+    for index, (body,) in zip(range(count), cycle(bodies), strict=False):
+        key = hashlib.sha256(b"%d" % index).digest()
+        rows.append((1, index, key, key, key, "e1", "FILE_PROCESSED", body))
+    return rows
 
 
 def _drafts() -> Iterator[Draft]:

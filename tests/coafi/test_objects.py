@@ -35,6 +35,12 @@ def test_a_missing_object_says_what_to_do(store: ObjectStore) -> None:
     assert not store.has("0" * 64)
 
 
+@pytest.mark.parametrize("digest", ["", "ab//cd", "ab/../cd", "ab\0cd"])
+def test_what_is_no_digest_names_no_object(store: ObjectStore, digest: str) -> None:
+    with pytest.raises(IntegrityError, match="not in the store"):
+        store.get(digest)
+
+
 def test_a_damaged_object_is_found_and_healed_by_putting_it_again(store: ObjectStore) -> None:
     digest = store.put(b"content")
     store.path(digest).write_bytes(b"garbage")

@@ -139,7 +139,7 @@ async def index(stack: Stack, repository: Repository) -> Run:
     for number in (1, 2):
         push = repository.push(documents(1, text=f"Version {number}."))
         await (await stack.accepted(push, delivery=f"index-{number}")).result()
-        await until(partial(_has_index, stack, repository, number))
+        await until(partial(has_index, stack, repository, number))
     await handle.cancel()
     return handle
 
@@ -150,12 +150,13 @@ async def notification(stack: Stack, repository: Repository) -> Run:
     await (await stack.accepted(push, delivery="notification")).result()
     name = NotificationName(SUBSCRIBER, repository.path.as_uri(), "main", 1)
     handle = stack.handle(notification_workflow_id(name))
-    await until(partial(_has_index, stack, repository, 1))
+    await until(partial(has_index, stack, repository, 1))
     await until(partial(_is_known, handle))
     return handle
 
 
-def _has_index(stack: Stack, repository: Repository, generation: int) -> bool:
+def has_index(stack: Stack, repository: Repository, generation: int) -> bool:
+    """Whether the newest index of ``main`` is of this generation."""
     newest = IndexReader(stack.resources.database).newest(repository.path.as_uri(), "main")
     return newest is not None and newest.generation == generation
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from temporalio import workflow
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -14,13 +15,16 @@ from temporalio.workflow import NondeterminismError
 from activities.events import Patience
 from coafi.events import Event, EventRef
 from coafi.git.fetch import GitFetcher
-from coafi.names import Phase, WorkflowName
-from tests.harness import Repository, documents, running_stack
-from tests.histories.record import CASES, DIRECTORY, text_of, traces_of_a_machine
+from coafi.names import EntryType, NotificationName, Phase, WorkflowName, notification_workflow_id
+from tests.harness import Repository, documents, running_stack, until
+from tests.histories.record import CASES, DIRECTORY, has_index, text_of, traces_of_a_machine
 from tests.workflows.support import GIVES_UP, assert_receipt_names_every_entry, broken, parked, retried
+from tests.workflows.test_notification import KEY, receiver
 from workers.wiring import SANDBOX, WORKFLOWS
 from workflows.git_commit import GitCommitWorkflow
 from workflows.lifecycle import Outcome, Receipt
+from workflows.notification import NotificationResult
+from workflows.notification import Outcome as NotificationOutcome
 
 MOMENT = timedelta(seconds=1)
 
@@ -97,10 +101,14 @@ def test_a_history_says_nothing_about_the_machine_it_was_made_on(name: str) -> N
     assert "stackTrace" not in text
 
 
-async def test_a_run_whose_every_task_is_replayed_goes_the_same_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def uncached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every workflow task begins with a replay of the whole history."""
     monkeypatch.setattr("workers.wiring.Worker", functools.partial(Worker, max_cached_workflows=0))
+
+
+@pytest.mark.usefixtures("uncached")
+async def test_a_run_whose_every_task_is_replayed_goes_the_same_way(tmp_path: Path) -> None:
     async with running_stack(tmp_path) as stack:
         repository = Repository.create(tmp_path / "repository")
         with broken(GitFetcher, "fetch", GIVES_UP):
@@ -112,3 +120,26 @@ async def test_a_run_whose_every_task_is_replayed_goes_the_same_way(
         assert receipt.counts["artifacts"] == 6
         assert_receipt_names_every_entry(stack, receipt)
         stack.verify()
+
+
+@pytest.mark.usefixtures("uncached")
+async def test_an_index_and_its_notifications_whose_every_task_is_replayed_go_the_same_way(tmp_path: Path) -> None:
+    with receiver() as away:
+        away.answers = [(503, {}, 0.0), (204, {}, 0.0)]
+        subscribers = tmp_path / "subscribers.yaml"
+        subscribers.touch(mode=0o600)
+        subscribers.write_text(yaml.safe_dump([{"name": "partner", "url": away.url, "secret": KEY}]))
+        async with running_stack(
+            tmp_path, subscribers=subscribers, index_debounce=0.1, notify_allow_private=True
+        ) as stack:
+            repository = Repository.create(tmp_path / "repository")
+            for number in (1, 2):
+                await (await stack.accepted(repository.push(documents(number, text=f"Version {number}.")))).result()
+                await until(functools.partial(has_index, stack, repository, number))
+            await until(lambda: len(away.seen) == 3)
+            assert len(stack.entries(EntryType.INDEX_UPDATED)) == 2
+            for generation in (1, 2):
+                name = NotificationName("partner", repository.path.as_uri(), "main", generation)
+                run = stack.client.get_workflow_handle(notification_workflow_id(name), result_type=NotificationResult)
+                assert (await run.result()).outcome is NotificationOutcome.DELIVERED
+            stack.verify()

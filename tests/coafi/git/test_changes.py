@@ -230,6 +230,12 @@ def test_a_difference_that_ends_early_is_refused() -> None:
         list(parse_raw_diff(entry))
 
 
+def test_a_mode_that_is_not_octal_is_refused() -> None:
+    entry = b":100644 180755 " + b"a" * 40 + b" " + b"b" * 40 + b" M\0a\0"
+    with pytest.raises(MirrorDamaged, match="not understood"):
+        list(parse_raw_diff(entry))
+
+
 def test_the_head_of_a_commit(repository: Repository) -> None:
     first = repository.commit({"a.md": "a"})
     second = repository.commit({"a.md": "b"}, message="Grüße\n\nA body.")

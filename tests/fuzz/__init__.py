@@ -1,0 +1,1 @@
+"""Damaged input for every parser: see ``python -m tests.fuzz --help``."""
