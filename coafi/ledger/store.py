@@ -7,8 +7,8 @@
     tile        the hashes of the tree (see coafi.ledger.tiles); partial ones grow in place
     checkpoint  every checkpoint that was signed
 
-The guards against UPDATE and DELETE keep accidents away, no more: who can write the file can drop them. What makes a
-change evident is the tree.
+Triggers guard the entries against UPDATE, DELETE and TRUNCATE (``coafi/database/migrations``). That is hygiene, no
+more: who owns the tables can drop them. What makes a change evident is the tree.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,6 @@ from itertools import islice
 from typing import NamedTuple
 
 from sqlalchemy import (
-    DDL,
     BigInteger,
     Column,
     Connection,
@@ -24,10 +23,8 @@ from sqlalchemy import (
     LargeBinary,
     SmallInteger,
     Table,
-    Text,
     UniqueConstraint,
     bindparam,
-    event,
     func,
     insert,
     select,
@@ -35,7 +32,8 @@ from sqlalchemy import (
     update,
 )
 
-from coafi.database import metadata
+from coafi.database import Database, metadata, text
+from coafi.database.statements import insert_missing
 from coafi.ledger.tiles import TileId
 
 _CHUNK = 500
@@ -45,7 +43,7 @@ head_table = Table(
     "ledger_head",
     metadata,
     Column("log_id", SmallInteger, primary_key=True, autoincrement=False),
-    Column("origin", Text, nullable=False),
+    Column("origin", text(), nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("root", LargeBinary, nullable=False),
 )
@@ -58,8 +56,8 @@ entry_table = Table(
     Column("key", LargeBinary, nullable=False),
     Column("request", LargeBinary, nullable=False),
     Column("leaf_hash", LargeBinary, nullable=False),
-    Column("event_id", Text, nullable=False),
-    Column("type", Text, nullable=False),
+    Column("event_id", text(), nullable=False),
+    Column("type", text(), nullable=False),
     Column("body", LargeBinary, nullable=False),
     UniqueConstraint("log_id", "key"),
     Index("ledger_entry_by_event", "log_id", "event_id", "idx"),
@@ -80,18 +78,8 @@ checkpoint_table = Table(
     Column("log_id", SmallInteger, primary_key=True, autoincrement=False),
     Column("size", BigInteger, primary_key=True, autoincrement=False),
     Column("root", LargeBinary, nullable=False),
-    Column("note", Text, nullable=False),
+    Column("note", text(), nullable=False),
 )
-
-for _verb in ("UPDATE", "DELETE"):
-    event.listen(
-        entry_table,
-        "after_create",
-        DDL(  # type: ignore[no-untyped-call]  # SQLAlchemy does not annotate it
-            f"CREATE TRIGGER ledger_entry_no_{_verb.lower()} BEFORE {_verb} ON ledger_entry "
-            "BEGIN SELECT RAISE(ABORT, 'ledger entries are never changed or removed'); END"
-        ).execute_if(dialect="sqlite"),
-    )
 
 
 class Head(NamedTuple):
@@ -152,8 +140,8 @@ class LedgerStore:
         return Head(*row) if row is not None else None
 
     def create_head(self, connection: Connection, head: Head) -> None:
-        """Begin the log."""
-        connection.execute(insert(head_table), {"log_id": self._log_id, **head._asdict()})
+        """Begin the log, unless somebody else has begun it."""
+        insert_missing(connection, head_table, [{"log_id": self._log_id, **head._asdict()}])
 
     def set_head(self, connection: Connection, head: Head) -> None:
         """Replace the head."""
@@ -248,8 +236,14 @@ class LedgerStore:
 
     def add_checkpoint(self, connection: Connection, size: int, root: bytes, note: str) -> None:
         """Keep a checkpoint, unless there is one of this size already."""
-        where = (checkpoint_table.c.log_id == self._log_id, checkpoint_table.c.size == size)
-        if connection.execute(select(checkpoint_table.c.size).where(*where)).first() is None:
-            connection.execute(
-                insert(checkpoint_table), {"log_id": self._log_id, "size": size, "root": root, "note": note}
-            )
+        row = {"log_id": self._log_id, "size": size, "root": root, "note": note}
+        insert_missing(connection, checkpoint_table, [row])
+
+
+def store_for(database: Database) -> LedgerStore:
+    """The statements in the words of this database."""
+    if database.dialect == "postgresql":
+        from coafi.ledger.postgresql import PostgresqlLedgerStore
+
+        return PostgresqlLedgerStore()
+    return LedgerStore()

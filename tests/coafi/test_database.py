@@ -43,7 +43,7 @@ def test_a_second_writer_waits_its_turn_and_then_gives_up(database: Database) ->
     with database.write():
         with pytest.raises(Unavailable, match="locked") as caught, database.write():
             pass
-        other = Database(database.path, write_lock_timeout=0.3)
+        other = Database(database.where, write_lock_timeout=0.3)
         with pytest.raises(Unavailable, match="locked"), other.write():
             pass
     assert caught.value.remedy
@@ -81,8 +81,9 @@ def test_a_damaged_file_is_not_called_an_outage(database: Database) -> None:
     with database.write() as connection:
         connection.execute(insert(scratch), [{"n": n} for n in range(10_000)])
     database.close()
-    size = database.path.stat().st_size
-    with database.path.open("r+b") as file:
+    path = Path(str(database.where))
+    size = path.stat().st_size
+    with path.open("r+b") as file:
         file.seek(size // 4)
         file.write(b"\xff" * (size // 2))
     with pytest.raises(IntegrityError, match="damaged") as caught:
@@ -99,8 +100,8 @@ def _add(path: Path, start: int) -> None:
 
 def test_threads_and_processes_write_side_by_side(database: Database) -> None:
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_add, args=(database.path, 1000 * n)) for n in range(2)]
-    threads = [threading.Thread(target=_add, args=(database.path, 10_000 * n)) for n in range(1, 3)]
+    processes = [context.Process(target=_add, args=(database.where, 1000 * n)) for n in range(2)]
+    threads = [threading.Thread(target=_add, args=(database.where, 10_000 * n)) for n in range(1, 3)]
     workers: list[multiprocessing.process.BaseProcess | threading.Thread] = [*processes, *threads]
     for one in workers:
         one.start()
