@@ -14,11 +14,12 @@ from coafi.database import Database
 from coafi.documents.kinds import FileKind
 from coafi.objects import ObjectStore
 from tests.coafi.documents.samples import GOOD, check
+from tests.postgresql import where
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(tmp_path / "coafi.db")
+def database(place: Path) -> Iterator[Database]:
+    made = Database(where(place))
     made.create_tables()
     yield made
     made.close()
