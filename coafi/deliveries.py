@@ -4,26 +4,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from sqlalchemy import Column, Connection, Index, Row, String, Table, Text, insert, or_, select, update
+from sqlalchemy import Column, Connection, Index, Row, Table, insert, or_, select, update
 
 from coafi import names
-from coafi.database import Database, metadata
+from coafi.database import Database, metadata, text
 from coafi.events import Event, EventRef
 
 delivery = Table(
     "delivery",
     metadata,
-    Column("source", String(512), primary_key=True),
-    Column("delivery_id", String(512), primary_key=True),
-    Column("event_type", String(100), nullable=False),
-    Column("workflow_id", String(2000), nullable=False, unique=True),
-    Column("run_id", String(64), nullable=False),
-    Column("body_digest", String(64), nullable=False),
-    Column("utids", String(40), nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("received_at", String(32), nullable=False),
-    Column("outcome", String(20)),
-    Column("concluded_at", String(32)),
+    Column("source", text(512), primary_key=True),
+    Column("delivery_id", text(512), primary_key=True),
+    Column("event_type", text(100), nullable=False),
+    Column("workflow_id", text(2000), nullable=False, unique=True),
+    Column("run_id", text(64), nullable=False),
+    Column("body_digest", text(64), nullable=False),
+    Column("utids", text(40), nullable=False),
+    Column("subject", text(), nullable=False),
+    Column("received_at", text(32), nullable=False),
+    Column("outcome", text(20)),
+    Column("concluded_at", text(32)),
     Index("delivery_received_at", "received_at"),
     Index("delivery_utids", "utids"),
 )

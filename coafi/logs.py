@@ -34,7 +34,7 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
-    for noisy in ("httpx", "httpcore", "uvicorn", "git"):
+    for noisy in ("alembic", "httpx", "httpcore", "uvicorn", "git"):
         logging.getLogger(noisy).setLevel("WARNING")
     # Every failed attempt is logged where it is translated (activities.boundary), in one line.
     logging.getLogger("temporalio.activity").setLevel("ERROR")

@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints
 
 from coafi import commits
 from coafi.canonical import JsonObject, Sha256, digest_of
+from coafi.database import storable
 from coafi.deliveries import ClaimResult, claim, conclude, outcome_of
 from coafi.events import Event, EventRef, Wire
 from coafi.findings import Finding, Severity
@@ -282,7 +283,7 @@ def _subject(data: JsonObject) -> str:
     """One line for lists: what this event is about."""
     parts = [data.get(name) for name in ("repositoryUrl", "branch", "commitSha")]
     repository, branch, commit = (part if isinstance(part, str) else "?" for part in parts)
-    return f"{repository} {branch} {commit[:12]}"[:500]
+    return storable(f"{repository} {branch} {commit[:12]}"[:500])
 
 
 def _reused_delivery(event: Event) -> Finding:

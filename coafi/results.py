@@ -7,39 +7,53 @@ what it says about a path.
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Column, Connection, Index, Integer, String, Table, Text, select, tuple_
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Column, Connection, Index, Integer, Table, select, tuple_
 
-from coafi.database import Database, metadata
+from coafi.database import Database, big_integer, metadata, text
+from coafi.database.schema import ONLY_POSTGRESQL, ONLY_SQLITE
+from coafi.database.statements import insert_missing
+
+
+def by_path(table: str) -> tuple[Index, ...]:
+    """How results are found by repository, path and blob.
+
+    A path can be longer than a sorted index of PostgreSQL may hold (2,704 bytes), so there it is hashed.
+    """
+    return (
+        Index(f"{table}_path", "repository", "path", "blob", info=ONLY_SQLITE),
+        Index(f"{table}_hashed_path", "path", postgresql_using="hash", info=ONLY_POSTGRESQL),
+        Index(f"{table}_blob", "repository", "blob", info=ONLY_POSTGRESQL),
+    )
+
 
 file_result = Table(
     "file_result",
     metadata,
-    Column("entry", Integer, primary_key=True, autoincrement=False),
-    Column("repository", Text, nullable=False),
-    Column("path", Text, nullable=False),
-    Column("blob", String(64), nullable=False),
-    Column("commit", String(64), nullable=False),
-    Column("workflow_id", Text, nullable=False),
-    Column("kind", String(20), nullable=False),
-    Column("verdict", String(20), nullable=False),
+    Column("entry", big_integer(), primary_key=True, autoincrement=False),
+    Column("repository", text(), nullable=False),
+    Column("path", text(), nullable=False),
+    Column("blob", text(64), nullable=False),
+    Column("commit", text(64), nullable=False),
+    Column("workflow_id", text(), nullable=False),
+    Column("kind", text(20), nullable=False),
+    Column("verdict", text(20), nullable=False),
     Column("errors", Integer, nullable=False),
     Column("warnings", Integer, nullable=False),
-    Column("reports", String(64), nullable=False),
-    Index("file_result_path", "repository", "path", "blob"),
+    Column("reports", text(64), nullable=False),
+    *by_path("file_result"),
 )
 
 artifact_result = Table(
     "artifact_result",
     metadata,
-    Column("entry", Integer, primary_key=True, autoincrement=False),
-    Column("repository", Text, nullable=False),
-    Column("path", Text, nullable=False),
-    Column("blob", String(64), nullable=False),
-    Column("artifact", String(20), nullable=False),
-    Column("media_type", String(100), nullable=False),
-    Column("digest", String(64), nullable=False),
-    Index("artifact_result_path", "repository", "path", "blob"),
+    Column("entry", big_integer(), primary_key=True, autoincrement=False),
+    Column("repository", text(), nullable=False),
+    Column("path", text(), nullable=False),
+    Column("blob", text(64), nullable=False),
+    Column("artifact", text(20), nullable=False),
+    Column("media_type", text(100), nullable=False),
+    Column("digest", text(64), nullable=False),
+    *by_path("artifact_result"),
 )
 
 _KEYS = 400
@@ -87,14 +101,12 @@ class ArtifactResult:
 
 def add_file_results(connection: Connection, results: Sequence[FileResult]) -> None:
     """Keep verdicts, within the caller's transaction. Doing it again changes nothing."""
-    if results:
-        connection.execute(insert(file_result).on_conflict_do_nothing(), [asdict(one) for one in results])
+    insert_missing(connection, file_result, [asdict(one) for one in results])
 
 
 def add_artifact_results(connection: Connection, results: Sequence[ArtifactResult]) -> None:
     """Keep artifacts, within the caller's transaction. Doing it again changes nothing."""
-    if results:
-        connection.execute(insert(artifact_result).on_conflict_do_nothing(), [asdict(one) for one in results])
+    insert_missing(connection, artifact_result, [asdict(one) for one in results])
 
 
 class ResultReader:

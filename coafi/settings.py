@@ -4,13 +4,16 @@ import difflib
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from coafi.errors import ValidationError
+
+if TYPE_CHECKING:
+    from coafi.database import PostgresqlAddress
 
 
 def _split(value: object) -> object:
@@ -32,6 +35,17 @@ def _lower_keys(value: dict[str, SecretStr]) -> dict[str, SecretStr]:
     return {key.lower(): secret for key, secret in value.items()}
 
 
+def _database_url(value: SecretStr) -> SecretStr:
+    if value.get_secret_value():
+        from coafi.database import PostgresqlAddress  # SQLAlchemy is loaded only where it is used
+
+        try:
+            PostgresqlAddress.parse(value.get_secret_value())
+        except ValidationError as error:
+            raise ValueError(str(error)) from None
+    return value
+
+
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 HostList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_lower)]
 PathList = Annotated[tuple[AbsolutePath, ...], NoDecode, BeforeValidator(_split)]
@@ -49,6 +63,11 @@ class Settings(BaseSettings):
         Path(".coafi"),
         validate_default=True,
         description="Directory of all local state: database, objects, mirrors, keys.",
+    )
+    database_url: Annotated[SecretStr, AfterValidator(_database_url)] = Field(
+        SecretStr(""),
+        description="`postgresql://user:password@host/database`, see [operations](operations.md#on-postgresql); "
+        "empty: the SQLite file in the home.",
     )
     log_format: str = Field(
         "auto", pattern="^(auto|json|console)$", description="`json`, `console`, or `auto`: console on a terminal."
@@ -153,8 +172,18 @@ class Settings(BaseSettings):
     )
 
     @property
+    def database(self) -> "Path | PostgresqlAddress":
+        """Where the database is."""
+        url = self.database_url.get_secret_value()
+        if not url:
+            return self.database_file
+        from coafi.database import PostgresqlAddress
+
+        return PostgresqlAddress.parse(url)
+
+    @property
     def database_file(self) -> Path:
-        """The SQLite database."""
+        """The SQLite database, unless another one is set."""
         return self.home / "coafi.db"
 
     @property

@@ -26,6 +26,7 @@ ledger = typer.Typer(no_args_is_help=True, help="BITT, the ledger: read, prove, 
 dead_letters = typer.Typer(no_args_is_help=True, help="Parked runs: list them, retry them, discard them.")
 files = typer.Typer(no_args_is_help=True, help="Local files: what the service would find, before you push.")
 app.add_typer(files, name="files")
+database = typer.Typer(no_args_is_help=True, help="The tables of the database, and their version.")
 docs = typer.Typer(no_args_is_help=True, help="The documentation indexes of the branches.")
 subscribers = typer.Typer(no_args_is_help=True, help="Who is notified of new indexes.")
 app.add_typer(submit, name="submit")
@@ -33,6 +34,7 @@ app.add_typer(events, name="events")
 app.add_typer(docs, name="docs")
 app.add_typer(subscribers, name="subscribers")
 app.add_typer(ledger, name="ledger")
+app.add_typer(database, name="database")
 app.add_typer(dead_letters, name="dead-letters")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -223,6 +225,22 @@ def ledger_checkpoint(as_json: Json = False) -> None:
     from starters.records import show_checkpoint
 
     show_checkpoint(as_json=as_json)
+
+
+@database.command("check")
+def database_check(as_json: Json = False) -> None:
+    """What version the tables are at, and what is missing; exit 1 unless this software can use them."""
+    from starters.database import check_database
+
+    check_database(as_json=as_json)
+
+
+@database.command("migrate")
+def database_migrate(as_json: Json = False) -> None:
+    """Make the tables, or bring them to the version of this software. Back up first."""
+    from starters.database import migrate_database
+
+    migrate_database(as_json=as_json)
 
 
 @dead_letters.command("list")

@@ -254,6 +254,8 @@ class DocumentationPages:
         try:
             repository = parse_repository_slug(request.path_params["repository"])
             ref = parse_ref_slug(request.path_params["ref"])
+            if "\0" in repository + ref.name:
+                raise ValueError("no name holds NUL, and PostgreSQL does not look for it")
         except ValueError:
             raise ResourceNotFoundError(
                 "this address names no branch or commit", remedy="start from the list at /docs/"

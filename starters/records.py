@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from coafi.canonical import JsonObject
 from coafi.database import Database
+from coafi.database.migrate import require_current
 from coafi.deliveries import Delivery, DeliveryReader
 from coafi.documents.check import FileReport
 from coafi.errors import ResourceNotFoundError, ValidationError
@@ -253,20 +255,33 @@ def show_checkpoint(*, as_json: bool) -> None:
 
 @contextmanager
 def open_database(settings: Settings) -> Iterator[Database]:
-    """The database of this home, which must exist: to look must not make one.
+    """The database of this installation, which must exist, with its tables: to look must not make or change them.
 
     Raises:
-        ResourceNotFoundError: nothing has run in this home yet.
+        ResourceNotFoundError: nothing has run here yet.
+        ValidationError: the tables are those of older or newer software.
+        Unavailable: the database is out of reach.
     """
-    if not settings.database_file.exists():
-        raise ResourceNotFoundError(
-            f"there is no database in {settings.home}", remedy="start the service, or set COAFI_HOME"
-        )
-    database = Database(settings.database_file)
+    database = existing_database(settings)
     try:
+        require_current(database)
         yield database
     finally:
         database.close()
+
+
+def existing_database(settings: Settings) -> Database:
+    """The database, with or without tables.
+
+    Raises:
+        ResourceNotFoundError: there is no SQLite file in this home.
+    """
+    where = settings.database
+    if isinstance(where, Path) and not where.exists():
+        raise ResourceNotFoundError(
+            f"there is no database in {settings.home}", remedy="start the service, or set COAFI_HOME"
+        )
+    return Database(where)
 
 
 @contextmanager

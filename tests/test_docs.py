@@ -314,7 +314,7 @@ def test_the_recipe_for_a_backup_works(tmp_path: Path) -> None:
     database = Database(tmp_path / "coafi.db")
     database.create_tables()
     (words,) = [words for words in lines((DOCS / "operations.md").read_text()) if words[0] == "python"]
-    script = words[2].replace(".coafi/coafi.db", str(database.path)).replace("coafi-backup", str(tmp_path / "copy"))
+    script = words[2].replace(".coafi/coafi.db", str(database.where)).replace("coafi-backup", str(tmp_path / "copy"))
     subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
     with Database(tmp_path / "copy.db").read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM delivery").scalar() == 0

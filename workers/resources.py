@@ -29,12 +29,15 @@ class Resources:
 def open_resources(settings: Settings) -> Iterator[Resources]:
     """Open database, object store and ledger in the home of ``settings``, and close them afterwards.
 
+    The tables are made, or brought to the version of this software.
+
     Raises:
         IntegrityError: the ledger contradicts its last checkpoint.
+        ValidationError: the tables are those of newer software.
         Unavailable: the database is out of reach.
     """
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    database = Database(settings.database_file)
+    database = Database(settings.database)
     database.create_tables()
     registry = Registry(database)
     registry.publish(builtin_schemas())

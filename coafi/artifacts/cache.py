@@ -4,13 +4,13 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Column, String, Table, Text, select, tuple_
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Column, Table, select, tuple_
 
 from coafi.artifacts.generate import generate
 from coafi.artifacts.model import GENERATOR_VERSION, ArtifactRef, Generation, GenerationResult, GeneratorConfig
 from coafi.canonical import canonical_json
-from coafi.database import Database, metadata
+from coafi.database import Database, metadata, text
+from coafi.database.statements import insert_or_replace
 from coafi.documents.check import FileReport, Verdict
 from coafi.documents.kinds import SHOWN, FileKind
 from coafi.errors import IntegrityError, ResourceNotFoundError
@@ -19,11 +19,11 @@ from coafi.objects import ObjectStore
 artifact_cache = Table(
     "artifact_cache",
     metadata,
-    Column("blob", String(64), primary_key=True),
-    Column("generator", String(40), primary_key=True),
-    Column("config", String(64), primary_key=True),
-    Column("kind", String(20), primary_key=True),
-    Column("result", Text, nullable=False),
+    Column("blob", text(64), primary_key=True),
+    Column("generator", text(40), primary_key=True),
+    Column("config", text(64), primary_key=True),
+    Column("kind", text(20), primary_key=True),
+    Column("result", text(), nullable=False),
 )
 
 STORED_TOGETHER = 8 * 2**20
@@ -164,11 +164,6 @@ class ArtifactService:
 
     def _remember(self, made: dict[tuple[str, str], GenerationResult]) -> None:
         config = self.config.digest
-        statement = insert(artifact_cache)
-        # Whoever else made the same meanwhile wrote the same; a row whose object was gone is written again.
-        statement = statement.on_conflict_do_update(
-            index_elements=["blob", "generator", "config", "kind"], set_={"result": statement.excluded.result}
-        )
         rows = [
             {
                 "blob": blob,
@@ -180,7 +175,8 @@ class ArtifactService:
             for (blob, kind), result in made.items()
         ]
         with self.database.write() as connection:
-            connection.execute(statement, rows)
+            # Whoever else made the same meanwhile wrote the same; a row whose object was gone is written again.
+            insert_or_replace(connection, artifact_cache, rows)
 
 
 def _gives_artifacts(request: GenerationRequest) -> bool:

@@ -6,22 +6,22 @@ compare-and-swap: of two writers that saw the same generation, one finds its suc
 
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Boolean, Column, Connection, Index, Integer, Row, String, Table, Text, func, insert, select
+from sqlalchemy import Boolean, Column, Connection, Index, Integer, Row, Table, func, insert, select
 
-from coafi.database import Database, metadata
+from coafi.database import Database, big_integer, metadata, text
 
 documentation_index = Table(
     "documentation_index",
     metadata,
-    Column("repository", Text, primary_key=True),
-    Column("branch", Text, primary_key=True),
+    Column("repository", text(), primary_key=True),
+    Column("branch", text(), primary_key=True),
     Column("generation", Integer, primary_key=True, autoincrement=False),
-    Column("commit", String(64), nullable=False),
-    Column("tree", String(64), nullable=False),
-    Column("index_digest", String(64), nullable=False),
-    Column("page_digest", String(64), nullable=False),
-    Column("entry", Integer, nullable=False),
-    Column("updated_at", String(32), nullable=False),
+    Column("commit", text(64), nullable=False),
+    Column("tree", text(64), nullable=False),
+    Column("index_digest", text(64), nullable=False),
+    Column("page_digest", text(64), nullable=False),
+    Column("entry", big_integer(), nullable=False),
+    Column("updated_at", text(32), nullable=False),
     Column("deleted", Boolean, nullable=False),
     Index("documentation_index_commit", "repository", "commit"),
 )

@@ -7,10 +7,10 @@ from typing import TypeVar, cast
 
 import structlog
 from pydantic import JsonValue
-from sqlalchemy import Column, Integer, Table, Text, func, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Column, Table, func, select
 
-from coafi.database import Database, metadata
+from coafi.database import Database, big_integer, metadata, text
+from coafi.database.statements import insert_missing
 from coafi.documents.check import FileReport
 from coafi.errors import IntegrityError
 from coafi.findings import Severity
@@ -25,8 +25,8 @@ HISTORY = 5
 document_summary = Table(
     "document_summary",
     metadata,
-    Column("entry", Integer, primary_key=True, autoincrement=False),
-    Column("summary", Text, nullable=False),
+    Column("entry", big_integer(), primary_key=True, autoincrement=False),
+    Column("summary", text(), nullable=False),
 )
 
 _FIELDS = {
@@ -132,7 +132,7 @@ class Summaries:
         ]
         for some in _chunks(rows):
             with self.database.write() as connection:
-                connection.execute(insert(document_summary).on_conflict_do_nothing(), some)
+                insert_missing(connection, document_summary, some)
 
 
 def _described(report: FileReport | None) -> dict[str, JsonValue]:

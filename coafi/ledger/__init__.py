@@ -9,6 +9,7 @@ Each module knows those above it, and none below::
     checkpoint  the signed statement "this log has this size and this root"
     proof       the values that leave the log for an auditor
     store       every SQL statement
+    postgresql  the hot ones in PostgreSQL's words
     published   the last checkpoint, kept outside the database
     log         append, group commit, proofs, checkpoints
     verifier    checks all of it again; knows neither store nor log, and needs no database

@@ -46,7 +46,7 @@ from coafi.ledger.keys import Signer, VerifierKey
 from coafi.ledger.merkle import EMPTY_ROOT, HASH_SIZE, Node
 from coafi.ledger.proof import Proof
 from coafi.ledger.published import PublishedCheckpoint
-from coafi.ledger.store import EntryRow, Head, LedgerStore
+from coafi.ledger.store import EntryRow, Head, LedgerStore, store_for
 from coafi.ledger.tiles import TileId
 
 GROUP_UNITS = 256
@@ -158,7 +158,7 @@ class Ledger:
             )
         self.origin = origin
         self._database = database
-        self._store = LedgerStore()
+        self._store = store_for(database)
         self._signer = signer
         self._published = PublishedCheckpoint(state_directory)
         self._publish_seconds = publish_seconds
@@ -412,7 +412,7 @@ class Ledger:
             head = self._head(connection)
             if head.origin != self.origin:
                 raise ValidationError(
-                    f"database {self._database.path} holds the log {head.origin!r}, not {self.origin!r}",
+                    f"database {self._database.where} holds the log {head.origin!r}, not {self.origin!r}",
                     remedy="give the key of that log, or another database",
                 )
             self._check_head(connection, head)
@@ -456,7 +456,7 @@ class Ledger:
         head = self._store.head(connection, lock=lock)
         if head is None:
             raise IntegrityError(
-                f"database {self._database.path} holds no ledger any more",
+                f"database {self._database.where} holds no ledger any more",
                 remedy="it was emptied or replaced: " + self._how_to_recover(self._covered),
             )
         return head

@@ -7,12 +7,11 @@
     tile        the hashes of the tree (see coafi.ledger.tiles); partial ones grow in place
     checkpoint  every checkpoint that was signed
 
-The guards against UPDATE and DELETE keep accidents away, no more: who can write the file can drop them. What makes a
-change evident is the tree.
+Triggers guard the entries against UPDATE, DELETE and TRUNCATE (``coafi/database/migrations``). That is hygiene, no
+more: who owns the tables can drop them. What makes a change evident is the tree.
 
-Two statements run for every entry, and SQLAlchemy needs longer to prepare their values than SQLite to run them. They
-have a second form, the text that SQLite's driver takes as it is; :func:`_is_sqlite` chooses. The first form is the
-portable one, and what the second has to agree with.
+These statements run on any database. Some run for every entry, and SQLAlchemy needs longer to prepare their values than
+a database to run them: each database has a subclass that says those in its own words.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,6 @@ from itertools import islice
 from typing import NamedTuple
 
 from sqlalchemy import (
-    DDL,
     BigInteger,
     Column,
     Connection,
@@ -28,10 +26,8 @@ from sqlalchemy import (
     LargeBinary,
     SmallInteger,
     Table,
-    Text,
     UniqueConstraint,
     bindparam,
-    event,
     func,
     insert,
     select,
@@ -39,17 +35,18 @@ from sqlalchemy import (
     update,
 )
 
-from coafi.database import metadata
+from coafi.database import Database, metadata, text
+from coafi.database.statements import insert_missing
 from coafi.ledger.tiles import TileId
 
-_CHUNK = 500
+CHUNK = 500
 """Values in one IN list."""
 
 head_table = Table(
     "ledger_head",
     metadata,
     Column("log_id", SmallInteger, primary_key=True, autoincrement=False),
-    Column("origin", Text, nullable=False),
+    Column("origin", text(), nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("root", LargeBinary, nullable=False),
 )
@@ -62,8 +59,8 @@ entry_table = Table(
     Column("key", LargeBinary, nullable=False),
     Column("request", LargeBinary, nullable=False),
     Column("leaf_hash", LargeBinary, nullable=False),
-    Column("event_id", Text, nullable=False),
-    Column("type", Text, nullable=False),
+    Column("event_id", text(), nullable=False),
+    Column("type", text(), nullable=False),
     Column("body", LargeBinary, nullable=False),
     UniqueConstraint("log_id", "key"),
     Index("ledger_entry_by_event", "log_id", "event_id", "idx"),
@@ -84,18 +81,8 @@ checkpoint_table = Table(
     Column("log_id", SmallInteger, primary_key=True, autoincrement=False),
     Column("size", BigInteger, primary_key=True, autoincrement=False),
     Column("root", LargeBinary, nullable=False),
-    Column("note", Text, nullable=False),
+    Column("note", text(), nullable=False),
 )
-
-for _verb in ("UPDATE", "DELETE"):
-    event.listen(
-        entry_table,
-        "after_create",
-        DDL(  # type: ignore[no-untyped-call]  # SQLAlchemy does not annotate it
-            f"CREATE TRIGGER ledger_entry_no_{_verb.lower()} BEFORE {_verb} ON ledger_entry "
-            "BEGIN SELECT RAISE(ABORT, 'ledger entries are never changed or removed'); END"
-        ).execute_if(dialect="sqlite"),
-    )
 
 
 class Head(NamedTuple):
@@ -138,14 +125,6 @@ _GROW_TILE = (
     )
     .values(hashes=bindparam("to"))
 )
-# The same for SQLite's driver, which needs no conversion of values.
-_SQLITE_WITH_KEYS = (
-    "SELECT idx, key, request, leaf_hash, event_id, type, body FROM ledger_entry WHERE log_id = ? AND key IN (?%s)"
-)
-_SQLITE_ADD_ENTRIES = (
-    "INSERT INTO ledger_entry (log_id, idx, key, request, leaf_hash, event_id, type, body)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-)
 
 
 class LedgerStore:
@@ -164,8 +143,8 @@ class LedgerStore:
         return Head(*row) if row is not None else None
 
     def create_head(self, connection: Connection, head: Head) -> None:
-        """Begin the log."""
-        connection.execute(insert(head_table), {"log_id": self._log_id, **head._asdict()})
+        """Begin the log, unless somebody else has begun it."""
+        insert_missing(connection, head_table, [{"log_id": self._log_id, **head._asdict()}])
 
     def set_head(self, connection: Connection, head: Head) -> None:
         """Replace the head."""
@@ -181,23 +160,14 @@ class LedgerStore:
         """The entries that have one of these keys, by key."""
         found: dict[bytes, EntryRow] = {}
         rest = iter(keys)
-        while chunk := list(islice(rest, _CHUNK)):
-            if _is_sqlite(connection):
-                rows = connection.exec_driver_sql(
-                    _SQLITE_WITH_KEYS % (", ?" * (len(chunk) - 1)), (self._log_id, *chunk)
-                )
-            else:
-                rows = connection.execute(_WITH_KEYS, {"of_log": self._log_id, "keys": chunk})
-            for row in rows:
+        while chunk := list(islice(rest, CHUNK)):
+            for row in connection.execute(_WITH_KEYS, {"of_log": self._log_id, "keys": chunk}):
                 found[row.key] = EntryRow._make(row)
         return found
 
     def add_entries(self, connection: Connection, rows: Sequence[EntryRow]) -> None:
         """Insert entries."""
-        if _is_sqlite(connection):
-            connection.exec_driver_sql(_SQLITE_ADD_ENTRIES, [(self._log_id, *row) for row in rows])
-        else:
-            connection.execute(_ADD_ENTRIES, [{"log_id": self._log_id, **row._asdict()} for row in rows])
+        connection.execute(_ADD_ENTRIES, [{"log_id": self._log_id, **row._asdict()} for row in rows])
 
     def entries(self, connection: Connection, start: int, stop: int) -> list[EntryRow]:
         """The entries ``start <= index < stop``, in order."""
@@ -221,7 +191,7 @@ class LedgerStore:
         """The hashes of those of these tiles that exist."""
         found: dict[TileId, bytes] = {}
         rest = iter(wanted)
-        while chunk := list(islice(rest, _CHUNK)):
+        while chunk := list(islice(rest, CHUNK)):
             for level, n, hashes in connection.execute(_TILES, {"of_log": self._log_id, "wanted": chunk}):
                 found[TileId(level, n)] = hashes
         return found
@@ -269,12 +239,16 @@ class LedgerStore:
 
     def add_checkpoint(self, connection: Connection, size: int, root: bytes, note: str) -> None:
         """Keep a checkpoint, unless there is one of this size already."""
-        where = (checkpoint_table.c.log_id == self._log_id, checkpoint_table.c.size == size)
-        if connection.execute(select(checkpoint_table.c.size).where(*where)).first() is None:
-            connection.execute(
-                insert(checkpoint_table), {"log_id": self._log_id, "size": size, "root": root, "note": note}
-            )
+        row = {"log_id": self._log_id, "size": size, "root": root, "note": note}
+        insert_missing(connection, checkpoint_table, [row])
 
 
-def _is_sqlite(connection: Connection) -> bool:
-    return connection.dialect.name == "sqlite"
+def store_for(database: Database) -> LedgerStore:
+    """The statements in the words of this database."""
+    if database.dialect == "postgresql":
+        from coafi.ledger.postgresql import PostgresqlLedgerStore
+
+        return PostgresqlLedgerStore()
+    from coafi.ledger.sqlite import SqliteLedgerStore
+
+    return SqliteLedgerStore()

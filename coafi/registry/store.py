@@ -2,10 +2,11 @@
 
 import json
 
-from sqlalchemy import Column, String, Table, Text, insert, select
+from sqlalchemy import Column, Table, select
 
 from coafi.canonical import canonical_json
-from coafi.database import Database, metadata
+from coafi.database import Database, metadata, text
+from coafi.database.statements import insert_missing
 from coafi.errors import IdempotencyConflict, ResourceNotFoundError
 from coafi.registry.builtin import builtin_schemas
 from coafi.registry.validation import Schema
@@ -15,10 +16,10 @@ __all__ = ["Registry", "builtin_schemas", "schema_version"]
 schema_version = Table(
     "schema_version",
     metadata,
-    Column("schema_id", String(200), primary_key=True),
-    Column("version", String(40), primary_key=True),
-    Column("digest", String(64), nullable=False),
-    Column("document", Text, nullable=False),
+    Column("schema_id", text(200), primary_key=True),
+    Column("version", text(40), primary_key=True),
+    Column("digest", text(64), nullable=False),
+    Column("document", text(), nullable=False),
 )
 
 
@@ -39,7 +40,18 @@ class Registry:
         Raises:
             IdempotencyConflict: a published version would change.
         """
+        rows = [
+            {
+                "schema_id": schema.schema_id,
+                "version": schema.version,
+                "digest": schema.digest,
+                "document": canonical_json(schema.document).decode(),
+            }
+            for schema in schemas
+        ]
         with self._database.write() as connection:
+            # Whoever else publishes at the same time was waited for: what is there now is what was published.
+            insert_missing(connection, schema_version, rows)
             known = {
                 (row.schema_id, row.version): row.digest
                 for row in connection.execute(
@@ -47,17 +59,7 @@ class Registry:
                 )
             }
             for schema in schemas:
-                existing = known.get((schema.schema_id, schema.version))
-                if existing is None:
-                    connection.execute(
-                        insert(schema_version).values(
-                            schema_id=schema.schema_id,
-                            version=schema.version,
-                            digest=schema.digest,
-                            document=canonical_json(schema.document).decode(),
-                        )
-                    )
-                elif existing != schema.digest:
+                if known[schema.schema_id, schema.version] != schema.digest:
                     raise IdempotencyConflict(
                         f"schema {schema.schema_id} {schema.version} is published with other content",
                         remedy="a published schema never changes: raise the version in its $id",

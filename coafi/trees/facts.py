@@ -1,35 +1,39 @@
 """What is known of contents, by git's name of them: it is learned once, whatever commit, path or branch they are on."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlalchemy import Column, Integer, String, Table, Text, bindparam, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Column, Index, Integer, LargeBinary, Table, bindparam, select
 
-from coafi.database import Database, metadata
+from coafi.database import Database, metadata, storable, text
+from coafi.database.statements import insert_missing
 from coafi.documents.facts import FACTS_VERSION, DocumentFacts
 
 document_facts = Table(
     "document_facts",
     metadata,
-    Column("blob", String(64), primary_key=True),
+    Column("blob", text(64), primary_key=True),
     Column("version", Integer, primary_key=True),
-    Column("facts", Text, nullable=False),
+    Column("facts", text(), nullable=False),
 )
 
 document_path = Table(
     "document_path",
     metadata,
-    Column("document_id", Text, primary_key=True),
-    Column("path", Text, primary_key=True),
+    # SHA-256 of the other two: a path can be longer than PostgreSQL allows a key to be.
+    Column("key", LargeBinary, primary_key=True),
+    Column("document_id", text(), nullable=False),
+    Column("path", text(), nullable=False),
+    Index("document_path_of", "document_id"),
 )
 
 support_object = Table(
     "support_object",
     metadata,
-    Column("blob", String(64), primary_key=True),
-    Column("digest", String(64), nullable=False),
+    Column("blob", text(64), primary_key=True),
+    Column("digest", text(64), nullable=False),
 )
 
 _ROWS = 500
@@ -75,7 +79,7 @@ class FactsStore:
     def paths(self, document_id: str, limit: int) -> list[str]:
         """Where documents of this id were seen, in any commit; at most ``limit`` paths."""
         with self.database.read() as connection:
-            return list(connection.scalars(_PATHS, {"of_id": _storable(document_id), "most": limit}))
+            return list(connection.scalars(_PATHS, {"of_id": storable(document_id), "most": limit}))
 
     def remember(
         self,
@@ -97,13 +101,16 @@ class FactsStore:
         self._insert(support_object, [{"blob": blob, "digest": digest} for blob, digest in support.items()])
         self._insert(
             document_path,
-            [{"document_id": _storable(document_id), "path": path} for document_id, path in paths],
+            [
+                {"key": place_key(storable(document_id), path), "document_id": storable(document_id), "path": path}
+                for document_id, path in dict.fromkeys(paths)
+            ],
         )
 
     def _insert(self, table: Table, rows: Sequence[dict[str, object]]) -> None:
         for some in _chunks(rows):
             with self.database.write() as connection:
-                connection.execute(insert(table).on_conflict_do_nothing(), some)
+                insert_missing(connection, table, some)
 
 
 def _chunks(items: Sequence[T]) -> Iterator[list[T]]:
@@ -111,5 +118,6 @@ def _chunks(items: Sequence[T]) -> Iterator[list[T]]:
         yield list(items[start : start + _ROWS])
 
 
-def _storable(document_id: str) -> str:
-    return document_id.encode("utf-8", "backslashreplace").decode()
+def place_key(document_id: str, path: str) -> bytes:
+    """What names a document's being at a path: 32 bytes."""
+    return hashlib.sha256(f"{document_id}\0{path}".encode()).digest()

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,13 +9,15 @@ from coafi.database import Database
 from coafi.deliveries import ClaimResult, Delivery, DeliveryReader, claim, conclude
 from coafi.events import Event, new_event
 from coafi.names import EventType, Phase
+from tests.postgresql import where
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    made = Database(tmp_path / "x.db")
+def database(place: Path) -> Iterator[Database]:
+    made = Database(where(place))
     made.create_tables()
-    return made
+    yield made
+    made.close()
 
 
 def event(delivery: str = "d1", body: str = "0") -> Event:

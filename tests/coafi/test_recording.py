@@ -1,5 +1,6 @@
 """What the ledger and the table of deliveries say about an event, on a real database."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ from coafi.ledger.log import Ledger
 from coafi.names import EntryType, EventType, Phase
 from coafi.recording import Conclusion, Decision, EventRecorder, Failure, Range, merge_ranges
 from coafi.registry.store import Registry, builtin_schemas
+from tests.postgresql import where
 
 PAYLOAD: JsonObject = {
     "repositoryUrl": "https://git.example/acme/docs",
@@ -38,23 +40,27 @@ DISCARDED = Conclusion(
 
 
 @pytest.fixture
-def recorder(tmp_path: Path) -> EventRecorder:
-    database = Database(tmp_path / "coafi.db")
+def recorder(place: Path) -> Iterator[EventRecorder]:
+    database = Database(where(place))
     database.create_tables()
     registry = Registry(database)
     registry.publish(builtin_schemas())
     ledger = Ledger(
         database,
         origin="example.org/log",
-        signer=generate_key(tmp_path / "key", "example.org/log"),
-        state_directory=tmp_path / "state",
+        signer=generate_key(place / "key", "example.org/log"),
+        state_directory=place / "state",
     )
-    return EventRecorder(ledger=ledger, registry=registry, namespace="default", build="1.2.3")
+    yield EventRecorder(ledger=ledger, registry=registry, namespace="default", build="1.2.3")
+    ledger.close()
+    database.close()
 
 
 @pytest.fixture
-def deliveries(recorder: EventRecorder, tmp_path: Path) -> DeliveryReader:
-    return DeliveryReader(Database(tmp_path / "coafi.db"))
+def deliveries(recorder: EventRecorder, place: Path) -> Iterator[DeliveryReader]:
+    database = Database(where(place))
+    yield DeliveryReader(database)
+    database.close()
 
 
 def event(data: JsonObject | None = None, *, delivery: str = "d1", body: str = "0") -> Event:

@@ -1,9 +1,10 @@
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import Connection, func, select, update
 
 from coafi.artifacts import cache
 from coafi.artifacts.cache import ArtifactService, GenerationRequest, artifact_cache
@@ -13,11 +14,12 @@ from coafi.database import Database
 from coafi.documents.kinds import FileKind
 from coafi.objects import ObjectStore
 from tests.coafi.documents.samples import GOOD, check
+from tests.postgresql import where
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(tmp_path / "coafi.db")
+def database(place: Path) -> Iterator[Database]:
+    made = Database(where(place))
     made.create_tables()
     yield made
     made.close()
@@ -126,15 +128,15 @@ class Counting(Database):
 
     reads = writes = 0
 
-    def read(self):  # type: ignore[no-untyped-def]  # noqa: ANN201  # as its base
+    def read(self) -> AbstractContextManager[Connection]:
         """One more read."""
         self.reads += 1
         return super().read()
 
-    def write(self):  # type: ignore[no-untyped-def]  # noqa: ANN201  # as its base
+    def write(self, *, lock_timeout: float | None = None) -> AbstractContextManager[Connection]:
         """One more write."""
         self.writes += 1
-        return super().write()
+        return super().write(lock_timeout=lock_timeout)
 
 
 def test_every_document_that_took_work_is_a_sign_of_life(service: ArtifactService) -> None:

@@ -19,6 +19,7 @@ from coafi.ledger.log import Ledger
 from coafi.objects import ObjectStore
 from coafi.results import FileResult, add_file_results
 from coafi.trees.listing import TreeFile, directories_of
+from tests.postgresql import where
 
 REPOSITORY = "https://example.org/r"
 _REPORTS = TypeAdapter(tuple[FileReport, ...])
@@ -70,7 +71,7 @@ class Indexes:
 @contextmanager
 def indexes(home: Path) -> Iterator[Indexes]:
     """An empty database, ledger and object store."""
-    database, objects = Database(home / "coafi.db"), ObjectStore(home / "objects")
+    database, objects = Database(where(home)), ObjectStore(home / "objects")
     database.create_tables()
     ledger = Ledger(database, origin="test", signer=Signer("test", bytes(32)), state_directory=home / "ledger")
     try:

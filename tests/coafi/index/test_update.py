@@ -24,8 +24,8 @@ A, B, C = ("a" * 40, "b" * 40, "c" * 40)
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Iterator[Indexes]:
-    with indexes(tmp_path) as one:
+def made(place: Path) -> Iterator[Indexes]:
+    with indexes(place) as one:
         yield one
 
 

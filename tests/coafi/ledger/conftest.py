@@ -8,6 +8,6 @@ from tests.coafi.ledger.making import opened
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with opened(tmp_path) as made:
+def ledger(place: Path) -> Iterator[Ledger]:
+    with opened(place) as made:
         yield made

@@ -11,6 +11,7 @@ from coafi.ledger.entry import Draft
 from coafi.ledger.keys import Signer
 from coafi.ledger.log import Ledger
 from coafi.names import EntryType
+from tests.postgresql import where
 
 ORIGIN = "test.example/log"
 SIGNER = Signer(ORIGIN, bytes(range(32)))
@@ -35,8 +36,8 @@ def draft(
 
 @contextmanager
 def opened(directory: Path, *, publish_seconds: float = 3600, lock_timeout: float = 2.0) -> Iterator[Ledger]:
-    """A ledger on the files in ``directory``, which publishes only when it is told to and at its end."""
-    database = Database(directory / "coafi.db", write_lock_timeout=lock_timeout)
+    """A ledger in ``directory``, which publishes only when it is told to and at its end."""
+    database = Database(where(directory), write_lock_timeout=lock_timeout)
     database.create_tables()
     ledger = Ledger(
         database, origin=ORIGIN, signer=SIGNER, state_directory=directory / "state", publish_seconds=publish_seconds

@@ -24,6 +24,7 @@ from coafi.ledger.keys import Signer
 from coafi.ledger.log import Ledger, LedgerTransaction
 from coafi.ledger.verifier import verify_inclusion, verify_log
 from tests.coafi.ledger.making import HANG, ORIGIN, SIGNER, draft, opened
+from tests.postgresql import where
 
 
 def verified(ledger: Ledger) -> int:
@@ -244,7 +245,7 @@ def test_a_unit_that_waits_for_the_ledger_is_told_so(ledger: Ledger) -> None:
         ledger.transact(lambda _: ledger.append([draft(1)]))
 
 
-def test_a_closed_ledger_commits_what_waits_and_refuses_what_comes(tmp_path: Path) -> None:
+def test_a_closed_ledger_commits_what_waits_and_refuses_what_comes(place: Path) -> None:
     started, release = threading.Event(), threading.Event()
 
     def slow(transaction: LedgerTransaction) -> int:
@@ -252,7 +253,7 @@ def test_a_closed_ledger_commits_what_waits_and_refuses_what_comes(tmp_path: Pat
         assert release.wait(HANG)
         return transaction.append([draft("slow")])[0].index
 
-    with opened(tmp_path) as ledger, ThreadPoolExecutor(10) as pool:
+    with opened(place) as ledger, ThreadPoolExecutor(10) as pool:
         running = pool.submit(ledger.transact, slow)
         assert started.wait(HANG)
         waiting = [pool.submit(ledger.append, [draft(i)]) for i in range(8)]
@@ -267,7 +268,7 @@ def test_a_closed_ledger_commits_what_waits_and_refuses_what_comes(tmp_path: Pat
         closing.result(HANG)
         assert running.result(HANG) == 0
         assert sorted(future.result(HANG)[0].index for future in waiting) == list(range(1, 9))
-        assert open_checkpoint((tmp_path / "state" / "checkpoint").read_bytes(), SIGNER.key).size == 9
+        assert open_checkpoint((place / "state" / "checkpoint").read_bytes(), SIGNER.key).size == 9
         ledger.close()
 
 
@@ -347,9 +348,9 @@ def test_a_checkpoint_is_signed_only_when_the_log_has_grown_and_time_has_passed(
     assert [tuple(row) for row in kept] == [(0, empty.note), (1, first.note), (2, grown.note)]
 
 
-def test_the_ledger_publishes_by_itself(tmp_path: Path) -> None:
-    published = tmp_path / "state" / "checkpoint"
-    with opened(tmp_path, publish_seconds=0.05) as ledger:
+def test_the_ledger_publishes_by_itself(place: Path) -> None:
+    published = place / "state" / "checkpoint"
+    with opened(place, publish_seconds=0.05) as ledger:
         for number in range(3):
             ledger.append([draft(number)])
             deadline = threading.Event()
@@ -361,20 +362,23 @@ def test_the_ledger_publishes_by_itself(tmp_path: Path) -> None:
                 pytest.fail("no checkpoint was published")
 
 
-def test_the_key_must_be_the_logs(tmp_path: Path) -> None:
-    database = Database(tmp_path / "coafi.db")
+def test_the_key_must_be_the_logs(place: Path) -> None:
+    database = Database(where(place))
     database.create_tables()
     with pytest.raises(ValidationError, match=r"'test\.example/log', not of 'other'"):
-        Ledger(database, origin="other", signer=SIGNER, state_directory=tmp_path / "state")
-    Ledger(database, origin=ORIGIN, signer=SIGNER, state_directory=tmp_path / "state").close()
+        Ledger(database, origin="other", signer=SIGNER, state_directory=place / "state")
+    Ledger(database, origin=ORIGIN, signer=SIGNER, state_directory=place / "state").close()
     other = Signer("other.example/log", bytes(32))
     with pytest.raises(ValidationError, match="holds the log"):
-        Ledger(database, origin=other.name, signer=other, state_directory=tmp_path / "other")
+        Ledger(database, origin=other.name, signer=other, state_directory=place / "other")
 
 
 def test_entries_cannot_be_changed_or_removed_by_accident(ledger: Ledger) -> None:
     ledger.append([draft(0)])
-    for statement in ("UPDATE ledger_entry SET idx = 7", "DELETE FROM ledger_entry"):
+    statements = ["UPDATE ledger_entry SET idx = 7", "DELETE FROM ledger_entry"]
+    if ledger._database.dialect == "postgresql":
+        statements.append("TRUNCATE ledger_entry")
+    for statement in statements:
         with pytest.raises(sqlalchemy.exc.IntegrityError, match="never changed or removed"):
             ledger.transact(execute(statement))
     assert verified(ledger) == 1

@@ -135,7 +135,7 @@ def test_a_full_disk_is_all_or_nothing_and_space_heals_it(tmp_path: Path) -> Non
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
 
     def limit(count: int) -> None:
-        held = [database._engine.connect() for _ in range(4)]
+        held = [database._adapter.engine.connect() for _ in range(4)]
         for connection in held:
             connection.exec_driver_sql(f"PRAGMA max_page_count = {count}")
             connection.close()

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,15 @@ from coafi.database import Database
 from coafi.errors import IdempotencyConflict, ResourceNotFoundError
 from coafi.registry.store import Registry, builtin_schemas
 from coafi.registry.validation import Schema
+from tests.postgresql import where
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    made = Database(tmp_path / "x.db")
+def database(place: Path) -> Iterator[Database]:
+    made = Database(where(place))
     made.create_tables()
-    return made
+    yield made
+    made.close()
 
 
 def test_the_schemas_of_the_package_are_published_once(database: Database) -> None:

@@ -17,13 +17,14 @@ from coafi.trees.commit import CommitContexts, CommitTree
 from coafi.trees.facts import FactsStore
 from coafi.trees.listing import TreeFile, directories_of, read_listing
 from coafi.trees.recorder import TreePlan, TreeRecorder
+from tests.postgresql import where
 
 
 class Trees:
     """Records trees that are given as contents by path."""
 
     def __init__(self, home: Path) -> None:
-        self.database = Database(home / "coafi.db")
+        self.database = Database(where(home))
         self.database.create_tables()
         self.objects = ObjectStore(home / "objects")
         self.recorder = TreeRecorder(self.database, self.objects)
@@ -52,8 +53,10 @@ class Trees:
 
 
 @pytest.fixture
-def trees(tmp_path: Path) -> Trees:
-    return Trees(tmp_path)
+def trees(place: Path) -> Iterator[Trees]:
+    made = Trees(place)
+    yield made
+    made.database.close()
 
 
 def document(document_id: str, heading: str = "Part") -> str:

@@ -1,7 +1,7 @@
-"""The one database: ledger, deliveries, registry and caches share it, so that they can share a transaction.
+"""SQLite: a file, for the processes of one machine.
 
-SQLite comes from ``pysqlite3``, never from the interpreter: two SQLite libraries in one process break each other's
-file locks.
+It comes from ``pysqlite3``, never from the interpreter: two SQLite libraries in one process break each other's file
+locks.
 """
 
 import fcntl
@@ -13,54 +13,39 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pysqlite3.dbapi2
-from sqlalchemy import Connection, MetaData, create_engine, event
+from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from coafi.errors import IntegrityError, Unavailable
 
-metadata = MetaData()
-"""Every table of the service, each declared in the module that owns it."""
 
-WRITE_LOCK_TIMEOUT = 2.0
-"""Seconds that a writer waits for its turn before it reports the database as unavailable."""
+class SqliteAdapter:
+    """A file in WAL mode with full durability.
 
-
-class Database:
-    """A SQLite file in WAL mode with full durability: what a commit returned is on the disk.
-
-    Reads run side by side. Writes are taken one at a time, in turn: first among the threads of this process, then
-    among processes by a lock file, because SQLite's own lock is polled and starves waiting processes.
+    Writes are taken one at a time, in turn: first among the threads of this process, then among processes by a lock
+    file, because SQLite's own lock is polled and starves waiting processes.
 
     Args:
         path: the database file; its directory must exist.
+        busy_timeout: seconds that SQLite itself waits for a lock.
     """
 
-    def __init__(self, path: Path, *, write_lock_timeout: float = WRITE_LOCK_TIMEOUT) -> None:
-        self.path = path
-        self._timeout = write_lock_timeout
+    def __init__(self, path: Path, busy_timeout: float) -> None:
+        self._path = path
         self._turn = threading.Lock()
-        self._engine = create_engine(
+        self.engine = create_engine(
             f"sqlite+pysqlite:///{path}",
             module=pysqlite3.dbapi2,
-            connect_args={"timeout": write_lock_timeout, "check_same_thread": False, "isolation_level": None},
+            connect_args={"timeout": busy_timeout, "check_same_thread": False, "isolation_level": None},
             pool_size=32,
             max_overflow=32,
         )
-        event.listen(self._engine, "connect", _configure)
-
-    def create_tables(self) -> None:
-        """Make the tables that are missing."""
-        with self.write() as connection:
-            metadata.create_all(connection)
+        event.listen(self.engine, "connect", _configure)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection that sees one consistent state.
-
-        Raises:
-            Unavailable: the database cannot be reached.
-        """
-        with _translated(self.path), self._engine.connect() as connection:
+        """See :class:`coafi.database.port.Database`."""
+        with _translated(self._path), self.engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")
             try:
                 yield connection
@@ -68,13 +53,9 @@ class Database:
                 connection.exec_driver_sql("ROLLBACK")
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A connection that holds the write lock; it commits when the block ends, and rolls back when it raises.
-
-        Raises:
-            Unavailable: the lock is not to be had in time, or the disk refuses.
-        """
-        with _translated(self.path), self._locked(), self._engine.connect() as connection:
+    def write(self, lock_timeout: float) -> Iterator[Connection]:
+        """See :class:`coafi.database.port.Database`."""
+        with _translated(self._path), self._locked(lock_timeout), self.engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -84,17 +65,13 @@ class Database:
                     connection.exec_driver_sql("ROLLBACK")
                 raise
 
-    def close(self) -> None:
-        """Close every pooled connection."""
-        self._engine.dispose()
-
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        deadline = time.monotonic() + self._timeout
-        if not self._turn.acquire(timeout=self._timeout):
-            raise _busy(self.path)
+    def _locked(self, timeout: float) -> Iterator[None]:
+        deadline = time.monotonic() + timeout
+        if not self._turn.acquire(timeout=timeout):
+            raise _busy(self._path)
         try:
-            descriptor = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 while True:
                     try:
@@ -102,7 +79,7 @@ class Database:
                         break
                     except BlockingIOError:
                         if time.monotonic() > deadline:
-                            raise _busy(self.path) from None
+                            raise _busy(self._path) from None
                         time.sleep(0.002)
                 yield
             finally:

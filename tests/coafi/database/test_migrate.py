@@ -1,0 +1,185 @@
+"""Versions of the tables, on both databases."""
+
+import gzip
+import importlib
+import multiprocessing
+import pkgutil
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+import coafi
+from coafi.database import Database, PostgresqlAddress, migrate
+from coafi.database.migrate import Standing, State
+from coafi.deliveries import DeliveryReader
+from coafi.errors import CoafiError, ResourceNotFoundError, Unavailable, ValidationError
+from coafi.ledger.verifier import verify_log
+from coafi.results import ResultReader
+from coafi.trees.facts import FactsStore
+from tests.coafi.ledger.making import SIGNER, draft, opened
+from tests.postgresql import PostgresqlServer, where
+
+BEFORE = Path(__file__).parent / "before-versions"
+"""What the last version without migrations made: a database, packed, and the checkpoint outside of it."""
+
+
+@pytest.fixture
+def database(place: Path) -> Iterator[Database]:
+    made = Database(where(place))
+    yield made
+    made.close()
+
+
+def run(database: Database, *statements: str) -> None:
+    with database.write() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def test_the_versions_make_exactly_the_tables_that_are_declared(database: Database) -> None:
+    assert migrate.state_of(database).standing is Standing.EMPTY
+    assert migrate.migrate(database) == State(Standing.EMPTY, None, migrate.VERSIONS)
+    assert migrate.state_of(database) == State(Standing.CURRENT, migrate.NEWEST, ())
+    assert migrate.differences(database) == []
+    assert migrate.migrate(database).standing is Standing.CURRENT
+
+
+def test_what_differs_is_named(database: Database) -> None:
+    migrate.migrate(database)
+    run(
+        database,
+        "DROP INDEX delivery_utids",
+        "ALTER TABLE delivery ADD COLUMN odd INTEGER",
+        "DROP TABLE artifact_cache",
+    )
+    found = " / ".join(migrate.differences(database))
+    for word in ("delivery_utids", "odd", "artifact_cache"):
+        assert word in found
+
+
+def test_every_table_has_an_owner_that_is_known() -> None:
+    modules = [one.name for one in pkgutil.walk_packages(coafi.__path__, "coafi.") if ".migrations" not in one.name]
+    sources = {name: Path(str(importlib.import_module(name).__file__)).read_text() for name in modules}
+    owners = {name for name, source in sources.items() if re.search(r"^\w+ = Table\(", source, re.MULTILINE)}
+    assert owners == set(migrate.TABLE_OWNERS)
+
+
+def test_the_versions_that_are_known_are_those_that_there_are() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    script = ScriptDirectory.from_config(config)
+    assert tuple(reversed([one.revision for one in script.walk_revisions()])) == migrate.VERSIONS
+
+
+def test_text_on_postgresql_is_compared_byte_by_byte(postgresql: PostgresqlServer) -> None:
+    database = Database(PostgresqlAddress.parse(postgresql.create()))
+    migrate.migrate(database)
+    query = (
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
+        " AND collation_name IS DISTINCT FROM 'C' AND data_type IN ('text', 'character varying')"
+    )
+    with database.read() as connection:
+        assert connection.execute(text(query)).all() == [("alembic_version", "version_num")]
+    database.close()
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A home of the last version without migrations."""
+    shutil.copytree(BEFORE / "state", tmp_path / "state")
+    (tmp_path / "coafi.db").write_bytes(gzip.decompress((BEFORE / "coafi.db.gz").read_bytes()))
+    return tmp_path
+
+
+def test_a_file_from_before_versions_is_adopted_with_all_it_holds(old: Path) -> None:
+    database = Database(old / "coafi.db")
+    assert migrate.state_of(database) == State(Standing.BEHIND, None, migrate.VERSIONS)
+    with pytest.raises(ValidationError, match=r"at version none.*coafi database migrate"):
+        migrate.require_current(database)
+    migrate.migrate(database)
+    migrate.require_current(database)
+    assert migrate.differences(database) == []
+    assert FactsStore(database).paths("COAFI-X", 10) == ["docs/0.md", "docs/ä.md"]
+    assert [one.delivery_id for one in DeliveryReader(database).recent(9)] == ["d1"]
+    assert ResultReader(database).latest("https://example.org/a", [("docs/0.md", "b" * 40)])["docs/0.md"].entry == 0
+    database.close()
+    with opened(old) as ledger:
+        assert ledger.append([draft(0), draft("more")])[1].index == 20
+        signed = ledger.checkpoint(force=True)
+        assert verify_log(ledger.bodies(), signed.note, SIGNER.key, stored_tiles=ledger.tiles()).checkpoint.size == 21
+
+
+def test_a_file_from_before_that_lacks_newer_tables_gets_them(old: Path) -> None:
+    database = Database(old / "coafi.db")
+    run(database, "DROP TABLE document_summary", "DROP TABLE document_path", "DROP INDEX delivery_utids")
+    migrate.migrate(database)
+    assert migrate.differences(database) == []
+    database.close()
+
+
+def test_a_migration_that_fails_leaves_all_as_it_was(old: Path) -> None:
+    database = Database(old / "coafi.db")
+    run(database, "CREATE TABLE document_path_before (n INTEGER)")
+    with pytest.raises(Unavailable, match="document_path_before"):
+        migrate.migrate(database)
+    assert migrate.state_of(database).version is None
+    run(database, "DROP TABLE document_path_before")
+    migrate.migrate(database)
+    assert FactsStore(database).paths("COAFI-X", 10) == ["docs/0.md", "docs/ä.md"]
+    database.close()
+
+
+def test_an_older_version_is_named_and_gets_what_is_missing(database: Database) -> None:
+    migrate.migrate(database)
+    run(
+        database,
+        "UPDATE alembic_version SET version_num = '0001'",
+        "DROP TABLE document_path",
+        "CREATE TABLE document_path (document_id TEXT, path TEXT, PRIMARY KEY (document_id, path))",
+    )
+    assert migrate.state_of(database) == State(Standing.BEHIND, "0001", ("0002",))
+    with pytest.raises(ValidationError, match=r"at version 0001, and this software needs 0002"):
+        migrate.require_current(database)
+    migrate.migrate(database)
+    assert migrate.differences(database) == []
+
+
+def test_a_newer_database_is_refused_with_a_way_out(database: Database) -> None:
+    migrate.migrate(database)
+    run(database, "UPDATE alembic_version SET version_num = '9999'")
+    for use in (migrate.migrate, migrate.require_current):
+        with pytest.raises(ValidationError, match=r"version 9999.*newer software, or restore"):
+            use(database)
+
+
+def test_a_database_without_tables_is_not_read(database: Database) -> None:
+    run(database, "CREATE TABLE somebody_elses (n INTEGER)")
+    with pytest.raises(ResourceNotFoundError, match="has no tables"):
+        migrate.require_current(database)
+
+
+def _start(place: Path | PostgresqlAddress, answers: "multiprocessing.Queue[str]") -> None:
+    database = Database(place)
+    try:
+        answers.put(migrate.migrate(database).standing.value)
+    except CoafiError as error:
+        answers.put(str(error))
+
+
+def test_ten_processes_that_start_at_once_migrate_once(database: Database) -> None:
+    context = multiprocessing.get_context("spawn")
+    answers: multiprocessing.Queue[str] = context.Queue()
+    processes = [context.Process(target=_start, args=(database.where, answers)) for _ in range(10)]
+    for one in processes:
+        one.start()
+    said = sorted(answers.get(timeout=120) for _ in processes)
+    for one in processes:
+        one.join()
+    assert said == ["current"] * 9 + ["empty"]
+    assert migrate.differences(database) == []
