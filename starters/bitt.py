@@ -304,6 +304,7 @@ class BittApi:
 
     async def _sign(self, _request: Request, _instance: str) -> _Content:
         signed = await run_in_threadpool(self.ledger.checkpoint, force=True)
+        self._checkpoints.replace(signed.note)
         return _Content(signed.note.encode(), "text/plain; charset=utf-8")
 
 
@@ -332,6 +333,11 @@ class _Checkpoints:
         if isinstance(found, CoafiError):
             raise found
         return found
+
+    def replace(self, note: str) -> None:
+        """Show this one from now on."""
+        with self._lock:
+            self._found, self._asked = note, time.monotonic()
 
 
 def _token(request: Request) -> str:

@@ -380,12 +380,15 @@ class RemoteLedger:
 
     def _root_at(self, size: int) -> bytes:
         """The root of the tree of ``size`` entries, from tiles, checked against a checkpoint."""
-        root = tiles.root({tile.level: self._tile(tile) for tile in tiles.edge(size)})
+        root = self._tree_root(size)
         signed = self.checkpoint()
         if signed.size < size:
             signed = self.checkpoint(force=True)
         self._check_consistent(Checkpoint(self._key.name, size, root), signed.checkpoint)
         return root
+
+    def _tree_root(self, size: int) -> bytes:
+        return tiles.root({tile.level: self._tile(tile) for tile in tiles.edge(size)})
 
     def _tile(self, tile: Tile) -> bytes:
         hashes = self._get(tile.path, limit=tiles.WIDTH * HASH_SIZE)
@@ -404,7 +407,8 @@ class RemoteLedger:
         It is kept in this home, once its signature is verified and it is shown to continue the one before.
 
         Raises:
-            IntegrityError: it is behind the last one that was seen, or contradicts it: a rollback or a fork.
+            IntegrityError: it contradicts the last one that was seen, or the other side no longer has what that one
+                covers: a fork or a rollback.
             Unavailable: the other side, or the state directory, is out of reach.
         """
         seen, acknowledged = self._last_seen(), self._acknowledged
@@ -426,11 +430,9 @@ class RemoteLedger:
         except ValidationError as error:
             raise self._lies(f"its checkpoint is not one of {self._key}: {error.message}") from error
         if seen is not None and signed.size < seen.size:
-            raise IntegrityError(
-                f"the ledger at {self.url} shows a checkpoint of {signed.size} entries, and has shown one of"
-                f" {seen.size} before: it was rolled back",
-                remedy=_STOP,
-            )
+            # A cache may show an older one. A ledger that was put back has no longer what was signed then.
+            self._check_has(seen.checkpoint, signed.checkpoint)
+            return seen
         while True:
             if seen is not None:
                 self._check_consistent(seen.checkpoint, signed.checkpoint)
@@ -441,6 +443,18 @@ class RemoteLedger:
                         self._seen.replace(signed.note)
                     return signed
             seen = last  # another thread or process was here; it must have been shown the same log
+
+    def _check_has(self, seen: Checkpoint, shown: Checkpoint) -> None:
+        try:
+            root = self._tree_root(seen.size)
+        except ResourceNotFoundError as error:
+            raise IntegrityError(
+                f"the ledger at {self.url} shows a checkpoint of {shown.size} entries, and has shown one of"
+                f" {seen.size} before: it was rolled back",
+                remedy=_STOP,
+            ) from error
+        self._check_consistent(Checkpoint(seen.origin, seen.size, root), seen)
+        self._check_consistent(shown, seen)
 
     def _check_consistent(self, one: Checkpoint, other: Checkpoint) -> None:
         old, new = sorted((one, other), key=lambda checkpoint: checkpoint.size)
