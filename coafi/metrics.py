@@ -20,3 +20,4 @@ STEP_SECONDS = Histogram(
     buckets=(0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )
 LEDGER_ENTRIES = Gauge("coafi_ledger_entries", "Entries in the ledger.")
+LEDGER_REQUESTS = Counter("coafi_ledger_requests", "Requests to the ledger's API.", ["route", "status"])

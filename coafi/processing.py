@@ -22,7 +22,7 @@ from coafi.findings import Severity
 from coafi.git.archive import read_archive
 from coafi.git.manifest import BatchRef, ManifestFile, Oid
 from coafi.ledger.entry import Draft, Recorded
-from coafi.ledger.log import LedgerTransaction
+from coafi.ledger.port import LedgerTransaction
 from coafi.names import EntryType
 from coafi.objects import ObjectStore
 from coafi.recording import EventRecorder, Range, merge_ranges, ranges_of

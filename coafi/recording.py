@@ -16,7 +16,7 @@ from coafi.deliveries import ClaimResult, claim, conclude, outcome_of
 from coafi.events import Event, EventRef, Wire
 from coafi.findings import Finding, Severity
 from coafi.ledger.entry import Draft, Recorded
-from coafi.ledger.log import Ledger, LedgerTransaction
+from coafi.ledger.port import Ledger, LedgerTransaction
 from coafi.names import EntryType, EventType, Phase
 from coafi.registry.store import Registry
 from coafi.registry.validation import Schema
@@ -125,7 +125,7 @@ class EventRecorder:
     Attributes:
         ledger: where entries go.
         registry: where the schemas of payloads come from.
-        namespace: Temporal namespace, part of every entry's key.
+        namespace: part of every entry's key (``Settings.ledger_namespace``).
         build: version of this worker, recorded with every conclusion.
     """
 

@@ -4,10 +4,10 @@ import difflib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeGuard
 
 import pydantic
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from coafi.errors import ValidationError
@@ -31,6 +31,15 @@ def _decode(value: object) -> object:
         raise ValueError("is not JSON") from None
 
 
+def _as_lists(value: object) -> object:
+    value = _decode(value)
+    return {key: [one] if isinstance(one, str) else one for key, one in value.items()} if _is_object(value) else value
+
+
+def _is_object(value: object) -> TypeGuard[dict[str, object]]:
+    return isinstance(value, dict)
+
+
 def _lower_keys(value: dict[str, SecretStr]) -> dict[str, SecretStr]:
     return {key.lower(): secret for key, secret in value.items()}
 
@@ -51,13 +60,19 @@ HostList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterVa
 PathList = Annotated[tuple[AbsolutePath, ...], NoDecode, BeforeValidator(_split)]
 HostSecrets = Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_decode), AfterValidator(_lower_keys)]
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+InstanceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
+Tokens = Annotated[tuple[Annotated[SecretStr, Field(min_length=1)], ...], Field(min_length=1)]
+InstanceTokens = Annotated[dict[InstanceName, Tokens], NoDecode, BeforeValidator(_as_lists)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=30 * 86_400)]
+
+
+_PREFIXES = ("COAFI_", "BITT_API_")
 
 
 class Settings(BaseSettings):
     """The service's settings. A description here is the text of the settings table in ``docs/settings.md``."""
 
-    model_config = SettingsConfigDict(env_prefix="COAFI_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="COAFI_", frozen=True, extra="ignore", validate_by_name=True)
 
     home: AbsolutePath = Field(
         Path(".coafi"),
@@ -170,6 +185,46 @@ class Settings(BaseSettings):
     ledger_origin: str = Field(
         "coafi.local/bitt", pattern=r"^[^\s+]{1,200}$", description="Name of the ledger in its signed checkpoints."
     )
+    instance: InstanceName | None = Field(
+        None,
+        description="Name of this instance among those that share a ledger: lower-case letters, digits, dots and "
+        "dashes. Never change it: it is part of every entry's key.",
+    )
+    bitt_tokens: SecretList = Field(
+        (),
+        description="Tokens that open the ledger's entries at `/bitt/`, comma-separated, see [ledger](ledger.md); "
+        "without any token they are open on a loopback address, and closed on any other.",
+    )
+    bitt_append_tokens: InstanceTokens = Field(
+        default_factory=dict,
+        description="Tokens with which other instances append to this ledger, and read it, as JSON: "
+        '`{"instance": "…"}`, or a list of tokens (rotation).',
+    )
+    bitt_api_url: str = Field(
+        "",
+        validation_alias="BITT_API_URL",
+        pattern=r"^((https://[^\s?#@/]+|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?)(/[^\s?#@]*)?)?$",
+        description="Base URL of another instance's gateway, whose ledger this one uses: https, or http on this "
+        "machine; empty: a ledger of its own.",
+    )
+    bitt_api_key: str = Field(
+        "",
+        validation_alias="BITT_API_KEY",
+        description="Verifier key of that ledger, as `coafi ledger checkpoint` shows it.",
+    )
+    bitt_api_token: SecretStr = Field(
+        SecretStr(""), validation_alias="BITT_API_TOKEN", description="Token that the other instance gave to this one."
+    )
+    bitt_api_token_file: Path | None = Field(
+        None,
+        validation_alias="BITT_API_TOKEN_FILE",
+        description="File that holds the token, instead of the token itself.",
+    )
+
+    @property
+    def ledger_namespace(self) -> str:
+        """What keeps the keys of this instance's entries apart from those of others that share the ledger."""
+        return f"{self.instance}/{self.temporal_namespace}" if self.instance else self.temporal_namespace
 
     @property
     def database(self) -> "Path | PostgresqlAddress":
@@ -207,6 +262,14 @@ class Settings(BaseSettings):
         return self.home / "secrets"
 
 
+def variable(name: str) -> str:
+    """The environment variable of a setting; a name that is one already stays."""
+    field = Settings.model_fields.get(name)
+    if field is None:
+        return name
+    return str(field.validation_alias or f"COAFI_{name.upper()}")
+
+
 def load_settings() -> Settings:
     """The settings from the environment.
 
@@ -214,8 +277,8 @@ def load_settings() -> Settings:
         ValidationError: a variable has a value that is not allowed, or a name that no setting has; every one of them
             is named.
     """
-    known = [f"COAFI_{name}".upper() for name in Settings.model_fields]
-    strangers = [name for name in os.environ if name.upper().startswith("COAFI_") and name.upper() not in known]
+    known = [variable(name) for name in Settings.model_fields]
+    strangers = [name for name in os.environ if name.upper().startswith(_PREFIXES) and name.upper() not in known]
     if strangers:
         raise ValidationError(
             "; ".join(f"{name} is no setting{_similar(name, known)}" for name in sorted(strangers)),
@@ -225,7 +288,7 @@ def load_settings() -> Settings:
         return Settings()
     except pydantic.ValidationError as error:
         problems = [
-            f"COAFI_{str(problem['loc'][0]).upper()}: {problem['msg']}"
+            f"{variable(str(problem['loc'][0]))}: {problem['msg']}"
             for problem in error.errors(include_url=False, include_input=False)
         ]
         raise ValidationError("; ".join(problems), remedy="correct the environment; see docs/settings.md") from None

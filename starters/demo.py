@@ -244,7 +244,7 @@ def _report(settings: Settings, push: Push, receipt: Receipt, address: ServiceAd
     """Print what came of it, and fail unless it is what the sample must give."""
     with opened_ledger(settings) as ledger, open_database(settings) as database:
         delivery = one_delivery(database, receipt.workflow_id)
-        entries = entries_of(ledger, delivery)
+        entries = entries_of(ledger, delivery, settings.ledger_namespace)
         key = str(ledger.key)
     print_files(entries)
     reports = file_reports(ObjectStore(settings.objects_directory), entries)

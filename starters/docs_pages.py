@@ -10,9 +10,6 @@ Documents may be confidential: see :class:`DocsAccess`.
 
 import base64
 import binascii
-import hashlib
-import hmac
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -42,7 +39,7 @@ from coafi.index.model import DocumentationIndex
 from coafi.index.pages import Selection, findings_page, index_page, list_page, message_page
 from coafi.index.pointers import IndexPointer, IndexReader
 from coafi.ledger.entry import entry_key
-from coafi.ledger.log import Ledger
+from coafi.ledger.port import Ledger
 from coafi.names import EntryType, parse_ref_slug, parse_repository_slug
 from coafi.objects import ObjectStore
 from coafi.processing import read_reports
@@ -50,6 +47,7 @@ from coafi.recording import CONCLUDE
 from coafi.results import ArtifactResult, FileResult, ResultReader
 from coafi.trees.commit import CommitTree
 from coafi.trees.listing import TreeFile
+from starters.access import bearer_token, is_from_here, is_loopback, is_one_of
 
 log = structlog.stdlib.get_logger()
 
@@ -63,7 +61,6 @@ _HTML = "text/html; charset=utf-8"
 _POLICY = re.compile(rb'<meta http-equiv="Content-Security-Policy" content="([^"]*)">')
 _RAW_POLICY = "default-src 'none'; sandbox"
 _SVG_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
-_FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 _STATUS: Mapping[type[CoafiError], int] = {
     AuthorizationError: 401,
     PolicyDenied: 403,
@@ -95,21 +92,18 @@ class DocsAccess:
             PolicyDenied: there are no tokens, and it is not from this machine.
         """
         if self.tokens:
-            given = _token(request.headers.get("authorization", ""))
-            # Every one is compared, and always in the same time.
-            matches = [hmac.compare_digest(_hash(given), _hash(token.get_secret_value())) for token in self.tokens]
-            if not any(matches):
+            if not is_one_of(_token(request.headers.get("authorization", "")), self.tokens):
                 raise AuthorizationError(
                     "the documentation is read with a token", remedy="give it as password of any user, or as bearer"
                 )
             return
         remedy = "whoever runs the gateway has to set COAFI_DOCS_TOKENS"
-        if not _is_loopback(self.host):
+        if not is_loopback(self.host):
             raise PolicyDenied(
                 f"the documentation is open to this machine alone, and the gateway listens on {self.host}",
                 remedy=remedy,
             )
-        if not _is_loopback(request.url.hostname or "") or any(name in request.headers for name in _FORWARDED):
+        if not is_from_here(request):
             raise PolicyDenied("the documentation is open to this machine alone", remedy=remedy)
 
 
@@ -346,24 +340,9 @@ def _up(path: str) -> str:
 def _token(authorization: str) -> str:
     """The token in a header; empty when there is none."""
     scheme, _, value = authorization.partition(" ")
-    if scheme.lower() == "bearer":
-        return value.strip()
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(value, validate=True).decode().partition(":")[2]
         except (binascii.Error, ValueError):
             return ""
-    return ""
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "replace")).digest()
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    return bearer_token(authorization)

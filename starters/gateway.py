@@ -6,10 +6,8 @@ deliver again (``503``) or what is wrong (``4xx``, ``application/problem+json``,
 
 import asyncio
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http import HTTPStatus
 
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -32,9 +30,11 @@ from coafi.errors import (
     ValidationError,
 )
 from coafi.events import Event
-from coafi.ledger.log import Ledger
+from coafi.ledger.port import Ledger
 from coafi.objects import ObjectStore
 from coafi.webhooks import github
+from starters.answers import BodyTooLarge, BodyTooSlow, problem, read_body
+from starters.bitt import BittApi
 from starters.dispatch import Dispatcher, Started, reused_delivery
 from starters.docs_pages import DocumentationPages
 
@@ -46,14 +46,6 @@ RETRY_AFTER = 30.0
 _TRACEPARENT = re.compile(r"^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$")
 
 
-class BodyTooLarge(ValidationError):
-    """The body is larger than the gateway reads."""
-
-
-class BodyTooSlow(ValidationError):
-    """The body took longer than the gateway waits."""
-
-
 @dataclass(frozen=True)
 class Gateway:
     """The gateway's routes and what they need.
@@ -63,6 +55,7 @@ class Gateway:
         max_body_bytes: larger bodies are refused unread.
         body_timeout: seconds that a sender may take for a body.
         docs: serves the documentation, if it shall be served.
+        bitt: serves the ledger, if it is kept here.
     """
 
     dispatcher: Dispatcher
@@ -73,6 +66,7 @@ class Gateway:
     max_body_bytes: int
     body_timeout: float = 30.0
     docs: DocumentationPages | None = None
+    bitt: BittApi | None = None
 
     def application(self) -> Starlette:
         """The ASGI application."""
@@ -84,6 +78,7 @@ class Gateway:
                 Route("/ready", self.ready),
                 Route("/metrics", self.metrics),
                 *(self.docs.routes() if self.docs else ()),
+                *(self.bitt.routes() if self.bitt else ()),
             ],
             exception_handlers={HTTPException: _http_problem, Exception: _unexpected},
         )
@@ -93,13 +88,13 @@ class Gateway:
         try:
             return await self._github(request)
         except ClientDisconnect:
-            return _problem(400, "client left before its body was read")
+            return problem(400, "client left before its body was read")
         except CoafiError as error:
             status = _status(error)
             metrics.REFUSED.labels("github", status).inc()
             log.warning("delivery refused", status=status, reason=str(error))
             retry_after = (getattr(error, "retry_after", None) or RETRY_AFTER) if status == 503 else None
-            return _problem(status, str(error), retry_after=retry_after)
+            return problem(status, str(error), retry_after=retry_after)
 
     async def health(self, _request: Request) -> Response:
         """``GET /health``: the process answers."""
@@ -120,7 +115,7 @@ class Gateway:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     async def _github(self, request: Request) -> Response:
-        body = await self._read(request)
+        body = await read_body(request, self.max_body_bytes, self.body_timeout, remedy="raise COAFI_MAX_BODY_BYTES")
         github.verify_signature(body, request.headers.get("x-hub-signature-256"), self.github_secrets)
         kind = request.headers.get("x-github-event", "")
         if kind == "ping":
@@ -150,26 +145,6 @@ class Gateway:
         )
         return _accepted(started)
 
-    async def _read(self, request: Request) -> bytes:
-        too_large = BodyTooLarge(
-            f"the body is larger than {self.max_body_bytes} bytes", remedy="raise COAFI_MAX_BODY_BYTES"
-        )
-        declared = request.headers.get("content-length", "0")
-        if declared.isdecimal() and int(declared) > self.max_body_bytes:
-            raise too_large
-        body = bytearray()
-        try:
-            async with asyncio.timeout(self.body_timeout):
-                async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > self.max_body_bytes:
-                        raise too_large
-        except TimeoutError:
-            raise BodyTooSlow(
-                f"the body did not arrive within {self.body_timeout:g} s", remedy="deliver it again"
-            ) from None
-        return bytes(body)
-
     def _refuse_reuse(self, event: Event) -> None:
         """Refuse another body under the id of a known delivery. What is missed here the run finds when it claims."""
         try:
@@ -191,7 +166,7 @@ class Gateway:
 
     def _storage_ready(self) -> str | None:
         try:
-            self.ledger.size()
+            self.deliveries.recent(1)  # not the ledger: where it is another instance's, runs wait for it
             self.objects.put(b"ready")
         except CoafiError as error:
             return str(error)
@@ -228,18 +203,6 @@ def _accepted(started: Started) -> Response:
     )
 
 
-def _problem(
-    status: int, detail: str, *, retry_after: float | None = None, headers: Mapping[str, str] | None = None
-) -> Response:
-    more = {"Retry-After": str(max(1, round(retry_after)))} if retry_after else {}
-    return JSONResponse(
-        {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail},
-        status,
-        headers={**(headers or {}), **more},
-        media_type="application/problem+json",
-    )
-
-
 async def _no_icon(_request: Request) -> Response:
     return Response(status_code=204, headers={"Cache-Control": "max-age=86400"})
 
@@ -248,12 +211,12 @@ async def _http_problem(request: Request, error: Exception) -> Response:
     """What the router refuses: an unknown path, a wrong method."""
     assert isinstance(error, HTTPException)  # noqa: S101  # registered for this type
     detail = f"{request.method} {request.url.path}: {error.detail}"
-    return _problem(error.status_code, detail, headers=error.headers)
+    return problem(error.status_code, detail, headers=error.headers)
 
 
 async def _unexpected(_request: Request, _error: Exception) -> Response:
     """A defect of ours: the server's log has the traceback, the client has not."""
-    return _problem(500, "this is a defect of the service; its log says more. Deliver it again later")
+    return problem(500, "this is a defect of the service; its log says more. Deliver it again later")
 
 
 def _traceparent(request: Request) -> str | None:

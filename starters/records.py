@@ -15,7 +15,7 @@ from coafi.deliveries import Delivery, DeliveryReader
 from coafi.documents.check import FileReport
 from coafi.errors import ResourceNotFoundError, ValidationError
 from coafi.ledger.entry import Recorded
-from coafi.ledger.log import Ledger
+from coafi.ledger.port import Ledger
 from coafi.ledger.verifier import verify_inclusion, verify_log
 from coafi.names import EntryType
 from coafi.objects import ObjectStore
@@ -69,7 +69,7 @@ def show_event(name: str, *, as_json: bool) -> None:
     settings = command_settings()
     with opened_ledger(settings) as ledger, open_database(settings) as database:
         delivery = one_delivery(database, name)
-        entries = entries_of(ledger, delivery)
+        entries = entries_of(ledger, delivery, settings.ledger_namespace)
     reports = file_reports(ObjectStore(settings.objects_directory), entries)
     conclusion, parked = conclusion_of(entries), _parked(entries)
     findings = conclusion.findings if conclusion else ()
@@ -161,9 +161,10 @@ def print_files(entries: list[Recorded]) -> None:
         out.print(rows)
 
 
-def entries_of(ledger: Ledger, delivery: Delivery) -> list[Recorded]:
-    """The ledger entries of one delivery's run, in order."""
-    return [one for one in ledger.by_event(delivery.delivery_id) if one.entry.workflow_id == delivery.workflow_id]
+def entries_of(ledger: Ledger, delivery: Delivery, namespace: str) -> list[Recorded]:
+    """The ledger entries of one delivery's run, in order, without those of other instances."""
+    run = (namespace, delivery.workflow_id)
+    return [one for one in ledger.by_event(delivery.delivery_id) if (one.entry.namespace, one.entry.workflow_id) == run]
 
 
 def show_entries(first: int | None, last: int | None, *, as_json: bool) -> None:

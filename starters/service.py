@@ -15,10 +15,12 @@ from temporalio.client import Client
 
 from coafi.deliveries import DeliveryReader
 from coafi.errors import Unavailable
+from coafi.ledger.log import Ledger
 from coafi.logs import configure_logging
 from coafi.secret_files import read_or_make_secret
 from coafi.settings import Settings, load_settings
 from starters.addresses import temporal_address
+from starters.bitt import BittAccess, BittApi
 from starters.connection import connected
 from starters.dispatch import Dispatcher
 from starters.docs_pages import DocsAccess, DocumentationPages
@@ -130,9 +132,10 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
             resources.database,
             resources.objects,
             resources.ledger,
-            settings.temporal_namespace,
+            settings.ledger_namespace,
             DocsAccess(settings.docs_tokens, host),
         ),
+        bitt=_bitt(resources, host),
     )
     config = uvicorn.Config(
         gateway.application(), log_config=None, lifespan="off", access_log=False, timeout_graceful_shutdown=5
@@ -146,6 +149,14 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
     finally:
         server.should_exit = True
         await serving
+
+
+def _bitt(resources: Resources, host: str) -> BittApi | None:
+    """The API of the ledger that is kept here; another instance's has its own."""
+    settings = resources.settings
+    if not isinstance(resources.ledger, Ledger):
+        return None
+    return BittApi(resources.ledger, BittAccess(settings.bitt_tokens, settings.bitt_append_tokens, host))
 
 
 def github_secrets(settings: Settings) -> tuple[SecretStr, ...]:

@@ -43,7 +43,7 @@ from coafi.objects import ObjectStore
 from coafi.processing import BatchProcessor, BatchTask, Checked, Generated, GenerateTask
 from coafi.recording import Conclusion, Decision, EventRecorder, Failure
 from coafi.registry.store import Registry, builtin_schemas
-from coafi.settings import Settings
+from coafi.settings import Settings, variable
 from coafi.trees.commit import CommitContexts
 from starters import records
 from starters.cli import app
@@ -68,13 +68,13 @@ def settings_table() -> str:
     """Every setting: name of its variable, default, description."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        rows.append(f"| `COAFI_{name.upper()}` | {shown(name, field.default)} | {field.description} |")
+        rows.append(f"| `{variable(name)}` | {shown(name, field.default)} | {field.description} |")
     return "\n".join(rows)
 
 
 def shown(name: str, default: object) -> str:
     """A default for people: numbers with their unit, nothing for what is empty."""
-    if default in (None, "", ()) or name == "git_tokens":
+    if default in (None, "", ()) or name.endswith(("_tokens", "_token")):
         return ""
     if isinstance(default, bool):
         return f"`{default}`".lower()
@@ -342,8 +342,8 @@ def test_a_proof_is_verified_elsewhere_as_the_readme_says(tmp_path: Path) -> Non
 
 @page
 def test_every_variable_that_is_mentioned_is_a_setting(page: Path) -> None:
-    mentioned = set(re.findall(r"\bCOAFI_[A-Z_]+", page.read_text()))
-    assert mentioned - {"COAFI_"} <= {f"COAFI_{name.upper()}" for name in Settings.model_fields}
+    mentioned = set(re.findall(r"\b(?:COAFI|BITT_API)_[A-Z_]+", page.read_text()))
+    assert mentioned - {"COAFI_"} <= {variable(name) for name in Settings.model_fields}
 
 
 def anchors(path: Path) -> set[str]:

@@ -1,16 +1,23 @@
 """Settings become the adapters of one process. Nothing here needs Temporal."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from coafi.database import Database
 from coafi.errors import ResourceNotFoundError, ValidationError
 from coafi.git.urls import UrlPolicy
-from coafi.ledger.keys import Signer, generate_key, load_key
-from coafi.ledger.log import Ledger, is_begun
+from coafi.ledger.keys import Signer, VerifierKey, generate_key, load_key
+from coafi.ledger.log import Ledger as LocalLedger
+from coafi.ledger.log import is_begun
+from coafi.ledger.port import Ledger
+from coafi.ledger.published import PublishedCheckpoint
+from coafi.ledger.remote import RemoteLedger
 from coafi.objects import ObjectStore
 from coafi.registry.store import Registry, builtin_schemas
+from coafi.secret_files import read_secret
 from coafi.settings import Settings
 
 
@@ -50,14 +57,23 @@ def open_resources(settings: Settings) -> Iterator[Resources]:
 
 
 def open_ledger(settings: Settings, database: Database) -> Ledger:
-    """The ledger of this home, with its signing key.
+    """The ledger of this home, with its signing key; or that of another instance, if the settings name one.
 
     Raises:
+        ValidationError: the settings of a remote ledger are not complete, or this home has used another one.
         ResourceNotFoundError: the ledger was begun, and its key is gone.
         IntegrityError: the ledger contradicts its last checkpoint.
         Unavailable: the database is out of reach.
     """
-    return Ledger(
+    remote_state = settings.ledger_directory / "remote"
+    if settings.bitt_api_url:
+        return _remote_ledger(settings, database, remote_state)
+    if PublishedCheckpoint(remote_state).read() is not None:
+        raise ValidationError(
+            f"the home {settings.home} has used the ledger of another instance, and BITT_API_URL is not set",
+            remedy="set it, or take another COAFI_HOME: a home keeps to one ledger",
+        )
+    return LocalLedger(
         database,
         origin=settings.ledger_origin,
         signer=_ledger_key(settings, database),
@@ -73,6 +89,39 @@ def url_policy(settings: Settings) -> UrlPolicy:
         file_roots=settings.git_file_roots,
         allow_http=settings.git_allow_http,
         allow_private_addresses=settings.git_allow_private,
+    )
+
+
+def _remote_ledger(settings: Settings, database: Database, state: Path) -> RemoteLedger:
+    if is_begun(database):
+        raise ValidationError(
+            f"the home {settings.home} has a ledger of its own, and BITT_API_URL names another",
+            remedy="unset it, or take another COAFI_HOME: a home keeps to one ledger",
+        )
+    token = settings.bitt_api_token
+    if settings.bitt_api_token_file is not None and not token.get_secret_value():
+        token = read_secret(settings.bitt_api_token_file)
+    missing = [
+        name
+        for name, given in (
+            ("BITT_API_KEY", settings.bitt_api_key),
+            ("BITT_API_TOKEN", token.get_secret_value()),
+            ("COAFI_INSTANCE", settings.instance),
+        )
+        if not given
+    ]
+    if missing:
+        raise ValidationError(
+            f"BITT_API_URL is set, and {' and '.join(missing)} must be too", remedy="see docs/ledger.md"
+        )
+    if re.fullmatch(r"[!-~]+", token.get_secret_value()) is None:
+        raise ValidationError("BITT_API_TOKEN holds what no HTTP header may hold", remedy="take a token of plain ASCII")
+    return RemoteLedger(
+        settings.bitt_api_url,
+        token=token,
+        key=VerifierKey.parse(settings.bitt_api_key),
+        database=database,
+        state_directory=state,
     )
 
 

@@ -78,7 +78,7 @@ def build_activities(resources: Resources) -> Activities:
     recorder = EventRecorder(
         ledger=resources.ledger,
         registry=resources.registry,
-        namespace=settings.temporal_namespace,
+        namespace=settings.ledger_namespace,
         build=version("coafi-event-handlers"),
     )
     fetcher = _fetcher(resources)
@@ -112,7 +112,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
         client, steps.git.fetcher.url_policy, _index_policy(settings, steps.events.patience)
     )
     indexes = IndexActivities(
-        IndexUpdater(resources.ledger, resources.database, resources.objects, settings.temporal_namespace), subscribers
+        IndexUpdater(resources.ledger, resources.database, resources.objects, settings.ledger_namespace), subscribers
     )
     gone = GoneSubscribers(resources.database)
     announcements = AnnounceActivities(

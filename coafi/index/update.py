@@ -12,13 +12,13 @@ from pydantic import JsonValue
 
 from coafi.canonical import JsonObject, canonical_json, digest_of
 from coafi.database import Database
-from coafi.errors import CoafiError
+from coafi.errors import CoafiError, IdempotencyConflict
 from coafi.index.build import IndexBuilder, decode, encode
 from coafi.index.model import IndexTask, IndexUpdate
 from coafi.index.pages import index_page
 from coafi.index.pointers import IndexPointer, IndexReader, add_pointer, newest_generation
 from coafi.ledger.entry import Draft, Recorded
-from coafi.ledger.log import Ledger, LedgerTransaction
+from coafi.ledger.port import Ledger, LedgerTransaction
 from coafi.names import EntryType, index_workflow_id
 from coafi.objects import ObjectStore
 from coafi.utids import permanent_utids
@@ -40,7 +40,7 @@ class IndexUpdater:
 
     Attributes:
         ledger: where updates are recorded, and the pointers with them.
-        namespace: Temporal namespace, part of every entry's key.
+        namespace: part of every entry's key (``Settings.ledger_namespace``).
     """
 
     ledger: Ledger
@@ -99,8 +99,49 @@ class IndexUpdater:
         try:
             return _update("moved", self.ledger.transact(unit), verdicts)
         except _SupersededError:
-            newest = IndexReader(self.database).newest(task.repository, task.branch)
+            reader = IndexReader(self.database)
+            if (successor := reader.generation(task.repository, task.branch, task.generation + 1)) is not None:
+                return self._superseded(task, successor)
+            newest = reader.newest(task.repository, task.branch)
             return IndexUpdate(outcome="superseded", generation=newest.generation if newest else 0)
+        except IdempotencyConflict:
+            if not self._roll_forward(task, draft.key):
+                raise
+            return IndexUpdate(outcome="superseded", generation=task.generation + 1)
+
+    def _roll_forward(self, task: IndexTask, key: str) -> bool:
+        """Move the pointer to where another task's entry says; whether there is one.
+
+        Where the ledger is remote, its entries are recorded before the rows here. Whoever recorded this generation
+        may have died before it moved the pointer: without this, nobody could record the generation again.
+        """
+        at = self.ledger.index_of(key)
+        if at is None:
+            return False
+        found = self.ledger.entry(at)
+
+        def text(name: str) -> str:
+            return str(found.entry.data.get(name, ""))
+
+        pointer = IndexPointer(
+            repository=task.repository,
+            branch=task.branch,
+            generation=task.generation + 1,
+            commit=text("commit"),
+            tree=text("tree"),
+            index_digest=text("index"),
+            page_digest=text("page"),
+            entry=found.index,
+            updated_at=found.entry.time,
+            deleted=found.entry.data["deleted"] is True,
+        )
+
+        def unit(transaction: LedgerTransaction) -> None:
+            if newest_generation(transaction.connection, task.repository, task.branch) == task.generation:
+                add_pointer(transaction.connection, pointer)
+
+        self.ledger.transact(unit)
+        return True
 
     def _superseded(self, task: IndexTask, successor: IndexPointer) -> IndexUpdate:
         """There is a successor: of another task, or of an earlier attempt at this one."""

@@ -11,7 +11,11 @@ Each module knows those above it, and none below::
     store       every SQL statement
     postgresql  the hot ones in PostgreSQL's words
     published   the last checkpoint, kept outside the database
+    port        what the service needs of a ledger
     log         append, group commit, proofs, checkpoints
+    bundle      entries side by side, as tlog-tiles serves them
+    wire        what travels between a ledger's API and a remote ledger
+    remote      the ledger of another instance
     verifier    checks all of it again; knows neither store nor log, and needs no database
 
 The promise is that tampering is *evident*: whoever has seen a checkpoint can prove that an entry before it was

@@ -38,7 +38,8 @@ class Draft:
     """An entry that somebody wants recorded; the ledger adds its time and its index.
 
     Attributes:
-        namespace: Temporal namespace of the run. A key part, like the three that follow.
+        namespace: Temporal namespace of the run, after ``<instance>/`` where instances share a ledger. A key part, like
+            the three that follow.
         workflow_id: id of the workflow whose step this is.
         step: id of the step, unique within the workflow and across its continue-as-new.
         type: what the entry reports.

@@ -47,7 +47,7 @@ from coafi.ledger.merkle import EMPTY_ROOT, HASH_SIZE, Node
 from coafi.ledger.proof import Proof
 from coafi.ledger.published import PublishedCheckpoint
 from coafi.ledger.store import EntryRow, Head, LedgerStore, store_for
-from coafi.ledger.tiles import TileId
+from coafi.ledger.tiles import Tile, TileId
 
 GROUP_UNITS = 256
 """Units of one commit at most."""
@@ -288,14 +288,14 @@ class Ledger:
             row = self._store.with_keys(connection, [wanted]).get(wanted)
         return None if row is None else row.idx
 
-    def by_event(self, event_id: str) -> list[Recorded]:
-        """The entries of an event, in order.
+    def by_event(self, event_id: str, *, start: int = 0, limit: int | None = None) -> list[Recorded]:
+        """The entries of an event from index ``start`` on, in order, at most ``limit``.
 
         Raises:
             IntegrityError: the bytes of one were changed.
         """
         with self._database.read() as connection:
-            rows = self._store.by_event(connection, event_id)
+            rows = self._store.by_event(connection, event_id, start=start, limit=limit)
         return [_recorded(row) for row in rows]
 
     def bodies(self) -> Iterator[bytes]:
@@ -320,6 +320,24 @@ class Ledger:
         """Every stored tile, level by level, for the verifier. Take them all, or close the iterator."""
         with self._database.read() as connection:
             yield from self._store.all_tiles(connection)
+
+    def tile(self, tile: Tile) -> bytes:
+        """The hashes of a tile in the width that is asked for, which it may have outgrown.
+
+        Raises:
+            ResourceNotFoundError: the tree has no such tile, or not in this width yet.
+            IntegrityError: the tile is missing or too short.
+        """
+        with self._database.read() as connection:
+            size = self._head(connection).size
+            if tile.n * tiles.WIDTH + tile.width > size >> (tiles.HEIGHT * tile.level):
+                raise ResourceNotFoundError(
+                    f"a tree of {size} entries has no {tile.path}", remedy="ask for what its checkpoint says is there"
+                )
+            hashes = self._store.tiles(connection, [tile.id]).get(tile.id, b"")
+        if len(hashes) < tile.width * HASH_SIZE:
+            raise tiles.wrong_width(tile.id, hashes)
+        return hashes[: tile.width * HASH_SIZE]
 
     # ------------------------------------------------------------------ proofs
 

@@ -178,12 +178,19 @@ class LedgerStore:
         )
         return [EntryRow._make(row) for row in connection.execute(query)]
 
-    def by_event(self, connection: Connection, event_id: str) -> list[EntryRow]:
-        """The entries of an event, in order."""
+    def by_event(
+        self, connection: Connection, event_id: str, *, start: int = 0, limit: int | None = None
+    ) -> list[EntryRow]:
+        """The entries of an event from index ``start`` on, in order, at most ``limit``."""
         query = (
             select(*_COLUMNS)
-            .where(entry_table.c.log_id == self._log_id, entry_table.c.event_id == event_id)
+            .where(
+                entry_table.c.log_id == self._log_id,
+                entry_table.c.event_id == event_id,
+                entry_table.c.idx >= start,
+            )
             .order_by(entry_table.c.idx)
+            .limit(limit)
         )
         return [EntryRow._make(row) for row in connection.execute(query)]
 

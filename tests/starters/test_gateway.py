@@ -553,14 +553,14 @@ async def test_a_defect_of_ours_is_told_without_a_traceback(stack: Stack, monkey
 
 
 async def test_a_store_that_cannot_be_written_is_not_ready(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coafi.ledger.log.Ledger.size", _unavailable)
+    monkeypatch.setattr("coafi.deliveries.DeliveryReader.recent", _unavailable)
     response = await get(stack, "/ready")
     assert response.status_code == 503
     assert "no space left" in response.json()["errors"][0]
 
 
-def _unavailable(_self: object) -> int:
-    raise LedgerUnavailable("no space left")
+def _unavailable(_self: object, _limit: int) -> None:
+    raise Unavailable("no space left")
 
 
 def _gateway(stack: Stack, *, secrets: tuple[str, ...] = (SECRET,), body_timeout: float = 30) -> Gateway:

@@ -17,7 +17,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from coafi.commits import submitted_commit
 from coafi.git.fetch import GitFetcher
-from coafi.ledger.log import Ledger
+from coafi.ledger.port import Ledger
 from coafi.names import EntryType, Phase, SearchAttribute, TaskQueue
 from coafi.recording import EventRecorder
 from tests.harness import Repository, Stack, documents, history_of, running_stack, settings_for

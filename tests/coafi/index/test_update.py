@@ -128,6 +128,20 @@ def test_reports_that_are_lost_cost_their_details_and_no_more(made: Indexes) -> 
     assert "title" not in document
 
 
+def test_an_entry_whose_pointer_was_never_moved_is_followed_by_whoever_comes_next(made: Indexes) -> None:
+    left, right = task(A, made.tree(files(1))), task(B, made.tree(files(2)))
+    digest = made.objects.put(b"{}")
+    (orphan,) = made.ledger.append([made.updater._draft(left, digest, digest, {})])  # and then its worker died
+    update = made.updater.update(right)
+    assert (update.outcome, update.generation) == ("superseded", 1)
+    followed = IndexReader(made.database).newest(REPOSITORY, "main")
+    assert followed is not None
+    assert (followed.commit, followed.index_digest, followed.entry) == (A, digest, orphan.index)
+    assert (followed.updated_at, followed.deleted) == (orphan.entry.time, False)
+    update = made.updater.update(task(B, made.tree(files(2)), generation=1))
+    assert (update.outcome, update.generation) == ("moved", 2)
+
+
 def test_a_long_index_has_pages(made: Indexes) -> None:
     index = read(made, made.updater.update(task(A, made.tree(files(PAGE_SIZE + 5)))))
     first, second, beyond = (index_page(index, Selection(), number).decode() for number in (1, 2, 99))

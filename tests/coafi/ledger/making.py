@@ -23,7 +23,7 @@ def draft(
     step: int | str, *, inputs: JsonObject | None = None, data: JsonObject | None = None, event: str = "e1"
 ) -> Draft:
     return Draft(
-        namespace="default",
+        namespace="plant-b/default",
         workflow_id="git.commit:https://example.com/r:1",
         step=f"files.process/{step}",
         type=EntryType.FILE_PROCESSED,

@@ -21,16 +21,20 @@ from coafi.ledger import merkle
 from coafi.ledger.checkpoint import open_checkpoint
 from coafi.ledger.entry import Recorded
 from coafi.ledger.keys import Signer
-from coafi.ledger.log import Ledger, LedgerTransaction
+from coafi.ledger.log import Ledger as LocalLedger
+from coafi.ledger.port import Ledger, LedgerTransaction
 from coafi.ledger.verifier import verify_inclusion, verify_log
 from tests.coafi.ledger.making import HANG, ORIGIN, SIGNER, draft, opened
 from tests.postgresql import where
+
+only_local = pytest.mark.parametrize("ledger", ["sqlite", "postgresql"], indirect=True)
+"""What is about the database, or needs entries and rows to share a transaction."""
 
 
 def verified(ledger: Ledger) -> int:
     """The number of entries, once all of them are verified against a checkpoint of now."""
     signed = ledger.checkpoint(force=True)
-    report = verify_log(ledger.bodies(), signed.note, SIGNER.key, stored_tiles=ledger.tiles())
+    report = verify_log(ledger.bodies(), signed.note, ledger.key, stored_tiles=ledger.tiles())
     assert report.beyond == 0
     return report.checkpoint.size
 
@@ -165,6 +169,7 @@ def test_a_unit_writes_tables_and_entries_in_one_transaction(ledger: Ledger) -> 
     assert ledger.size() == 1
 
 
+@only_local
 def test_a_failing_unit_loses_all_it_wrote_and_others_nothing(ledger: Ledger) -> None:
     ledger.transact(execute("CREATE TABLE note (n INTEGER PRIMARY KEY)"))
     started, release = threading.Event(), threading.Event()
@@ -215,6 +220,7 @@ def test_a_units_own_constraint_error_is_its_own(ledger: Ledger) -> None:
     assert ledger.size() == 1
 
 
+@only_local
 def test_a_unit_that_ends_the_transaction_fails_the_group_and_not_the_ledger(ledger: Ledger) -> None:
     def unit(transaction: LedgerTransaction) -> None:
         transaction.append([draft(1)])
@@ -240,6 +246,7 @@ def test_a_transaction_is_of_no_use_after_its_unit(ledger: Ledger) -> None:
         _ = kept.connection
 
 
+@only_local
 def test_a_unit_that_waits_for_the_ledger_is_told_so(ledger: Ledger) -> None:
     with pytest.raises(RuntimeError, match="its own transaction"):
         ledger.transact(lambda _: ledger.append([draft(1)]))
@@ -315,6 +322,7 @@ def test_proofs_of_what_is_not_there_are_refused(ledger: Ledger) -> None:
             ledger.consistency_proof(old, new)
 
 
+@only_local
 def test_a_proof_is_verified_offline_and_brings_its_checkpoint_up_to_date(ledger: Ledger) -> None:
     ledger.append([draft(0)])
     assert ledger.checkpoint().size == 1
@@ -331,7 +339,10 @@ def test_a_proof_is_verified_offline_and_brings_its_checkpoint_up_to_date(ledger
 # ----------------------------------------------------------- checkpoints
 
 
-def test_a_checkpoint_is_signed_only_when_the_log_has_grown_and_time_has_passed(ledger: Ledger, tmp_path: Path) -> None:
+@only_local
+def test_a_checkpoint_is_signed_only_when_the_log_has_grown_and_time_has_passed(
+    ledger: LocalLedger, tmp_path: Path
+) -> None:
     empty = ledger.checkpoint()
     assert (empty.size, empty.checkpoint.root) == (0, merkle.EMPTY_ROOT)
     ledger.append([draft(0)])
@@ -366,16 +377,18 @@ def test_the_key_must_be_the_logs(place: Path) -> None:
     database = Database(where(place))
     database.create_tables()
     with pytest.raises(ValidationError, match=r"'test\.example/log', not of 'other'"):
-        Ledger(database, origin="other", signer=SIGNER, state_directory=place / "state")
-    Ledger(database, origin=ORIGIN, signer=SIGNER, state_directory=place / "state").close()
+        LocalLedger(database, origin="other", signer=SIGNER, state_directory=place / "state")
+    LocalLedger(database, origin=ORIGIN, signer=SIGNER, state_directory=place / "state").close()
     other = Signer("other.example/log", bytes(32))
     with pytest.raises(ValidationError, match="holds the log"):
-        Ledger(database, origin=other.name, signer=other, state_directory=place / "other")
+        LocalLedger(database, origin=other.name, signer=other, state_directory=place / "other")
 
 
+@only_local
 def test_entries_cannot_be_changed_or_removed_by_accident(ledger: Ledger) -> None:
     ledger.append([draft(0)])
     statements = ["UPDATE ledger_entry SET idx = 7", "DELETE FROM ledger_entry"]
+    assert isinstance(ledger, LocalLedger)
     if ledger._database.dialect == "postgresql":
         statements.append("TRUNCATE ledger_entry")
     for statement in statements:

@@ -22,7 +22,7 @@ from coafi.ledger.log import Ledger
 from coafi.ledger.merkle import leaf_hash
 from coafi.ledger.verifier import verify_log
 from tests.coafi.ledger.making import HANG, ORIGIN, SIGNER, draft, opened
-from tests.coafi.ledger.test_log import execute, verified
+from tests.coafi.ledger.test_log import execute, only_local, verified
 
 
 def sql(directory: Path, *statements: str, parameters: tuple[object, ...] = ()) -> None:
@@ -104,6 +104,7 @@ def test_a_checkpoint_waits_for_the_process_that_writes_one_and_not_for_ever(
         assert ledger.checkpoint().size == 0
 
 
+@only_local
 def test_a_defect_in_the_ledgers_thread_leaves_nobody_waiting(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
@@ -119,6 +120,7 @@ def test_a_defect_in_the_ledgers_thread_leaves_nobody_waiting(
     recwarn.clear()
 
 
+@only_local
 def test_a_defect_in_a_group_is_told_to_its_callers_and_ends_with_it(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -163,7 +163,7 @@ def test_caches_that_many_fill_with_the_same_do_not_lock_each_other_out(home: Pa
 
     at_once([lambda one=one: fill(one) for one in databases])  # type: ignore[misc]
     assert len(FactsStore(databases[0]).facts([f"{number:040x}" for number in range(600)])) == 600
-    assert Registry(databases[0]).schema("GitCommitEventPayload")
+    assert Registry(databases[0]).schema("GitCommitEventPayload").schema_id == "GitCommitEventPayload"
     for one in databases:
         one.close()
 

@@ -1,0 +1,71 @@
+"""What the gateway's routes have in common: bodies read within limits, and problems (RFC 9457)."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+from pydantic import JsonValue
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from coafi.canonical import JsonObject
+from coafi.errors import ValidationError
+
+
+class BodyTooLarge(ValidationError):
+    """The body is larger than the gateway reads."""
+
+
+class BodyTooSlow(ValidationError):
+    """The body took longer than the gateway waits."""
+
+
+async def read_body(request: Request, limit: int, seconds: float, *, remedy: str) -> bytes:
+    """The body of a request.
+
+    Args:
+        limit: bytes at most; what declares more is refused unread.
+        seconds: that the sender may take.
+        remedy: what to do about a body that is too large.
+
+    Raises:
+        BodyTooLarge, BodyTooSlow: it is beyond the limits.
+        starlette.requests.ClientDisconnect: the sender left.
+    """
+    too_large = BodyTooLarge(f"the body is larger than {limit} bytes", remedy=remedy)
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > limit:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise too_large
+    except TimeoutError:
+        raise BodyTooSlow(f"the body did not arrive within {seconds:g} s", remedy="deliver it again") from None
+    return bytes(body)
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    type_: str = "about:blank",
+    retry_after: float | None = None,
+    headers: Mapping[str, str] | None = None,
+    errors: Sequence[JsonValue] = (),
+) -> Response:
+    """An error as ``application/problem+json``.
+
+    Args:
+        type_: a URI that stays the same for the same kind of problem.
+        retry_after: seconds after which to try again.
+        errors: places, as JSON Pointers, with what is wrong there.
+    """
+    more = {"Retry-After": str(max(1, round(retry_after)))} if retry_after else {}
+    content: JsonObject = {"type": type_, "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    if errors:
+        content["errors"] = list(errors)
+    return JSONResponse(content, status, headers={**(headers or {}), **more}, media_type="application/problem+json")

@@ -1,0 +1,165 @@
+"""One instance keeps the ledger, another one works with it over HTTP; the first is killed in the middle."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from coafi.database import Database
+from coafi.ledger.keys import VerifierKey
+from coafi.ledger.log import Ledger
+from coafi.ledger.remote import RemoteLedger
+from coafi.ledger.verifier import verify_inclusion
+from coafi.names import EntryType, Phase
+from tests.guarantees.support import finished
+from tests.harness import Repository, documents, running_stack, settings_for, until
+from workers.resources import open_ledger, open_resources
+
+TOKEN = "an-append-token-that-nobody-may-see"
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+@contextmanager
+def ledger_process(home: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
+    """``coafi gateway`` with a ledger and no Temporal; killed at the end."""
+    with (home.parent / "gateway.log").open("ab") as log:
+        process = subprocess.Popen(
+            (str(Path(sys.executable).with_name("coafi")), "gateway"),
+            stdout=log,
+            stderr=log,
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("COAFI_")},
+                "COAFI_HOME": str(home),
+                "COAFI_TEMPORAL_ADDRESS": "127.0.0.1:1",
+                "COAFI_GATEWAY_PORT": str(port),
+                "COAFI_BITT_APPEND_TOKENS": f'{{"plant-b": "{TOKEN}"}}',
+            },
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def answers(port: int) -> bool:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        try:
+            return (await client.get(f"http://127.0.0.1:{port}/health")).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+
+async def test_runs_wait_for_an_instance_that_was_killed_and_double_nothing(tmp_path: Path) -> None:
+    home, port = tmp_path / "a", free_port()
+    with open_resources(settings_for(tmp_path).model_copy(update={"home": home})) as resources:
+        key = str(resources.ledger.key)
+    with ledger_process(home, port) as first:
+        await until(lambda: answers(port))
+        async with running_stack(
+            tmp_path,
+            bitt_api_url=f"http://127.0.0.1:{port}",
+            bitt_api_key=key,
+            bitt_api_token=TOKEN,
+            instance="plant-b",
+        ) as stack:
+            assert isinstance(stack.resources.ledger, RemoteLedger)
+            repository = Repository.create(tmp_path / "repo")
+            early = await finished(await stack.accepted(repository.push(documents(3))))
+            assert early.phase is Phase.PROCESSED
+            large = await stack.accepted(repository.push(documents(600, text="Other text.")))
+            await until(lambda: len(stack.entries(EntryType.FILE_PROCESSED)) > 3)
+            first.send_signal(signal.SIGKILL)
+            first.wait()
+            waiting = [await stack.accepted(repository.push({f"{n}.txt": "a note"})) for n in range(3)]
+            async with httpx.AsyncClient(trust_env=False) as client:
+                assert (await client.get(f"{stack.gateway}/ready")).status_code == 200
+            await asyncio.sleep(5)
+            for handle in (large, *waiting):
+                assert (await stack.state(handle)).phase in (Phase.RECEIVED, Phase.VALIDATED)
+            with ledger_process(home, port):
+                receipts = [await finished(handle, seconds=150) for handle in (large, *waiting)]
+                assert {receipt.phase for receipt in receipts} == {Phase.PROCESSED}
+                assert receipts[0].counts["valid"] == 600
+                trusted = VerifierKey.parse(key)
+                for receipt in (early, *receipts[1:]):
+                    for one in receipt.entries:
+                        proof = stack.resources.ledger.prove(one.last)
+                        assert verify_inclusion(proof, trusted).entry.namespace == "plant-b/default"
+                size = stack.verify()
+                assert len(stack.entries(EntryType.FILE_PROCESSED)) == 3 + 600 + 3
+                for entry_type in (EntryType.EVENT_RECEIVED, EntryType.EVENT_PROCESSED):
+                    assert len(stack.entries(entry_type)) == 5
+                assert not stack.entries(EntryType.EVENT_PROCESSING_FAILED)
+    # The owner's own view of it, from its files.
+    database = Database(home / "coafi.db")
+    ledger = open_ledger(settings_for(tmp_path).model_copy(update={"home": home}), database)
+    assert isinstance(ledger, Ledger)
+    assert ledger.size() == size
+    ledger.close()
+    database.close()
+
+
+async def test_instances_that_share_a_ledger_keep_the_same_delivery_apart(tmp_path: Path) -> None:
+    async with (
+        running_stack(tmp_path / "a", bitt_append_tokens={"plant-b": TOKEN}, git_file_roots=(tmp_path,)) as one,
+        running_stack(
+            tmp_path / "b",
+            git_file_roots=(tmp_path,),
+            bitt_api_url=one.gateway,
+            bitt_api_key=str(one.resources.ledger.key),
+            bitt_api_token=TOKEN,
+            instance="plant-b",
+        ) as two,
+    ):
+        async with httpx.AsyncClient(trust_env=False) as client:
+            assert (await client.get(f"{one.gateway}/bitt/checkpoint")).status_code == 200
+            assert (await client.get(f"{two.gateway}/bitt/checkpoint")).status_code == 404
+        payload = Repository.create(tmp_path / "repo").push(documents(2))
+        receipts = [await finished(await stack.accepted(payload, delivery="the-same")) for stack in (one, two)]
+        assert [receipt.phase for receipt in receipts] == [Phase.PROCESSED] * 2
+        assert two.verify() == one.verify()
+        found = one.resources.ledger.by_event("the-same")
+        assert {recorded.entry.namespace for recorded in found} == {"default", "plant-b/default"}
+        assert len({recorded.entry.workflow_id for recorded in found}) == 1
+        indices = [
+            {index for part in receipt.entries for index in range(part.first, part.last + 1)} for receipt in receipts
+        ]
+        assert not indices[0] & indices[1]
+
+
+@pytest.mark.parametrize("name", ["BITT_API_KEY", "BITT_API_TOKEN", "COAFI_INSTANCE"])
+def test_the_settings_of_a_remote_ledger_come_together(tmp_path: Path, name: str) -> None:
+    environment = {
+        "BITT_API_URL": "http://127.0.0.1:1",
+        "BITT_API_KEY": "x",
+        "BITT_API_TOKEN": TOKEN,
+        "COAFI_INSTANCE": "b",
+        "COAFI_HOME": str(tmp_path / "home"),
+        "COAFI_TEMPORAL_ADDRESS": "127.0.0.1:1",
+    }
+    del environment[name]
+    done = subprocess.run(
+        (str(Path(sys.executable).with_name("coafi")), "gateway"),
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert f"BITT_API_URL is set, and {name} must be too" in done.stderr.replace("\n", " ")
