@@ -23,10 +23,11 @@ class ClockStep(NamedTuple):
     """An entry whose time lies before that of an earlier one: the clock was set back.
 
     Attributes:
+        entry: index of the entry.
         seconds: by how much.
     """
 
-    index: int
+    entry: int
     seconds: float
 
 
@@ -59,17 +60,19 @@ def audit(ledger: Ledger, on_progress: Callable[[int], None] | None = None) -> A
         Unavailable: database or state directory are out of reach.
     """
     signed = ledger.checkpoint(force=True)
-    keys = ledger.keys
+    doubts = _Doubts()
+    keys = doubts.keys(ledger)
     reading = _Reading()
     report = verify_log(
         reading.bodies(ledger.rows()),
         signed.note,
         keys,
         stored_tiles=ledger.tiles(),
-        earlier=_opened(ledger.checkpoints(), keys, signed.checkpoint),
+        earlier=doubts.without(ledger.checkpoints(), keys, signed.checkpoint),
         on_entry=reading.check,
         on_progress=on_progress,
     )
+    doubts.raise_first()
     return AuditReport(report, keys, reading.steps_back, reading.worst)
 
 
@@ -112,24 +115,61 @@ class _Reading:
             self.worst = ClockStep(index, seconds)
 
 
-def _opened(rows: Iterator[CheckpointRow], keys: Keyring, last: Checkpoint) -> Iterator[Checkpoint]:
-    """The stored checkpoints before ``last``, their signatures checked."""
-    for row in rows:
+class _Doubts:
+    """What is wrong with keys and checkpoints.
+
+    It waits until entries and tiles are known to be sound: if they are not, that is the better thing to name.
+    """
+
+    def __init__(self) -> None:
+        self._first: IntegrityError | None = None
+
+    def keys(self, ledger: Ledger) -> Keyring:
+        """The keys of a ledger; the one that signs now if the others cannot be had."""
         try:
-            found = open_checkpoint(row.note, keys).checkpoint
-        except ValidationError as error:
-            raise IntegrityError(
-                f"the stored checkpoint of {row.size} entries: {error.message}", remedy=error.remedy
-            ) from error
-        if (found.size, found.root) != (row.size, row.root):
-            raise IntegrityError(
-                f"a checkpoint of {found.size} entries is stored as one of {row.size} and root {row.root.hex()}",
-                remedy="the database was changed by hand or damaged: restore a backup",
-            )
-        if found.size < last.size:
-            yield found
-        elif found.size == last.size and found != last:
-            raise IntegrityError(
-                f"two checkpoints of {last.size} entries were signed, with different roots: a fork",
-                remedy="keep both as evidence and tell whoever relies on this ledger",
-            )
+            keys = ledger.keys
+            for index, new in ledger.lost_hand_overs():
+                self._first = self._first or IntegrityError(
+                    f"entry {index} gives the ledger the key {new}, and no checkpoint after it is signed by both keys",
+                    remedy="that checkpoint was changed or removed: restore a backup that has it",
+                )
+            return keys
+        except IntegrityError as error:
+            self._first = error
+            return Keyring.of(ledger.key)
+
+    def without(self, rows: Iterator[CheckpointRow], keys: Keyring, last: Checkpoint) -> Iterator[Checkpoint]:
+        """The stored checkpoints before ``last`` of which there is no doubt."""
+        for row in rows:
+            try:
+                found = _opened(row, keys, last)
+            except IntegrityError as error:
+                self._first = self._first or error
+            else:
+                if found.size < last.size:
+                    yield found
+
+    def raise_first(self) -> None:
+        """Raise the first that was found."""
+        if self._first is not None:
+            raise self._first
+
+
+def _opened(row: CheckpointRow, keys: Keyring, last: Checkpoint) -> Checkpoint:
+    try:
+        found = open_checkpoint(row.note, keys).checkpoint
+    except ValidationError as error:
+        raise IntegrityError(
+            f"the stored checkpoint of {row.size} entries: {error.message}", remedy=error.remedy
+        ) from error
+    if (found.size, found.root) != (row.size, row.root):
+        raise IntegrityError(
+            f"a checkpoint of {found.size} entries is stored as one of {row.size} and root {row.root.hex()}",
+            remedy="the database was changed by hand or damaged: restore a backup",
+        )
+    if found.size == last.size and found != last:
+        raise IntegrityError(
+            f"two checkpoints of {last.size} entries were signed, with different roots: a fork",
+            remedy="keep both as evidence and tell whoever relies on this ledger",
+        )
+    return found

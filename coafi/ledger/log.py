@@ -208,6 +208,21 @@ class Ledger:
         with self._database.read() as connection:
             return self._all_hand_overs(connection)
 
+    def lost_hand_overs(self) -> list[tuple[int, VerifierKey]]:
+        """Entries that gave the log a key that is in use or was, though no checkpoint shows that it was handed over.
+
+        Returns:
+            The index of each, and the key.
+        """
+        keys = {term.key for term in self.keys.terms}
+        found = []
+        with self._database.read() as connection:
+            for row in self._key_changes(connection):
+                new = VerifierKey.parse(str(recorded(row).data["new"]))
+                if new in keys and self._hand_over(connection, row) is None:
+                    found.append((row.idx, new))
+        return found
+
     def append(self, drafts: Sequence[Draft]) -> list[Recorded]:
         """Record entries, all or none, in one commit with those of other callers; in the order given.
 
@@ -306,7 +321,7 @@ class Ledger:
                 raise _missing(expected)
         if len(rows) < stop - max(start, 0):
             raise _missing(max(start, 0) + len(rows))
-        return [_recorded(row) for row in rows]
+        return [recorded(row) for row in rows]
 
     def index_of(self, key: str) -> int | None:
         """The index of the entry with this key (:func:`coafi.ledger.entry.entry_key`), if there is one."""
@@ -323,7 +338,7 @@ class Ledger:
         """
         with self._database.read() as connection:
             rows = self._store.by_event(connection, event_id)
-        return [_recorded(row) for row in rows]
+        return [recorded(row) for row in rows]
 
     def bodies(self) -> Iterator[bytes]:
         """The bytes of every entry there is now, in order, for the verifier.
@@ -335,22 +350,31 @@ class Ledger:
             check_columns(row, _entry(row))
             yield row.body
 
-    def rows(self, start: int = 0) -> Iterator[EntryRow]:
-        """Every entry there is now, from ``start`` on and as it is stored: nothing of it is checked.
+    def rows(self, start: int = 0, stop: int | None = None) -> Iterator[EntryRow]:
+        """The entries ``start <= index < stop``, by default all there are now, as they are stored: unchecked.
 
         Raises:
             IntegrityError: one is missing.
         """
-        size = self.size()
+        size = self.size() if stop is None else min(stop, self.size())
         for first in range(start, size, _PAGE):
-            with self._database.read() as connection:
-                rows = self._store.entries(connection, first, min(first + _PAGE, size))
+            rows = self._page(first, min(first + _PAGE, size))
             for expected, row in enumerate(rows, first):
                 if row.idx != expected:
                     raise _missing(expected)
                 yield row
             if len(rows) < min(_PAGE, size - first):
                 raise _missing(first + len(rows))
+
+    def _page(self, start: int, stop: int) -> list[EntryRow]:
+        try:
+            with self._database.read() as connection:
+                return self._store.entries(connection, start, stop)
+        except IntegrityError as error:  # the database says what it could not read, and not where
+            if stop - start == 1:
+                raise IntegrityError(f"entry {start} cannot be read: {error.message}", remedy=error.remedy) from error
+        middle = (start + stop) // 2
+        return self._page(start, middle) + self._page(middle, stop)
 
     def tiles(self) -> Iterator[tuple[TileId, bytes]]:
         """Every stored tile of the tree there is now, level by level, for the verifier.
@@ -528,7 +552,7 @@ class Ledger:
         for stored in self._store.checkpoints_after(connection, row.idx, signatures=2):
             try:
                 signed = SignedCheckpoint(Checkpoint(self.origin, stored.size, stored.root), stored.note)
-                found = open_hand_over(self._proof(_recorded(row), signed))
+                found = open_hand_over(self._proof(recorded(row), signed))
             except ValidationError:
                 continue  # signed by others
             self._hand_overs[row.idx] = found
@@ -899,7 +923,12 @@ class _Group:
             transaction.end(None)
 
 
-def _recorded(row: EntryRow) -> Recorded:
+def recorded(row: EntryRow) -> Recorded:
+    """A stored entry, its bytes checked against the hash that is stored with it.
+
+    Raises:
+        IntegrityError: they were changed.
+    """
     if merkle.leaf_hash(row.body) != row.leaf_hash:
         raise IntegrityError(
             f"entry {row.idx} was changed: its bytes have another hash than the one stored with them",
@@ -910,7 +939,7 @@ def _recorded(row: EntryRow) -> Recorded:
 
 def _entry(row: EntryRow) -> Entry:
     try:
-        return _recorded(row).entry
+        return recorded(row).entry
     except ValidationError as error:
         raise IntegrityError(f"entry {row.idx} is not an entry: {error.message}", remedy=error.remedy) from error
 
