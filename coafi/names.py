@@ -73,6 +73,11 @@ class EntryType(StrEnum):
     FILE_PROCESSED = "FILE_PROCESSED"
     ARTIFACT_GENERATED = "ARTIFACT_GENERATED"
     INDEX_UPDATED = "INDEX_UPDATED"
+    LEDGER_KEY_CHANGED = "LEDGER_KEY_CHANGED"
+
+
+KEY_CHANGES = "ledger.keys"
+"""What the entries about the ledger's own keys say instead of a namespace, a workflow and an event."""
 
 
 class Phase(StrEnum):

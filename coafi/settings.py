@@ -221,6 +221,13 @@ class Settings(BaseSettings):
         description="File that holds the token, instead of the token itself.",
     )
 
+    ledger_key_file: AbsolutePath | None = Field(
+        None, description="File of the ledger's signing key; empty: `secrets/ledger-key`, which is made if missing."
+    )
+    ledger_key: SecretStr | None = Field(
+        None, description="The signing key itself, a line `PRIVATE+KEY+…`, instead of a file."
+    )
+
     @property
     def ledger_namespace(self) -> str:
         """What keeps the keys of this instance's entries apart from those of others that share the ledger."""
@@ -255,6 +262,11 @@ class Settings(BaseSettings):
     def ledger_directory(self) -> Path:
         """What must not share the database's fate: the last checkpoint."""
         return self.home / "ledger"
+
+    @property
+    def ledger_key_path(self) -> Path:
+        """The file of the ledger's signing key, unless the key itself was given."""
+        return self.ledger_key_file or self.secrets_directory / "ledger-key"
 
     @property
     def secrets_directory(self) -> Path:

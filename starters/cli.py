@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from coafi.errors import CoafiError
+from coafi.errors import CoafiError, ValidationError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,7 +22,8 @@ app = typer.Typer(
 )
 submit = typer.Typer(no_args_is_help=True, help="Submit an event by hand.")
 events = typer.Typer(no_args_is_help=True, help="What happened, as database and ledger remember it.")
-ledger = typer.Typer(no_args_is_help=True, help="BITT, the ledger: read, prove, verify.")
+ledger = typer.Typer(no_args_is_help=True, help="BITT, the ledger: read, prove, verify; its keys.")
+ledger_keys = typer.Typer(no_args_is_help=True, help="The ledger's signing keys: list, make, replace.")
 dead_letters = typer.Typer(no_args_is_help=True, help="Parked runs: list them, retry them, discard them.")
 files = typer.Typer(no_args_is_help=True, help="Local files: what the service would find, before you push.")
 app.add_typer(files, name="files")
@@ -35,6 +36,7 @@ app.add_typer(docs, name="docs")
 app.add_typer(subscribers, name="subscribers")
 app.add_typer(ledger, name="ledger")
 app.add_typer(database, name="database")
+ledger.add_typer(ledger_keys, name="keys")
 app.add_typer(dead_letters, name="dead-letters")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -190,39 +192,100 @@ def subscribers_enable(
 
 
 @ledger.command("verify")
-def ledger_verify(as_json: Json = False) -> None:
-    """Recompute every hash from the entries and hold them against tiles and signed checkpoint."""
-    from starters.records import verify_ledger
+def ledger_verify(
+    proof: Annotated[
+        Path | None, typer.Option(help="Verify the proof in this file instead, without a database; needs --key.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Verify that the ledger has only grown since the checkpoint in this file.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="The public key that you trust, or a file with it; default: the ledger's own.")
+    ] = None,
+    hand_overs: Annotated[
+        Path | None, typer.Option(help="File of `keys list --json`: leads from your key to those before and after it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Recompute every hash from the entries and hold them against columns, tiles, checkpoints and keys."""
+    from starters.ledger import verify_against, verify_ledger, verify_proof
 
-    verify_ledger(as_json=as_json)
+    if proof is not None and key is not None and against is None:
+        verify_proof(proof, key, hand_overs, as_json=as_json)
+    elif proof is None and against is not None:
+        verify_against(against, key, hand_overs, as_json=as_json)
+    elif (proof, against, key, hand_overs) == (None, None, None, None):
+        verify_ledger(as_json=as_json)
+    else:
+        raise ValidationError("these options do not go together", remedy="say --proof and --key, or --against, or none")
 
 
 @ledger.command("show")
 def ledger_show(
-    first: Annotated[int | None, typer.Argument(help="First index; default: the last ten entries.")] = None,
+    first: Annotated[int | None, typer.Argument(help="First index; default: the newest entries.")] = None,
     last: Annotated[int | None, typer.Argument(help="Last index; default: the first.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many, if no index is given.")] = 10,
     as_json: Json = False,
 ) -> None:
     """Entries by index."""
-    from starters.records import show_entries
+    from starters.ledger import show_entries
 
-    show_entries(first, last, as_json=as_json)
+    show_entries(first, last, limit=limit, as_json=as_json)
+
+
+@ledger.command("tail")
+def ledger_tail(
+    limit: Annotated[int, typer.Option(min=0, max=100_000, help="How many of the newest entries to begin with.")] = 10,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with what is appended; Ctrl-C ends it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """The newest entries, a line each; with --json, a JSON object on each line."""
+    from starters.ledger import tail_entries
+
+    tail_entries(limit, follow=follow, as_json=as_json)
+
+
+@ledger.command("find")
+def ledger_find(
+    event: Annotated[str, typer.Option(help="Id of the event.")] = "",
+    entry_type: Annotated[str, typer.Option("--type", help="Type of the entry, such as FILE_PROCESSED.")] = "",
+    repository: Annotated[str, typer.Option(help="URL of the repository.")] = "",
+    utids: Annotated[str, typer.Option(help="UTidS of the event.")] = "",
+    since: Annotated[str | None, typer.Option(help="Taken at this time or later (ISO 8601, UTC by default).")] = None,
+    until: Annotated[str | None, typer.Option(help="Taken before this time.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The entries that are like all you say, in order; printed while they are read."""
+    from coafi.ledger.search import Query
+    from starters.ledger import find_entries, parse_moment
+
+    query = Query(
+        event=event,
+        type=entry_type,
+        repository=repository,
+        utids=utids,
+        since=None if since is None else parse_moment(since),
+        until=None if until is None else parse_moment(until),
+    )
+    find_entries(query, as_json=as_json)
 
 
 @ledger.command("prove")
 def ledger_prove(
-    index: Annotated[int, typer.Argument(min=0, help="Index of the entry.")], as_json: Json = False
+    index: Annotated[int, typer.Argument(min=0, help="Index of the entry.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the proof to this file.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Make an inclusion proof and check it with the independent verifier."""
-    from starters.records import prove_entry
+    from starters.ledger import prove_entry
 
-    prove_entry(index, as_json=as_json)
+    prove_entry(index, output, as_json=as_json)
 
 
 @ledger.command("checkpoint")
 def ledger_checkpoint(as_json: Json = False) -> None:
     """The newest signed checkpoint (C2SP signed note)."""
-    from starters.records import show_checkpoint
+    from starters.ledger import show_checkpoint
 
     show_checkpoint(as_json=as_json)
 
@@ -241,6 +304,38 @@ def database_migrate(as_json: Json = False) -> None:
     from starters.database import migrate_database
 
     migrate_database(as_json=as_json)
+
+
+@ledger_keys.command("list")
+def ledger_keys_list(as_json: Json = False) -> None:
+    """The keys that the ledger has had, and which of its checkpoints each signed."""
+    from starters.ledger import list_keys
+
+    list_keys(as_json=as_json)
+
+
+@ledger_keys.command("generate")
+def ledger_keys_generate(
+    file: Annotated[Path, typer.Argument(help="The private key goes into this file, readable by you only.")],
+    as_json: Json = False,
+) -> None:
+    """Make a signing key for the ledger that the settings name, and print its public half."""
+    from starters.ledger import make_key
+
+    make_key(file, as_json=as_json)
+
+
+@ledger_keys.command("rotate")
+def ledger_keys_rotate(
+    to: Annotated[
+        Path | None, typer.Option(help="Hand over to the key in this file, which you then give to every process.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Give the ledger a new key. On the record, signed by both keys; the old private key is destroyed."""
+    from starters.ledger import rotate_key
+
+    rotate_key(to, as_json=as_json)
 
 
 @dead_letters.command("list")

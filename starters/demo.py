@@ -234,9 +234,9 @@ def _prove(settings: Settings, receipt: Receipt) -> tuple[int, int]:
     with opened_ledger(settings) as ledger:
         indices = [index for one in receipt.entries for index in range(one.first, one.last + 1)]
         for index in indices:
-            verify_inclusion(ledger.prove(index), ledger.key)
+            verify_inclusion(ledger.prove(index), ledger.keys)
         checkpoint = ledger.checkpoint(force=True)
-        report = verify_log(ledger.bodies(), checkpoint.note, ledger.key, stored_tiles=ledger.tiles())
+        report = verify_log(ledger.bodies(), checkpoint.note, ledger.keys, stored_tiles=ledger.tiles())
     return len(indices), report.checkpoint.size
 
 

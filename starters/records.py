@@ -1,12 +1,9 @@
-"""Commands that read what is on record: ``events``, ``ledger``. They need the database, not Temporal."""
+"""Commands that read what is on record: ``events``. They need the database, not Temporal."""
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from coafi.canonical import JsonObject
 from coafi.database import Database
@@ -16,7 +13,6 @@ from coafi.documents.check import FileReport
 from coafi.errors import ResourceNotFoundError, ValidationError
 from coafi.ledger.entry import Recorded
 from coafi.ledger.port import Ledger
-from coafi.ledger.verifier import verify_inclusion, verify_log
 from coafi.names import EntryType
 from coafi.objects import ObjectStore
 from coafi.processing import read_reports
@@ -25,7 +21,6 @@ from coafi.settings import Settings
 from starters.addresses import run_url
 from starters.output import (
     command_settings,
-    err,
     facts,
     out,
     print_findings,
@@ -56,7 +51,7 @@ def list_events(limit: int, *, as_json: bool) -> None:
     for one in deliveries:
         about, event_id = safe(one.subject), safe(one.delivery_id)
         rows.add_row(
-            _moment(one.received_at),
+            moment(one.received_at),
             one.event_type,
             styled(one.outcome or OPEN),
             *((event_id, one.utids, about) if wide else (f"{about}\n[dim]{event_id}[/dim]",)),
@@ -84,15 +79,15 @@ def show_event(name: str, *, as_json: bool) -> None:
                 "parked": list(parked),
                 "decisions": list(conclusion.decisions) if conclusion else [],
                 "files": [report.model_dump(mode="json", by_alias=True, exclude_none=True) for report in reports],
-                "entries": [_entry_json(entry) for entry in entries],
+                "entries": [entry_json(entry) for entry in entries],
             }
         )
         return
     out.print(f"[bold]{safe(delivery.subject)}[/bold]", highlight=False)
     rows = facts()
     rows.add_row("Phase", styled(delivery.outcome or OPEN))
-    rows.add_row("Received", _moment(delivery.received_at))
-    rows.add_row("Concluded", _moment(delivery.concluded_at) if delivery.concluded_at else "–")
+    rows.add_row("Received", moment(delivery.received_at))
+    rows.add_row("Concluded", moment(delivery.concluded_at) if delivery.concluded_at else "–")
     rows.add_row("Event", safe(delivery.delivery_id))
     rows.add_row("UTidS", delivery.utids)
     rows.add_row("Workflow", safe(delivery.workflow_id))
@@ -111,7 +106,7 @@ def show_event(name: str, *, as_json: bool) -> None:
     out.print("[bold]Ledger[/bold]")
     steps = table("#Index", "Time", "Entry", "Step")
     for one in entries:
-        steps.add_row(str(one.index), _moment(one.entry.time), one.entry.type, safe(one.entry.step))
+        steps.add_row(str(one.index), moment(one.entry.time), one.entry.type, safe(one.entry.step))
     out.print(steps)
 
 
@@ -167,27 +162,8 @@ def entries_of(ledger: Ledger, delivery: Delivery, namespace: str) -> list[Recor
     return [one for one in ledger.by_event(delivery.delivery_id) if (one.entry.namespace, one.entry.workflow_id) == run]
 
 
-def show_entries(first: int | None, last: int | None, *, as_json: bool) -> None:
-    """``coafi ledger show``."""
-    settings = command_settings()
-    with opened_ledger(settings) as ledger:
-        size = ledger.size()
-        if first is None:
-            first, last = max(0, size - 10), size - 1
-        last = first if last is None else last
-        if not 0 <= first <= last < size and (first, last) != (0, -1):
-            has = f"has the entries 0 to {size - 1}" if size else "is empty"
-            raise ValidationError(
-                f"there is no such range as {first} to {last}: the ledger {has}",
-                remedy="name the first and the last index",
-            )
-        entries = list(ledger.entries(first, last + 1))
-    if as_json:
-        print_json([_entry_json(entry) for entry in entries])
-        return
-    if len(entries) == 1:
-        _print_entry(entries[0])
-        return
+def print_entries(entries: list[Recorded]) -> None:
+    """A table of entries, by event where there is little room."""
     wide = roomy()
     rows = table("#Index", "Time", "Entry", *(("Event",) if wide else ()), "Step")
     event = None
@@ -196,62 +172,8 @@ def show_entries(first: int | None, last: int | None, *, as_json: bool) -> None:
             event = one.entry.event_id
             rows.add_row("", "", "", f"[dim]{safe(event)}[/dim]")
         about = (safe(one.entry.event_id),) if wide else ()
-        rows.add_row(str(one.index), _moment(one.entry.time), one.entry.type, *about, safe(one.entry.step))
+        rows.add_row(str(one.index), moment(one.entry.time), one.entry.type, *about, safe(one.entry.step))
     out.print(rows if entries else "The ledger is empty.")
-
-
-def verify_ledger(*, as_json: bool) -> None:
-    """``coafi ledger verify``."""
-    settings = command_settings()
-    with opened_ledger(settings) as ledger:
-        checkpoint = ledger.checkpoint(force=True)
-        with Progress(
-            TextColumn("Verifying"), BarColumn(), MofNCompleteColumn(), console=err, disable=as_json, transient=True
-        ) as progress:
-            task = progress.add_task("verify", total=checkpoint.size)
-            report = verify_log(
-                ledger.bodies(),
-                checkpoint.note,
-                ledger.key,
-                stored_tiles=ledger.tiles(),
-                on_progress=lambda done: progress.update(task, completed=done),
-            )
-    size, root = report.checkpoint.size, report.checkpoint.root.hex()
-    if as_json:
-        print_json({"verified": True, "size": size, "root": root, "tiles": report.tiles})
-    else:
-        out.print(f"[green]Verified[/green]: {size} entries, {report.tiles} tiles", highlight=False)
-        out.print(f"root {root}", highlight=False)
-
-
-def prove_entry(index: int, *, as_json: bool) -> None:
-    """``coafi ledger prove``."""
-    settings = command_settings()
-    with opened_ledger(settings) as ledger:
-        proof = ledger.prove(index)
-        verify_inclusion(proof, ledger.key)
-    if as_json:
-        print_json(proof)
-        return
-    rows = facts()
-    rows.add_row("Entry", str(index))
-    rows.add_row("In a tree of", str(proof.size))
-    rows.add_row("Proof", f"{len(proof.hashes)} hashes")
-    rows.add_row("Key", str(ledger.key))
-    rows.add_row("Verdict", "[green]the entry is in the signed tree[/green]")
-    out.print(rows)
-
-
-def show_checkpoint(*, as_json: bool) -> None:
-    """``coafi ledger checkpoint``."""
-    settings = command_settings()
-    with opened_ledger(settings) as ledger:
-        note = ledger.checkpoint(force=True).note
-        key = str(ledger.key)
-    if as_json:
-        print_json({"checkpoint": note, "key": key})
-    else:
-        typer.echo(note, nl=False)
 
 
 @contextmanager
@@ -314,7 +236,8 @@ def one_delivery(database: Database, name: str) -> Delivery:
     return found[0]
 
 
-def _print_entry(recorded: Recorded) -> None:
+def print_entry(recorded: Recorded) -> None:
+    """One entry, and what it says."""
     entry = recorded.entry
     rows = facts()
     rows.add_row("Index", str(recorded.index))
@@ -335,7 +258,7 @@ def _parked(entries: list[Recorded]) -> tuple[Failure, ...]:
     )
 
 
-def _moment(time: str) -> str:
+def moment(time: str) -> str:
     """A ledger time for people: UTC, to the second."""
     return time[:19].replace("T", " ")
 
@@ -356,5 +279,6 @@ def _delivery_json(delivery: Delivery) -> JsonObject:
     }
 
 
-def _entry_json(recorded: Recorded) -> JsonObject:
+def entry_json(recorded: Recorded) -> JsonObject:
+    """An entry with its index, for programs."""
     return {"index": recorded.index, **json.loads(recorded.body)}

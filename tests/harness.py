@@ -103,7 +103,7 @@ class Stack:
         """Verify the whole ledger independently: gapless, untampered, no step twice. Its size."""
         ledger = self.resources.ledger
         checkpoint = ledger.checkpoint(force=True)
-        size = verify_log(ledger.bodies(), checkpoint.note, ledger.key, stored_tiles=ledger.tiles()).checkpoint.size
+        size = verify_log(ledger.bodies(), checkpoint.note, ledger.keys, stored_tiles=ledger.tiles()).checkpoint.size
         keys = [one.entry.key for one in self.entries()]
         assert len(keys) == len(set(keys)) == size
         return size

@@ -35,6 +35,7 @@ from coafi.git.manifest import BatchRef, ManifestFile
 from coafi.index.model import IndexedDocument, IndexTask
 from coafi.index.update import UPDATED, IndexUpdater
 from coafi.ledger.entry import Entry
+from coafi.ledger.handover import key_change
 from coafi.ledger.keys import Signer
 from coafi.ledger.log import Ledger
 from coafi.names import EntryType, Phase, SearchAttribute, TaskQueue
@@ -541,6 +542,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
                 commits=(),
             )
         )
+        ledger.append([key_change(ledger.key, Signer("docs", bytes(31) + b"1").key)])
         fields: dict[str, set[str]] = defaultdict(set)
         for one in ledger.entries(0, ledger.size()):
             fields[one.entry.type] |= set(one.data)

@@ -1,5 +1,6 @@
 """Settings become the adapters of one process. Nothing here needs Temporal."""
 
+import contextlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,8 @@ from pathlib import Path
 from coafi.database import Database
 from coafi.errors import ResourceNotFoundError, ValidationError
 from coafi.git.urls import UrlPolicy
-from coafi.ledger.keys import Signer, VerifierKey, generate_key, load_key
+from coafi.ledger.keyfile import HeldKey, KeyFile, KeySource
+from coafi.ledger.keys import VerifierKey, generate_key, parse_private_key
 from coafi.ledger.log import Ledger as LocalLedger
 from coafi.ledger.log import is_begun
 from coafi.ledger.port import Ledger
@@ -56,8 +58,8 @@ def open_resources(settings: Settings) -> Iterator[Resources]:
         database.close()
 
 
-def open_ledger(settings: Settings, database: Database) -> Ledger:
-    """The ledger of this home, with its signing key; or that of another instance, if the settings name one.
+def open_ledger(settings: Settings, database: Database, key: KeySource | None = None) -> Ledger:
+    """The ledger of this home, with its signing key or another one; that of another instance if the settings name it.
 
     Raises:
         ValidationError: the settings of a remote ledger are not complete, or this home has used another one.
@@ -76,7 +78,7 @@ def open_ledger(settings: Settings, database: Database) -> Ledger:
     return LocalLedger(
         database,
         origin=settings.ledger_origin,
-        signer=_ledger_key(settings, database),
+        signer=key or ledger_key(settings, database),
         state_directory=settings.ledger_directory,
     )
 
@@ -125,19 +127,34 @@ def _remote_ledger(settings: Settings, database: Database, state: Path) -> Remot
     )
 
 
-def _ledger_key(settings: Settings, database: Database) -> Signer:
-    path = settings.secrets_directory / "ledger-key"
+def ledger_key(settings: Settings, database: Database) -> KeySource:
+    """The signing key that the settings name. The file in this home is made if there is neither key nor ledger.
+
+    Raises:
+        ResourceNotFoundError: there is no key, and a ledger was begun or the file was named by a setting.
+        AuthorizationError: others may read the file.
+        ValidationError: two keys are given, or what is given is none.
+    """
+    if settings.ledger_key is not None:
+        if settings.ledger_key_file is not None:
+            raise ValidationError(
+                "COAFI_LEDGER_KEY and COAFI_LEDGER_KEY_FILE are both set",
+                remedy="set one of them: a ledger has one key",
+            )
+        return HeldKey(parse_private_key(settings.ledger_key.get_secret_value().encode()))
+    key = KeyFile(settings.ledger_key_path)
     begun = is_begun(database)  # first: whoever begins the ledger makes the key before
     try:
-        return load_key(path)
+        key.current()
     except ResourceNotFoundError:
-        if begun:
+        if begun or settings.ledger_key_file is not None:
             raise ResourceNotFoundError(
-                f"there is no key file {path}, and this home has a ledger",
-                remedy="put the ledger's own key back; see docs/operations.md",
+                f"there is no key file {key.path}" + (", and this home has a ledger" if begun else ""),
+                remedy="put the ledger's own key back; see docs/operations.md"
+                if begun
+                else "make one with: coafi ledger keys generate",
             ) from None
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            return generate_key(path, settings.ledger_origin)
-        except ValidationError:  # another process was quicker
-            return load_key(path)
+        key.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with contextlib.suppress(ValidationError):  # another process was quicker
+            generate_key(key.path, settings.ledger_origin)
+    return key

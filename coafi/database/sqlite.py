@@ -104,6 +104,11 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
+        if "Could not decode" in str(error.orig):  # no outage: text of ours is UTF-8
+            raise IntegrityError(
+                f"database {path} is damaged: {str(error.orig).partition(' with text')[0]}",
+                remedy="keep a copy of it, and restore a backup",
+            ) from error
         raise Unavailable(
             f"database {path} is out of reach: {error.orig}", remedy="check its disk space, permissions and locks"
         ) from error

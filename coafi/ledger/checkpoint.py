@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from coafi.errors import ValidationError
-from coafi.ledger.keys import Signer, VerifierKey, check_name, decode_base64
+from coafi.ledger.keys import Keyring, Signer, Term, Trusted, check_name, decode_base64
 from coafi.ledger.merkle import HASH_SIZE
 
 MAX_NOTE = 65_536
@@ -93,30 +93,22 @@ def parse_note(note: str | bytes) -> Note:
     return Note(body + "\n", tuple(_signature(line) for line in signatures))
 
 
-def sign_note(text: str, signer: Signer) -> str:
-    """``text``, which ends with a newline, as a note signed by one key."""
-    signature = base64.b64encode(signer.key.key_id + signer.sign(text.encode())).decode("ascii")
-    return f"{text}\n{_DASH}{signer.name} {signature}\n"
+def sign_note(text: str, *signers: Signer) -> str:
+    """``text``, which ends with a newline, as a note signed by each of the keys."""
+    lines = (
+        f"{_DASH}{one.name} {base64.b64encode(one.key.key_id + one.sign(text.encode())).decode('ascii')}\n"
+        for one in signers
+    )
+    return f"{text}\n{''.join(lines)}"
 
 
-def verify_note(note: str | bytes, key: VerifierKey) -> str:
-    """The text of a note that ``key`` signed. Signatures of other keys are ignored.
+def verify_note(note: str | bytes, keys: Trusted) -> str:
+    """The text of a note that one of the keys signed. Signatures of strangers are ignored.
 
     Raises:
-        ValidationError: it is not a signed note, ``key`` did not sign it, or its signature is wrong.
+        ValidationError: it is not a signed note, none of the keys signed it, or a signature of theirs is wrong.
     """
-    text, signatures = parse_note(note)
-    ours = [line.signature for line in signatures if (line.name, line.key_id) == (key.name, key.key_id)]
-    if not ours:
-        raise ValidationError(
-            f"the note is not signed by {key}",
-            remedy=f"{', '.join(sorted({line.name for line in signatures}))} did; check which key you trust",
-        )
-    if not all(key.verifies(signature, text.encode()) for signature in ours):
-        raise ValidationError(
-            f"the signature of {key.name} under the note is wrong", remedy="note or signature was changed: get it again"
-        )
-    return text
+    return _opened(note, Keyring.of(keys))[0]
 
 
 def parse_checkpoint(text: str) -> Checkpoint:
@@ -140,24 +132,54 @@ def parse_checkpoint(text: str) -> Checkpoint:
     return Checkpoint(origin, int(size), digest)
 
 
-def sign_checkpoint(checkpoint: Checkpoint, signer: Signer) -> SignedCheckpoint:
-    """The checkpoint, signed."""
-    return SignedCheckpoint(checkpoint, sign_note(checkpoint.text(), signer))
+def sign_checkpoint(checkpoint: Checkpoint, *signers: Signer) -> SignedCheckpoint:
+    """The checkpoint, signed by each of the keys."""
+    return SignedCheckpoint(checkpoint, sign_note(checkpoint.text(), *signers))
 
 
-def open_checkpoint(note: str | bytes, key: VerifierKey) -> SignedCheckpoint:
-    """The checkpoint in a note, once its signature by ``key`` and its origin are checked.
+def open_checkpoint(note: str | bytes, keys: Trusted) -> SignedCheckpoint:
+    """The checkpoint in a note, once its signature by one of the keys, that key's term and the origin are checked.
 
     Raises:
-        ValidationError: the note is not a checkpoint of this log, signed by this key.
+        ValidationError: the note is not a checkpoint of this log, signed by a key when it was in use.
     """
-    checkpoint = parse_checkpoint(verify_note(note, key))
-    if checkpoint.origin != key.name:
+    ring = Keyring.of(keys)
+    text, signed = _opened(note, ring)
+    checkpoint = parse_checkpoint(text)
+    if checkpoint.origin != ring.name:
         raise ValidationError(
-            f"the checkpoint is of {checkpoint.origin!r}, the key that signed it of {key.name!r}",
+            f"the checkpoint is of {checkpoint.origin!r}, the key that signed it of {ring.name!r}",
             remedy="a log's key carries the log's name",
         )
+    if not any(term.covers(checkpoint.size) for term in signed):
+        raise ValidationError(
+            f"the checkpoint of {checkpoint.size} entries is signed by {signed[0].key}, which signed from"
+            f" {signed[0].since} to {signed[0].until} entries",
+            remedy="somebody still uses, or has got hold of, a key that was replaced: do not believe it",
+        )
     return SignedCheckpoint(checkpoint, _decode(note))
+
+
+def _opened(note: str | bytes, ring: Keyring) -> tuple[str, list[Term]]:
+    """The text of a note, and the terms of the keys that signed it."""
+    text, signatures = parse_note(note)
+    message = text.encode()
+    signed = []
+    for line in signatures:
+        for term in ring.terms:
+            if (line.name, line.key_id) == (term.key.name, term.key.key_id):
+                if not term.key.verifies(line.signature, message):
+                    raise ValidationError(
+                        f"the signature of {term.key.name} under the note is wrong",
+                        remedy="note or signature was changed: get it again",
+                    )
+                signed.append(term)
+    if not signed:
+        raise ValidationError(
+            f"the note is not signed by {ring}",
+            remedy=f"{', '.join(sorted({line.name for line in signatures}))} did; check which key you trust",
+        )
+    return text, signed
 
 
 def _decode(note: str | bytes) -> str:

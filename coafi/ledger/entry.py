@@ -4,6 +4,7 @@ The key says *what step of what* and the request digest says *from which inputs*
 a step that is done again after a crash asks for the same entry and gets the one that is already there.
 """
 
+import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from functools import cached_property
 from typing import Literal
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from coafi.canonical import JsonObject, Sha256, canonical_json, sha256
 from coafi.errors import IntegrityError, ValidationError
@@ -20,12 +21,17 @@ from coafi.names import EntryType
 MAX_BODY = 65_535
 """Bytes of a body at most: C2SP tlog-tiles prefixes each entry of a bundle with a 16-bit length."""
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _TIME = re.compile(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$")
 
 
 def entry_key(namespace: str, workflow_id: str, step: str, entry_type: str) -> str:
     """The key of an entry: SHA-256, in hexadecimal, of the canonical JSON array of its four parts."""
-    return sha256(canonical_json([namespace, workflow_id, step, entry_type]))
+    parts: list[JsonValue] = [namespace, workflow_id, step, entry_type]
+    try:
+        return sha256(_encode(parts).encode())  # of text, and a tenth of the cost
+    except UnicodeEncodeError:
+        return sha256(canonical_json(parts))  # which says what is wrong
 
 
 def timestamp(moment: datetime) -> str:

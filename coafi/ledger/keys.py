@@ -1,4 +1,4 @@
-"""Ed25519 keys as C2SP signed notes name them (https://c2sp.org/signed-note), and the file of the private one.
+"""Ed25519 keys as C2SP signed notes name them (https://c2sp.org/signed-note), rings and files of them.
 
 A public key travels as a *vkey*: ``<name>+<key id, 8 hex digits>+<base64(01 ‖ public key)>``. The private key's file
 holds one line in the form that Go's ``golang.org/x/mod/sumdb/note`` gave it, which other tools of the field read:
@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import os
 import re
+import secrets
 import stat
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -101,6 +102,57 @@ class Signer:
         return Ed25519PrivateKey.from_private_bytes(self.seed)
 
 
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A key of a log, and the checkpoints that its signature counts for: those of ``since <= size <= until`` entries.
+
+    Attributes:
+        until: none while the key is in use. Its last checkpoint is signed by the key that follows, too.
+    """
+
+    key: VerifierKey
+    since: int = 0
+    until: int | None = None
+
+    def covers(self, size: int) -> bool:
+        """Whether the key may sign a checkpoint of ``size`` entries."""
+        return self.since <= size and (self.until is None or size <= self.until)
+
+
+@dataclass(frozen=True)
+class Keyring:
+    """The keys that one log has had, oldest first. A key alone is a ring of one.
+
+    Raises:
+        ValidationError: there is no key, or they are of several logs.
+    """
+
+    terms: tuple[Term, ...]
+
+    def __post_init__(self) -> None:
+        if len({term.key.name for term in self.terms}) != 1:
+            raise ValidationError(
+                "a keyring holds the keys of one log", remedy="give the keys of one name, at least one"
+            )
+
+    def __str__(self) -> str:
+        return ", ".join(str(term.key) for term in self.terms)
+
+    @property
+    def name(self) -> str:
+        """The log's name."""
+        return self.terms[0].key.name
+
+    @classmethod
+    def of(cls, keys: "Trusted") -> "Keyring":
+        """``keys`` as a ring."""
+        return keys if isinstance(keys, Keyring) else cls((Term(keys),))
+
+
+Trusted = VerifierKey | Keyring
+"""What a verifier is given: the one key it trusts, or all keys of the log and when each counted."""
+
+
 def check_name(name: str) -> None:
     """Check a key's name against the rules of signed notes.
 
@@ -123,17 +175,19 @@ def generate_key(path: Path, name: str) -> Signer:
     """
     signer = Signer(name, Ed25519PrivateKey.generate().private_bytes_raw())
     line = f"{_PRIVATE}{name}+{signer.key.key_id.hex()}+{_encode(ED25519 + signer.seed)}\n"
+    # Linked into place when it is whole: a crash leaves no half of a key under its name.
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.fsync(directory)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(unfinished, path)
         finally:
-            os.close(directory)
+            unfinished.unlink()
+        sync_directory(path.parent)
     except FileExistsError as error:
         raise ValidationError(
             f"there is a key file {path} already", remedy="load it, or choose another path; keys are never replaced"
@@ -141,6 +195,15 @@ def generate_key(path: Path, name: str) -> Signer:
     except OSError as error:
         raise Unavailable(f"the key file {path} cannot be written: {error}", remedy="check its directory") from error
     return signer
+
+
+def sync_directory(path: Path) -> None:
+    """Make what was done to the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def load_key(path: Path) -> Signer:
@@ -160,6 +223,11 @@ def load_key(path: Path) -> Signer:
                 raise AuthorizationError(
                     f"the key file {path} is open to others (mode {stat.S_IMODE(status.st_mode):04o})",
                     remedy=f"run: chmod 600 {path}; and make a new key if somebody may have read it",
+                )
+            if status.st_uid != os.geteuid():
+                raise AuthorizationError(
+                    f"the key file {path} belongs to user {status.st_uid}, and this process is user {os.geteuid()}",
+                    remedy="whoever owns a file can read it: give it to the user who runs the service",
                 )
             content = file.read(_MAX_LINE + 1)
     except FileNotFoundError as error:

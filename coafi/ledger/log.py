@@ -17,7 +17,7 @@ import contextvars
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -39,15 +39,19 @@ from coafi.errors import (
     Unavailable,
     ValidationError,
 )
-from coafi.ledger import merkle, tiles
+from coafi.ledger import handover, merkle, tiles
 from coafi.ledger.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint, sign_checkpoint
-from coafi.ledger.entry import Draft, Recorded, timestamp
-from coafi.ledger.keys import Signer, VerifierKey
-from coafi.ledger.merkle import EMPTY_ROOT, HASH_SIZE, Node
+from coafi.ledger.entry import Draft, Entry, Recorded, timestamp
+from coafi.ledger.handover import HandOver, open_hand_over
+from coafi.ledger.keyfile import HeldKey, KeySource
+from coafi.ledger.keys import Keyring, Signer, VerifierKey
+from coafi.ledger.merkle import EMPTY_ROOT, HASH_SIZE
+from coafi.ledger.nodes import NodeCache
 from coafi.ledger.proof import Proof
 from coafi.ledger.published import PublishedCheckpoint
-from coafi.ledger.store import EntryRow, Head, LedgerStore, store_for
+from coafi.ledger.store import CheckpointRow, EntryRow, Head, LedgerStore, store_for
 from coafi.ledger.tiles import Tile, TileId
+from coafi.names import KEY_CHANGES, EntryType
 
 GROUP_UNITS = 256
 """Units of one commit at most."""
@@ -62,6 +66,7 @@ PUBLISH_SECONDS = 1.0
 """A checkpoint is signed at most this often, unless it is forced."""
 
 _PAGE = 1_000
+_TILE_PAGE = 64
 _LOG = structlog.get_logger(__name__)
 
 T = TypeVar("T")
@@ -130,7 +135,7 @@ class Ledger:
     Args:
         database: where the log lives.
         origin: the log's name, such as ``example.com/log``.
-        signer: the log's key, which carries the same name.
+        signer: the log's key, which carries the same name; or where to look for it each time something is signed.
         state_directory: where the last checkpoint is kept. Never restore it from a backup together with the database.
         publish_seconds: a new checkpoint is signed and published at most this often, unless forced. While entries
             arrive the ledger does so by itself.
@@ -147,19 +152,23 @@ class Ledger:
         database: Database,
         *,
         origin: str,
-        signer: Signer,
+        signer: Signer | KeySource,
         state_directory: Path,
         publish_seconds: float = PUBLISH_SECONDS,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        if signer.name != origin:
+        source = HeldKey(signer) if isinstance(signer, Signer) else signer
+        if source.current().name != origin:
             raise ValidationError(
-                f"the key is that of log {signer.name!r}, not of {origin!r}", remedy="give the key of this log"
+                f"the key is that of log {source.current().name!r}, not of {origin!r}",
+                remedy="give the key of this log",
             )
         self.origin = origin
         self._database = database
         self._store = store_for(database)
-        self._signer = signer
+        self._source = source
+        self._nodes = NodeCache()
+        self._hand_overs: dict[int, HandOver] = {}
         self._published = PublishedCheckpoint(state_directory)
         self._publish_seconds = publish_seconds
         self._clock = clock
@@ -178,8 +187,41 @@ class Ledger:
 
     @property
     def key(self) -> VerifierKey:
-        """The public key that verifies this log's checkpoints."""
-        return self._signer.key
+        """The public key that signs this log's checkpoints now."""
+        return self._source.current().key
+
+    @property
+    def keys(self) -> Keyring:
+        """All keys that verify this log's checkpoints: the one that signs now, and those before it.
+
+        Raises:
+            IntegrityError: the hand-overs from key to key are no chain, or one was changed.
+        """
+        return handover.keyring(self.key, self.hand_overs())
+
+    def hand_overs(self) -> list[HandOver]:
+        """Every change of keys that both keys vouch for, in order.
+
+        Raises:
+            IntegrityError: one was changed.
+        """
+        with self._database.read() as connection:
+            return self._all_hand_overs(connection)
+
+    def lost_hand_overs(self) -> list[tuple[int, VerifierKey]]:
+        """Entries that gave the log a key that is in use or was, though no checkpoint shows that it was handed over.
+
+        Returns:
+            The index of each, and the key.
+        """
+        keys = {term.key for term in self.keys.terms}
+        found = []
+        with self._database.read() as connection:
+            for row in self._key_changes(connection):
+                new = VerifierKey.parse(str(recorded(row).data["new"]))
+                if new in keys and self._hand_over(connection, row) is None:
+                    found.append((row.idx, new))
+        return found
 
     def append(self, drafts: Sequence[Draft]) -> list[Recorded]:
         """Record entries, all or none, in one commit with those of other callers; in the order given.
@@ -279,7 +321,7 @@ class Ledger:
                 raise _missing(expected)
         if len(rows) < stop - max(start, 0):
             raise _missing(max(start, 0) + len(rows))
-        return [_recorded(row) for row in rows]
+        return [recorded(row) for row in rows]
 
     def index_of(self, key: str) -> int | None:
         """The index of the entry with this key (:func:`coafi.ledger.entry.entry_key`), if there is one."""
@@ -296,7 +338,7 @@ class Ledger:
         """
         with self._database.read() as connection:
             rows = self._store.by_event(connection, event_id, start=start, limit=limit)
-        return [_recorded(row) for row in rows]
+        return [recorded(row) for row in rows]
 
     def bodies(self) -> Iterator[bytes]:
         """The bytes of every entry there is now, in order, for the verifier.
@@ -304,22 +346,67 @@ class Ledger:
         Raises:
             IntegrityError: what an entry is looked up by contradicts its bytes, or one is missing.
         """
-        size = self.size()
-        for start in range(0, size, _PAGE):
-            with self._database.read() as connection:
-                rows = self._store.entries(connection, start, min(start + _PAGE, size))
-            for expected, row in enumerate(rows, start):
+        for row in self.rows():
+            check_columns(row, _entry(row))
+            yield row.body
+
+    def rows(self, start: int = 0, stop: int | None = None) -> Iterator[EntryRow]:
+        """The entries ``start <= index < stop``, by default all there are now, as they are stored: unchecked.
+
+        Raises:
+            IntegrityError: one is missing.
+        """
+        size = self.size() if stop is None else min(stop, self.size())
+        for first in range(start, size, _PAGE):
+            rows = self._page(first, min(first + _PAGE, size))
+            for expected, row in enumerate(rows, first):
                 if row.idx != expected:
                     raise _missing(expected)
-                _check_columns(row)
-                yield row.body
-            if len(rows) < min(_PAGE, size - start):
-                raise _missing(start + len(rows))
+                yield row
+            if len(rows) < min(_PAGE, size - first):
+                raise _missing(first + len(rows))
+
+    def _page(self, start: int, stop: int) -> list[EntryRow]:
+        try:
+            with self._database.read() as connection:
+                return self._store.entries(connection, start, stop)
+        except IntegrityError as error:  # the database says what it could not read, and not where
+            if stop - start == 1:
+                raise IntegrityError(f"entry {start} cannot be read: {error.message}", remedy=error.remedy) from error
+        middle = (start + stop) // 2
+        return self._page(start, middle) + self._page(middle, stop)
 
     def tiles(self) -> Iterator[tuple[TileId, bytes]]:
-        """Every stored tile, level by level, for the verifier. Take them all, or close the iterator."""
-        with self._database.read() as connection:
-            yield from self._store.all_tiles(connection)
+        """Every stored tile of the tree there is now, level by level, for the verifier.
+
+        What the log has grown by while they are read is left out; what is beyond its head is not.
+        """
+        size = self.size()
+        after = TileId(-1, 0)
+        while True:
+            with self._database.read() as connection:
+                head = self._head(connection)
+                page = self._store.tiles_after(connection, after, _TILE_PAGE)
+            for id_, hashes in page:
+                width = tiles.width(id_, size) * HASH_SIZE
+                if len(hashes) == tiles.width(id_, head.size) * HASH_SIZE:
+                    hashes = hashes[:width]
+                if hashes or not tiles.width(id_, head.size):
+                    yield id_, hashes
+            if len(page) < _TILE_PAGE:
+                return
+            after = page[-1][0]
+
+    def checkpoints(self) -> Iterator[CheckpointRow]:
+        """Every stored checkpoint, by size and as it is stored: nothing of it is checked."""
+        after = -(2**63)
+        while True:
+            with self._database.read() as connection:
+                page = self._store.checkpoints_after(connection, after, limit=_PAGE)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1].size
 
     def tile(self, tile: Tile) -> bytes:
         """The hashes of a tile in the width that is asked for, which it may have outgrown.
@@ -348,13 +435,12 @@ class Ledger:
             ResourceNotFoundError: the log has no such entry, or is smaller.
             IntegrityError: a tile is missing or too short.
         """
-        with self._database.read() as connection:
-            size = self._size_at(connection, size)
-            if not 0 <= index < size:
-                raise ResourceNotFoundError(
-                    f"a tree of {size} entries has no entry {index}", remedy="ask for a smaller index or a larger tree"
-                )
-            return merkle.inclusion_proof(index, size, lambda nodes: self._read(connection, nodes))
+        size = self._size_at(size)
+        if not 0 <= index < size:
+            raise ResourceNotFoundError(
+                f"a tree of {size} entries has no entry {index}", remedy="ask for a smaller index or a larger tree"
+            )
+        return merkle.inclusion_proof(index, size, lambda nodes: self._nodes.read(nodes, self._stored_tiles))
 
     def consistency_proof(self, old: int, new: int | None = None) -> list[bytes]:
         """The hashes that prove the tree of ``old`` entries to be the beginning of that of ``new``, by default all.
@@ -363,13 +449,12 @@ class Ledger:
             ResourceNotFoundError: the log is smaller, or ``new`` is smaller than ``old``.
             IntegrityError: a tile is missing or too short.
         """
-        with self._database.read() as connection:
-            new = self._size_at(connection, new)
-            if not 0 <= old <= new:
-                raise ResourceNotFoundError(
-                    f"no tree of {old} entries can become one of {new}", remedy="name the smaller tree first"
-                )
-            return merkle.consistency_proof(old, new, lambda nodes: self._read(connection, nodes))
+        new = self._size_at(new)
+        if not 0 <= old <= new:
+            raise ResourceNotFoundError(
+                f"no tree of {old} entries can become one of {new}", remedy="name the smaller tree first"
+            )
+        return merkle.consistency_proof(old, new, lambda nodes: self._nodes.read(nodes, self._stored_tiles))
 
     def prove(self, index: int) -> Proof:
         """Entry ``index`` with all it takes to verify it offline, up to a signed checkpoint.
@@ -379,15 +464,29 @@ class Ledger:
             IntegrityError: the database was changed.
             Unavailable: a checkpoint is needed and cannot be published.
         """
-        recorded = self.entry(index)
+        return self._proof(self.entry(index), self._checkpoint_over(index))
+
+    def prove_all(self, indices: Iterable[int]) -> Iterator[Proof]:
+        """The proofs of many entries, in the order given, under one checkpoint; the entries are read one by one.
+
+        Raises:
+            ResourceNotFoundError, IntegrityError, Unavailable: as :meth:`prove`.
+        """
+        wanted = list(indices)
+        signed = self._checkpoint_over(max(wanted, default=-1))
+        for index in wanted:
+            yield self._proof(self.entry(index), signed)
+
+    def _checkpoint_over(self, index: int) -> SignedCheckpoint:
         signed = self.checkpoint()
-        if signed.size <= index:
-            signed = self.checkpoint(force=True)
+        return signed if signed.size > index else self.checkpoint(force=True)
+
+    def _proof(self, recorded: Recorded, signed: SignedCheckpoint) -> Proof:
         return Proof(
-            index=index,
+            index=recorded.index,
             size=signed.size,
             entry=recorded.body.decode(),
-            hashes=tuple(hash_.hex() for hash_ in self.inclusion_proof(index, signed.size)),
+            hashes=tuple(hash_.hex() for hash_ in self.inclusion_proof(recorded.index, signed.size)),
             checkpoint=signed.note,
         )
 
@@ -411,14 +510,72 @@ class Ledger:
                     return last
                 self._check_head(connection, head)
                 self._check_continues(connection, head, last)
-            if last is not None and last.size == head.size:
-                return last
-            signed = sign_checkpoint(Checkpoint(*head), self._signer)
+                successor = self._successor(connection, head)
+                if last is not None and last.size == head.size and successor is None:
+                    return last
+                self._check_key(connection)
+            signers = [self._source.current(), *([successor] if successor else [])]
+            signed = sign_checkpoint(Checkpoint(*head), *signers)
             with self._database.write() as connection:
-                self._store.add_checkpoint(connection, head.size, head.root, signed.note)
+                if not self._store.add_checkpoint(connection, head.size, head.root, signed.note):
+                    raise IntegrityError(
+                        f"a checkpoint of {head.size} entries with another root than {head.root.hex()} is stored:"
+                        " the history was rewritten (a fork)",
+                        remedy=self._how_to_recover(head.size),
+                    )
             self._published.replace(signed.note)
             self._covered = signed.size
+            if successor is not None:
+                self._source.promote()
+                _LOG.info("ledger_key_changed", old=str(signers[0].key), new=str(successor.key), size=signed.size)
             return signed
+
+    def _successor(self, connection: Connection, head: Head) -> Signer | None:
+        """The key that must sign the next checkpoint too, because an entry says that it follows.
+
+        If that checkpoint was signed already, and only the last step of the change is missing, that step is done.
+        """
+        successor = self._source.successor()
+        if successor is None:
+            return None
+        change = handover.key_change(self.key, successor.key)
+        if not any(row.key.hex() == change.key and row.idx < head.size for row in self._key_changes(connection)):
+            return None
+        if any(one.new == successor.key for one in self._all_hand_overs(connection)):
+            self._source.promote()
+            return None
+        return successor
+
+    def _check_key(self, connection: Connection) -> None:
+        """Check that no other key has followed the one this process has."""
+        key = self.key
+        for one in self._all_hand_overs(connection):
+            if one.old == key:
+                raise Unavailable(
+                    f"the key {key} was replaced by {one.new} and signs nothing any more",
+                    remedy="give this process the new key and restart it; appending goes on meanwhile",
+                )
+
+    def _key_changes(self, connection: Connection) -> list[EntryRow]:
+        rows = self._store.by_event(connection, KEY_CHANGES)
+        return [row for row in rows if row.type == EntryType.LEDGER_KEY_CHANGED]
+
+    def _all_hand_overs(self, connection: Connection) -> list[HandOver]:
+        return [found for row in self._key_changes(connection) if (found := self._hand_over(connection, row))]
+
+    def _hand_over(self, connection: Connection, row: EntryRow) -> HandOver | None:
+        """The hand-over that an entry led to; none when no checkpoint was signed by both keys (yet)."""
+        if row.idx in self._hand_overs:
+            return self._hand_overs[row.idx]
+        for stored in self._store.checkpoints_after(connection, row.idx, signatures=2):
+            try:
+                signed = SignedCheckpoint(Checkpoint(self.origin, stored.size, stored.root), stored.note)
+                found = open_hand_over(self._proof(recorded(row), signed))
+            except ValidationError:
+                continue  # signed by others
+            self._hand_overs[row.idx] = found
+            return found
+        return None
 
     def _open(self) -> None:
         last = self._last_published()
@@ -462,7 +619,11 @@ class Ledger:
 
     def _own(self, note: str | bytes, what: str) -> SignedCheckpoint:
         try:
-            return open_checkpoint(note, self._signer.key)
+            return open_checkpoint(note, self.key)
+        except ValidationError:
+            pass  # of a key before this one, perhaps
+        try:
+            return open_checkpoint(note, self.keys)
         except ValidationError as error:
             raise IntegrityError(
                 f"{what} is not a checkpoint of this ledger: {error.message}",
@@ -529,8 +690,10 @@ class Ledger:
             rows[tile.level] = hashes[: tile.width * HASH_SIZE]
         return tiles.root(rows)
 
-    def _size_at(self, connection: Connection, size: int | None) -> int:
-        available = self._head(connection).size
+    def _size_at(self, size: int | None) -> int:
+        if size is not None and size <= max(self._committed, self._covered):
+            return size  # no need to look
+        available = self.size()
         if size is None:
             return available
         if size > available:
@@ -539,10 +702,9 @@ class Ledger:
             )
         return size
 
-    def _read(self, connection: Connection, nodes: Sequence[Node]) -> list[bytes]:
-        places = [tiles.place(node) for node in nodes]
-        found = self._store.tiles(connection, {place.tile for place in places})
-        return [tiles.node_in(found.get(place.tile, b""), place) for place in places]
+    def _stored_tiles(self, wanted: Iterable[TileId]) -> Mapping[TileId, bytes]:
+        with self._database.read() as connection:
+            return self._store.tiles(connection, wanted)
 
     # ------------------------------------------------------------ group commit
 
@@ -779,7 +941,12 @@ class _Group:
             transaction.end(None)
 
 
-def _recorded(row: EntryRow) -> Recorded:
+def recorded(row: EntryRow) -> Recorded:
+    """A stored entry, its bytes checked against the hash that is stored with it.
+
+    Raises:
+        IntegrityError: they were changed.
+    """
     if merkle.leaf_hash(row.body) != row.leaf_hash:
         raise IntegrityError(
             f"entry {row.idx} was changed: its bytes have another hash than the one stored with them",
@@ -788,23 +955,32 @@ def _recorded(row: EntryRow) -> Recorded:
     return Recorded(row.idx, row.body)
 
 
-def _check_columns(row: EntryRow) -> None:
+def _entry(row: EntryRow) -> Entry:
     try:
-        entry = _recorded(row).entry
+        return recorded(row).entry
     except ValidationError as error:
         raise IntegrityError(f"entry {row.idx} is not an entry: {error.message}", remedy=error.remedy) from error
+
+
+def check_columns(row: EntryRow, entry: Entry) -> None:
+    """Check that an entry is looked up by what its bytes say.
+
+    Raises:
+        IntegrityError: it is not.
+    """
     columns = (row.key.hex(), row.request.hex(), row.event_id, row.type)
-    for name, column, said in zip(
-        ("key", "request", "event", "type"),
-        columns,
-        (entry.key, entry.request, entry.event_id, entry.type),
-        strict=True,
-    ):
-        if column != said:
-            raise IntegrityError(
-                f"entry {row.idx} is stored under {name} {column!r}, and its bytes say {said!r}",
-                remedy="the database was changed by hand or damaged: restore a backup",
-            )
+    said = (entry.key, entry.request, entry.event_id, entry.type)
+    if columns == said:
+        return
+    name, column, right = next(
+        (name, column, right)
+        for name, column, right in zip(("key", "request", "event", "type"), columns, said, strict=True)
+        if column != right
+    )
+    raise IntegrityError(
+        f"entry {row.idx} is stored under {name} {column!r}, and its bytes say {right!r}",
+        remedy="the database was changed by hand or damaged: restore a backup",
+    )
 
 
 def _missing(index: int) -> IntegrityError:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from coafi.ledger.checkpoint import Checkpoint, SignedCheckpoint
 from coafi.ledger.entry import Draft, Recorded
-from coafi.ledger.keys import VerifierKey
+from coafi.ledger.keys import Keyring, VerifierKey
 from coafi.ledger.proof import Proof
 from coafi.ledger.tiles import TileId
 
@@ -36,7 +36,12 @@ class Ledger(Protocol):
 
     @property
     def key(self) -> VerifierKey:
-        """The public key that verifies the checkpoints."""
+        """The public key that signs the checkpoints now."""
+        ...
+
+    @property
+    def keys(self) -> Keyring:
+        """All keys that verify the checkpoints: the one that signs now, and those before it."""
         ...
 
     def append(self, drafts: Sequence[Draft]) -> list[Recorded]:

@@ -9,6 +9,10 @@ from pathlib import Path
 
 from coafi.errors import Unavailable
 from coafi.ledger.checkpoint import MAX_NOTE
+from coafi.ledger.keys import sync_directory
+
+_OURS = os.O_CLOEXEC | os.O_NOFOLLOW
+"""No other program inherits it, and no link leads elsewhere."""
 
 
 class PublishedCheckpoint:
@@ -33,8 +37,8 @@ class PublishedCheckpoint:
         """
         deadline = time.monotonic() + timeout
         with self._translated():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | _OURS, 0o600)
         try:
             while not _lock(descriptor):
                 if time.monotonic() >= deadline:
@@ -51,14 +55,15 @@ class PublishedCheckpoint:
         """The note; None when there is none yet.
 
         Raises:
-            Unavailable: the file cannot be read.
+            Unavailable: the file cannot be read, or is none: a link could lead to where the database is restored.
         """
         with self._translated():
             try:
-                with self.path.open("rb") as file:
-                    return file.read(MAX_NOTE + 1)
+                descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | _OURS)
             except FileNotFoundError:
                 return None
+            with os.fdopen(descriptor, "rb") as file:
+                return file.read(MAX_NOTE + 1)
 
     def age(self) -> float:
         """Seconds since the file was written; infinite when there is none, or when the clock went back."""
@@ -76,16 +81,13 @@ class PublishedCheckpoint:
         """
         temporary = self.path.with_suffix(".new")
         with self._translated():
-            with temporary.open("wb") as file:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _OURS, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
                 file.write(note.encode())
                 file.flush()
                 os.fsync(file.fileno())
             temporary.rename(self.path)
-            descriptor = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_directory(self.path.parent)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

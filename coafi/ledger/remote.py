@@ -41,7 +41,7 @@ from coafi.ledger import merkle, tiles
 from coafi.ledger.bundle import MAX_BUNDLE, parse_bundle
 from coafi.ledger.checkpoint import MAX_NOTE, Checkpoint, SignedCheckpoint, open_checkpoint
 from coafi.ledger.entry import MAX_BODY, Draft, Entry, Recorded
-from coafi.ledger.keys import VerifierKey
+from coafi.ledger.keys import Keyring, VerifierKey
 from coafi.ledger.merkle import HASH_SIZE
 from coafi.ledger.port import LedgerTransaction
 from coafi.ledger.proof import Proof
@@ -138,6 +138,11 @@ class RemoteLedger:
     def key(self) -> VerifierKey:
         """The public key that verifies the checkpoints."""
         return self._key
+
+    @property
+    def keys(self) -> Keyring:
+        """That key alone."""
+        return Keyring.of(self._key)
 
     # ------------------------------------------------------------------ append
 

@@ -14,7 +14,7 @@ These statements run on any database. Some run for every entry, and SQLAlchemy n
 a database to run them: each database has a subclass that says those in its own words.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
+    literal,
     select,
     tuple_,
     update,
@@ -103,6 +104,14 @@ class EntryRow(NamedTuple):
     event_id: str
     type: str
     body: bytes
+
+
+class CheckpointRow(NamedTuple):
+    """A checkpoint as it is stored."""
+
+    size: int
+    root: bytes
+    note: str
 
 
 # Built once: building a statement costs SQLAlchemy more than SQLite needs to run it.
@@ -203,15 +212,18 @@ class LedgerStore:
                 found[TileId(level, n)] = hashes
         return found
 
-    def all_tiles(self, connection: Connection) -> Iterator[tuple[TileId, bytes]]:
-        """Every tile, level by level. The connection is busy until the last is taken."""
+    def tiles_after(self, connection: Connection, after: TileId, limit: int) -> list[tuple[TileId, bytes]]:
+        """The tiles that follow one, level by level."""
         query = (
             select(tile_table.c.level, tile_table.c.n, tile_table.c.hashes)
-            .where(tile_table.c.log_id == self._log_id)
+            .where(
+                tile_table.c.log_id == self._log_id,
+                tuple_(tile_table.c.level, tile_table.c.n) > tuple_(*map(literal, after)),
+            )
             .order_by(tile_table.c.level, tile_table.c.n)
+            .limit(limit)
         )
-        for level, n, hashes in connection.execute(query):
-            yield TileId(level, n), hashes
+        return [(TileId(level, n), hashes) for level, n, hashes in connection.execute(query)]
 
     def set_tiles(
         self, connection: Connection, *, grown: Mapping[TileId, bytes], fresh: Mapping[TileId, bytes]
@@ -244,10 +256,36 @@ class LedgerStore:
         )
         return connection.execute(query).scalar()
 
-    def add_checkpoint(self, connection: Connection, size: int, root: bytes, note: str) -> None:
-        """Keep a checkpoint, unless there is one of this size already."""
-        row = {"log_id": self._log_id, "size": size, "root": root, "note": note}
-        insert_missing(connection, checkpoint_table, [row])
+    def checkpoints_after(
+        self, connection: Connection, size: int, *, signatures: int = 0, limit: int | None = None
+    ) -> list[CheckpointRow]:
+        """The checkpoints of more than ``size`` entries, by size; those that have so many signatures at least."""
+        query = (
+            select(checkpoint_table.c.size, checkpoint_table.c.root, checkpoint_table.c.note)
+            .where(
+                checkpoint_table.c.log_id == self._log_id,
+                checkpoint_table.c.size > size,
+                checkpoint_table.c.note.like("%" + "\n\N{EM DASH} %" * signatures),
+            )
+            .order_by(checkpoint_table.c.size)
+            .limit(limit)
+        )
+        return [CheckpointRow._make(row) for row in connection.execute(query)]
+
+    def add_checkpoint(self, connection: Connection, size: int, root: bytes, note: str) -> bool:
+        """Keep a checkpoint; of one with this size and root that is there, the note is replaced.
+
+        Returns:
+            Whether that went well: not if there is one of this size with another root.
+        """
+        insert_missing(
+            connection, checkpoint_table, [{"log_id": self._log_id, "size": size, "root": root, "note": note}]
+        )
+        where = (checkpoint_table.c.log_id == self._log_id, checkpoint_table.c.size == size)
+        if connection.execute(select(checkpoint_table.c.root).where(*where)).scalar() != root:
+            return False
+        connection.execute(update(checkpoint_table).where(*where).values(note=note))
+        return True
 
 
 def store_for(database: Database) -> LedgerStore:

@@ -114,6 +114,11 @@ def edge(size: int) -> list[Tile]:
     return result
 
 
+def width(tile: TileId, size: int) -> int:
+    """How many hashes a tile has in a tree of ``size``: 256, fewer at the right edge, and 0 beyond it."""
+    return max(0, min(WIDTH, (size >> (HEIGHT * tile.level)) - tile.n * WIDTH))
+
+
 def all_tiles(size: int) -> Iterator[Tile]:
     """Every tile of a tree of ``size``, level by level."""
     yield from touched(0, size)

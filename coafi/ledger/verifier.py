@@ -1,25 +1,35 @@
-"""Checks everything again, from nothing but what is given and a public key.
+"""Checks everything again, from nothing but what is given and public keys.
 
 Independent on purpose: this module knows neither store nor log nor database, so that a defect there cannot hide
 itself here, and an auditor needs no access to them. The arithmetic it shares with the log is tested against the
 definition in RFC 6962 and against published vectors.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice, pairwise
 
+from pydantic import JsonValue
+
+from coafi.canonical import JsonObject, canonical_json
 from coafi.errors import IntegrityError, ValidationError
 from coafi.ledger import merkle, tiles
 from coafi.ledger.checkpoint import Checkpoint, open_checkpoint
 from coafi.ledger.entry import Entry
-from coafi.ledger.keys import VerifierKey
-from coafi.ledger.merkle import HASH_SIZE, Frontier
+from coafi.ledger.keys import Trusted
+from coafi.ledger.merkle import HASH_SIZE, Range
 from coafi.ledger.proof import Proof
-from coafi.ledger.tiles import Tile, TileId
+from coafi.ledger.tiles import WIDTH, Tile, TileId
 
-_STEP = 1_000
+_STEP = 1_024
 _KEY_PREFIX = 16
 """Bytes of a key that are kept to find doubles: enough, and half the memory."""
+
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+
+OnEntry = Callable[[int, Entry, bytes], None]
+"""Is given index, entry and leaf hash of every entry that was found well-formed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +55,23 @@ class LogReport:
         checkpoint: the signed state that its entries lead to.
         beyond: entries after the checkpoint: read and well-formed, but signed by nobody yet.
         tiles: stored tiles that were compared.
+        checkpoints: earlier checkpoints that the entries lead to as well.
     """
 
     checkpoint: Checkpoint
     beyond: int
     tiles: int
+    checkpoints: int = 0
 
 
-def verify_inclusion(proof: Proof, key: VerifierKey) -> VerifiedEntry:
+def verify_inclusion(proof: Proof, keys: Trusted) -> VerifiedEntry:
     """Check that a log's signed checkpoint covers an entry.
 
     Raises:
-        ValidationError: the checkpoint is not one, or not signed by ``key``.
+        ValidationError: the checkpoint is not one, or not signed by one of ``keys``.
         IntegrityError: the entry is not in the log, or is not what its key says.
     """
-    checkpoint = open_checkpoint(proof.checkpoint, key).checkpoint
+    checkpoint = open_checkpoint(proof.checkpoint, keys).checkpoint
     if checkpoint.size != proof.size:
         raise IntegrityError(
             f"the proof is about a log of {proof.size} entries, its checkpoint about one of {checkpoint.size}",
@@ -72,7 +84,7 @@ def verify_inclusion(proof: Proof, key: VerifierKey) -> VerifiedEntry:
 
 
 def verify_consistency(
-    old_note: str | bytes, new_note: str | bytes, hashes: Sequence[bytes], key: VerifierKey
+    old_note: str | bytes, new_note: str | bytes, hashes: Sequence[bytes], keys: Trusted
 ) -> tuple[Checkpoint, Checkpoint]:
     """Check that a log has only grown between two of its checkpoints, and return them.
 
@@ -80,14 +92,14 @@ def verify_consistency(
         old_note: the earlier checkpoint, which the caller has kept.
         new_note: the later one.
         hashes: the consistency proof (RFC 9162 section 2.1.4), lowest first.
-        key: the log's key.
+        keys: the log's key or keys.
 
     Raises:
-        ValidationError: a checkpoint is not one, or not signed by ``key``.
+        ValidationError: a checkpoint is not one, or not signed by one of ``keys``.
         IntegrityError: the log was rewritten, or the proof does not show that it was not.
     """
-    old = open_checkpoint(old_note, key).checkpoint
-    new = open_checkpoint(new_note, key).checkpoint
+    old = open_checkpoint(old_note, keys).checkpoint
+    new = open_checkpoint(new_note, keys).checkpoint
     merkle.verify_consistency(old.size, new.size, hashes, old.root, new.root)
     return old, new
 
@@ -95,129 +107,296 @@ def verify_consistency(
 def verify_log(
     entries: Iterable[bytes],
     checkpoint_note: str | bytes,
-    key: VerifierKey,
+    keys: Trusted,
     *,
     stored_tiles: Iterable[tuple[TileId, bytes]] | None = None,
+    earlier: Iterable[Checkpoint] = (),
+    on_entry: OnEntry | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> LogReport:
     """Recompute a whole log from its entries: every hash, key and, if given, tile, up to the signed root.
 
-    Get the checkpoint first, then the tiles, then the entries, so that a log that grows meanwhile is no contradiction;
-    the tiles are read before the first entry. Keeps 16 bytes of each key, and with tiles some 100 bytes of each entry.
+    Get the checkpoint first, so that a log that grows meanwhile is no contradiction. All is read once and as a
+    stream; what is kept is 24 bytes of each entry, to find a step that was recorded twice.
 
     Args:
         entries: the bytes of all entries, in order.
         checkpoint_note: a checkpoint of the log.
-        key: the log's key.
-        stored_tiles: the tiles as they are stored.
-        on_progress: is told every thousand entries, and at the end, how many were read.
+        keys: the log's key or keys.
+        stored_tiles: the tiles as they are stored, level by level, each level from the left.
+        earlier: other checkpoints whose signatures the caller has checked, by size.
+        on_entry: see :data:`OnEntry`; what it raises ends the verification.
+        on_progress: is told every 1,024 entries, and at the end, how many were read.
 
     Raises:
-        ValidationError: the checkpoint is not one, or not signed by ``key``.
+        ValidationError: the checkpoint is not one, or not signed by one of ``keys``.
         IntegrityError: the log contradicts its checkpoint, its tiles or itself; the message says where.
     """
-    checkpoint = open_checkpoint(checkpoint_note, key).checkpoint
-    stored = None if stored_tiles is None else dict(stored_tiles)
-    frontier = Frontier()
-    root = frontier.root()
-    leaves = bytearray()
-    seen: set[bytes] = set()
-    for index, body in enumerate(entries):
-        leaf = merkle.leaf_hash(body)
-        frontier.add(leaf)
+    checkpoint = open_checkpoint(checkpoint_note, keys).checkpoint
+    tree, stored = _Tree(), None if stored_tiles is None else _StoredTiles(iter(stored_tiles), checkpoint)
+    signed = _Signed(checkpoint, earlier)
+    seen = _Keys()
+    bodies = iter(entries)
+    signed.check(tree, ())
+    while chunk := list(islice(bodies, WIDTH)):
+        leaves = [merkle.leaf_hash(body) for body in chunk]
+        rows = merkle.perfect_rows(b"".join(leaves))
         if stored is not None:
-            _check_leaf(index, leaf, stored, checkpoint)
-            leaves += leaf
-        if frontier.size == checkpoint.size:
-            root = frontier.root()
-        _check_entry(index, body, seen)
-        if on_progress is not None and frontier.size % _STEP == 0:
-            on_progress(frontier.size)
+            stored.compare(tree, rows[0])
+        for index, (body, leaf) in enumerate(zip(chunk, leaves, strict=True), tree.size):
+            entry = _entry(index, body)
+            seen.add(index, entry.key)
+            if on_entry is not None:
+                on_entry(index, entry, leaf)
+        signed.check(tree, rows)
+        tree.add(rows)
+        if on_progress is not None and tree.size % _STEP == 0:
+            on_progress(tree.size)
     if on_progress is not None:
-        on_progress(frontier.size)
-    if frontier.size < checkpoint.size:
+        on_progress(tree.size)
+    if tree.size < checkpoint.size:
         raise IntegrityError(
-            f"the log has {frontier.size} entries, and its checkpoint says {checkpoint.size}: entry {frontier.size} is"
+            f"the log has {tree.size} entries, and its checkpoint says {checkpoint.size}: entry {tree.size} is"
             " the first that is missing",
             remedy="entries were removed, or this is an old copy: restore one that has them",
         )
-    if root != checkpoint.root:
+    seen.check()
+    if stored is not None:
+        stored.finish(tree)
+    return LogReport(checkpoint, tree.size - checkpoint.size, stored.count if stored else 0, signed.count)
+
+
+class _Tree:
+    """The tree so far, without its leaves: the hashes of levels 1 and up, 0.13 bytes for each entry."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.levels: list[bytearray] = []
+
+    def add(self, rows: Sequence[bytes]) -> None:
+        """Append the rows over up to 256 leaf hashes; only the last ones may be fewer."""
+        self.size += len(rows[0]) // HASH_SIZE
+        level = 0
+        while len(rows) > tiles.HEIGHT:
+            if level == len(self.levels):
+                self.levels.append(bytearray())
+            row = self.levels[level]
+            row += rows[tiles.HEIGHT]
+            level += 1
+            if len(row) % (WIDTH * HASH_SIZE):
+                break
+            rows = merkle.perfect_rows(bytes(row[-WIDTH * HASH_SIZE :]))
+
+    def root(self, rows: Sequence[bytes], count: int) -> bytes:
+        """The root of this tree and ``count`` further leaves, whose rows these are."""
+        peaks = [peak for row in reversed(self.levels) for peak in merkle.peaks(bytes(_partial(row)))]
+        for level, number in merkle.nodes(Range(0, count)):
+            peaks.append(rows[level][number * HASH_SIZE :][:HASH_SIZE])
+        return merkle.fold(peaks)
+
+
+class _StoredTiles:
+    """The tiles as they are stored, read along with the entries.
+
+    What the leaf hashes say is compared at once; what is missing, and the levels above, when the entries are known to
+    be sound.
+    """
+
+    def __init__(self, source: Iterator[tuple[TileId, bytes]], checkpoint: Checkpoint) -> None:
+        self.count = 0
+        self._source = source
+        self._checkpoint = checkpoint
+        self._next = next(source, None)
+        self._wrong: IntegrityError | None = None
+
+    def compare(self, tree: _Tree, leaves: bytes) -> None:
+        """Compare the tile that follows ``tree`` with its leaf hashes."""
+        n = tree.size // WIDTH
+        kept = self._take(TileId(0, n))
+        common = min(len(kept), len(leaves))
+        if kept[:common] != leaves[:common]:
+            self._contradiction(tree, n, kept, _difference(kept, leaves))
+        if len(kept) > len(leaves):
+            self._is_wrong(_wrong_hash(TileId(0, n), len(leaves) // HASH_SIZE))
+        self._check_width(TileId(0, n), kept)
+
+    def finish(self, tree: _Tree) -> None:
+        """Compare what is left once all entries are read: the levels above the leaves, and nothing else."""
+        for level, row in enumerate(tree.levels, 1):
+            for n, at in enumerate(range(0, len(row), WIDTH * HASH_SIZE)):
+                right = bytes(row[at : at + WIDTH * HASH_SIZE])
+                kept = self._take(TileId(level, n))
+                if kept != right[: len(kept)]:
+                    raise _wrong_hash(TileId(level, n), _difference(kept, right))
+                self._check_width(TileId(level, n), kept)
+        if self._next is not None:
+            self._is_wrong(_wrong_hash(self._next[0], 0))
+        if self._wrong is not None:
+            raise self._wrong
+
+    def _take(self, wanted: TileId) -> bytes:
+        while self._next is not None and self._next[0] < wanted:  # of a tree with more entries, or out of order
+            self._is_wrong(_wrong_hash(self._next[0], 0))
+            self._next = next(self._source, None)
+        if self._next is None or self._next[0] != wanted:
+            return b""
+        hashes = self._next[1]
+        self.count += 1
+        self._next = next(self._source, None)
+        return hashes
+
+    def _check_width(self, id_: TileId, hashes: bytes) -> None:
+        below = self._checkpoint.size >> (tiles.HEIGHT * id_.level)
+        width = min(WIDTH, below - id_.n * WIDTH)
+        if len(hashes) < width * HASH_SIZE:
+            self._is_wrong(IntegrityError(f"{Tile(*id_, width).path} is missing or too short", remedy=_REBUILD))
+
+    def _is_wrong(self, error: IntegrityError) -> None:
+        self._wrong = self._wrong or error
+
+    def _contradiction(self, tree: _Tree, n: int, kept: bytes, offset: int) -> None:
+        """Say which of the two, entry or tile, the signed root speaks for."""
+        path, index = Tile(0, n).path, n * WIDTH + offset
+        right = kept[offset * HASH_SIZE :][:HASH_SIZE]
+        if index < self._checkpoint.size and self._lead_to_root(tree, kept):
+            raise IntegrityError(
+                f"entry {index} was changed: hash {offset} of {path}, which the signed checkpoint covers, is that of"
+                " other bytes",
+                remedy="restore this entry from a copy whose hash is " + right.hex(),
+            )
         raise IntegrityError(
-            f"the first {checkpoint.size} entries have root {root.hex()}, and the checkpoint says"
-            f" {checkpoint.root.hex()}: at least one of them was changed",
+            f"entry {index} and hash {offset} of {path} contradict each other: one of them was changed",
+            remedy="verify the entries without tiles: if that succeeds, the tile is wrong",
+        )
+
+    def _lead_to_root(self, tree: _Tree, hashes: bytes) -> bool:
+        """Whether the stored leaf hashes from here on, and they alone, lead to the signed root."""
+        while (missing := self._checkpoint.size - tree.size) > WIDTH and len(hashes) == WIDTH * HASH_SIZE:
+            tree.add(merkle.perfect_rows(hashes))
+            hashes = self._take(TileId(0, tree.size // WIDTH))
+        if missing > WIDTH or len(hashes) < missing * HASH_SIZE:
+            return False
+        return tree.root(merkle.perfect_rows(hashes), missing) == self._checkpoint.root
+
+
+class _Signed:
+    """The checkpoints that the entries must lead to, by size."""
+
+    def __init__(self, checkpoint: Checkpoint, earlier: Iterable[Checkpoint]) -> None:
+        self.count = 0
+        self._last = checkpoint
+        others = (one for one in earlier if one.size <= checkpoint.size)
+        self._waiting = chain(others, (checkpoint,))
+        self._next = next(self._waiting, None)
+        self._sound = 0
+
+    def check(self, tree: _Tree, rows: Sequence[bytes]) -> None:
+        """Compare the checkpoints that end within the leaves that follow ``tree``."""
+        stop = tree.size + (len(rows[0]) // HASH_SIZE if rows else 0)
+        while self._next is not None and self._next.size <= stop:
+            root = tree.root(rows, self._next.size - tree.size)
+            if root != self._next.root:
+                raise self._rewritten(self._next, root)
+            self._sound = self._next.size
+            self.count += self._next is not self._last
+            self._next = next(self._waiting, None)
+
+    def _rewritten(self, said: Checkpoint, root: bytes) -> IntegrityError:
+        since = f", at or after entry {self._sound}" if self._sound else ""
+        return IntegrityError(
+            f"the first {said.size} entries have root {root.hex()}, and the checkpoint says {said.root.hex()}: at least"
+            f" one of them was changed{since}",
             remedy="compare with a copy or with the stored tiles to learn which; keep both as evidence",
         )
-    if stored is not None:
-        _check_tiles(stored, tiles.grow(0, {}, [bytes(leaves)]).fresh, checkpoint.size)
-    return LogReport(checkpoint, frontier.size - checkpoint.size, len(stored or ()))
 
 
-def _check_leaf(index: int, leaf: bytes, stored: dict[TileId, bytes], checkpoint: Checkpoint) -> None:
-    """Compare a leaf hash with the one in its tile, and say which of the two the signed root speaks for."""
-    n, offset = divmod(index, tiles.WIDTH)
-    kept = stored.get(TileId(0, n), b"")[offset * HASH_SIZE :][:HASH_SIZE]
-    if not kept or kept == leaf:
-        return  # a missing tile is reported when the entries are known to be sound
-    path = Tile(0, n).path
-    if index < checkpoint.size and _signed(stored, checkpoint):
-        raise IntegrityError(
-            f"entry {index} was changed: hash {offset} of {path}, which the signed checkpoint covers, is that of other"
-            " bytes",
-            remedy="restore this entry from a copy whose hash is " + kept.hex(),
-        )
-    raise IntegrityError(
-        f"entry {index} and hash {offset} of {path} contradict each other: one of them was changed",
-        remedy="verify the entries without tiles: if that succeeds, the tile is wrong",
-    )
+class _Keys:
+    """Finds a key that comes twice, with 24 bytes for each: the key's beginning and the index, in 256 heaps."""
 
+    _RECORD = _KEY_PREFIX + 8
 
-def _signed(stored: dict[TileId, bytes], checkpoint: Checkpoint) -> bool:
-    """Whether the leaf hashes in the tiles, and they alone, lead to the signed root."""
-    leaves = b"".join(stored.get(TileId(0, n), b"") for n in range(-(-checkpoint.size // tiles.WIDTH)))
-    edge = tiles.grow(0, {}, [leaves[: checkpoint.size * HASH_SIZE]]).edge
-    return tiles.root(edge) == checkpoint.root
+    def __init__(self) -> None:
+        self._heaps = [bytearray() for _ in range(256)]
 
+    def add(self, index: int, key: str) -> None:
+        prefix = bytes.fromhex(key[: 2 * _KEY_PREFIX])
+        self._heaps[prefix[0]] += prefix + index.to_bytes(8, "big")
 
-def _check_entry(index: int, body: bytes, seen: set[bytes]) -> None:
-    entry = _entry(index, body)
-    prefix = bytes.fromhex(entry.key)[:_KEY_PREFIX]
-    if prefix in seen:
-        raise IntegrityError(
-            f"entry {index} repeats the key of an earlier one ({entry.key})",
-            remedy="the log accepted one step twice: this is a defect of the software that wrote it",
-        )
-    seen.add(prefix)
-
-
-def _check_tiles(stored: dict[TileId, bytes], expected: dict[TileId, bytes], size: int) -> None:
-    for tile in tiles.all_tiles(size):
-        if len(stored.get(tile.id, b"")) < tile.width * HASH_SIZE:
-            raise IntegrityError(f"{tile.path} is missing or too short", remedy=_REBUILD)
-    for id_, hashes in stored.items():
-        if hashes == expected.get(id_, b"")[: len(hashes)]:
-            continue
-        right = expected.get(id_, b"")
-        wrong = next(
-            (
-                at
-                for at in range(0, len(hashes), HASH_SIZE)
-                if hashes[at : at + HASH_SIZE] != right[at : at + HASH_SIZE]
-            ),
-            0,
-        )
-        raise IntegrityError(
-            f"hash {wrong // HASH_SIZE} of {Tile(id_.level, id_.n).path} is not that of the entries below it",
-            remedy=_REBUILD,
-        )
+    def check(self) -> None:
+        """Compare all of them."""
+        for heap in self._heaps:
+            records = sorted(bytes(heap[at : at + self._RECORD]) for at in range(0, len(heap), self._RECORD))
+            for one, other in pairwise(records):
+                if one[:_KEY_PREFIX] == other[:_KEY_PREFIX]:
+                    first, second = (int.from_bytes(record[_KEY_PREFIX:], "big") for record in (one, other))
+                    raise IntegrityError(
+                        f"entry {second} repeats the key of an earlier one, entry {first}",
+                        remedy="the log accepted one step twice: this is a defect of the software that wrote it",
+                    )
 
 
 def _entry(index: int, body: bytes) -> Entry:
     try:
         entry = Entry.parse(body)
         entry.check_key()
+        _check_canonical(entry, body)
     except (ValidationError, IntegrityError) as error:
         raise IntegrityError(f"entry {index}: {error.message}", remedy=error.remedy) from error
     return entry
+
+
+def _check_canonical(entry: Entry, body: bytes) -> None:
+    """Check that the bytes say what was read and nothing else, such as a member twice, of which others read the first.
+
+    The standard library's encoder agrees with RFC 8785 unless there are fractions, or names beyond the basic plane.
+    """
+    said: JsonObject = {
+        "version": entry.version,
+        "type": entry.type,
+        "time": entry.time,
+        "key": entry.key,
+        "request": entry.request,
+        "event": entry.event_id,
+        "utids": entry.utids,
+        "namespace": entry.namespace,
+        "workflow": entry.workflow_id,
+        "step": entry.step,
+        "data": entry.data,
+    }
+    if _encode(said).encode("utf-8", "replace") == body and not _has_fraction(entry.data.values()):
+        return
+    if canonical_json(said) != body:
+        raise IntegrityError(
+            "its bytes are not the canonical JSON of what they say",
+            remedy="whoever wrote it did not follow the format; compare it with the original",
+        )
+
+
+def _has_fraction(values: Iterable[JsonValue]) -> bool:
+    for value in values:
+        if isinstance(value, float):
+            return True
+        if isinstance(value, dict | list) and _has_fraction(value.values() if isinstance(value, dict) else value):
+            return True
+    return False
+
+
+def _partial(row: bytearray) -> bytearray:
+    """The hashes of the last tile of a level, if it is not full."""
+    return row[len(row) // (WIDTH * HASH_SIZE) * WIDTH * HASH_SIZE :]
+
+
+def _difference(kept: bytes, right: bytes) -> int:
+    """The number of the first hash that differs."""
+    places = range(0, len(kept), HASH_SIZE)
+    return next(at for at in places if kept[at : at + HASH_SIZE] != right[at : at + HASH_SIZE]) // HASH_SIZE
+
+
+def _wrong_hash(id_: TileId, offset: int) -> IntegrityError:
+    return IntegrityError(
+        f"hash {offset} of {Tile(*id_).path} is not that of the entries below it",
+        remedy=_REBUILD,
+    )
 
 
 _REBUILD = "the entries are sound, the tile is not: restore the tiles from a copy"

@@ -1,0 +1,346 @@
+"""New keys: hand-overs, what old keys still count for, and kills between any two steps."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from coafi.database import Database
+from coafi.errors import AuthorizationError, IntegrityError, ResourceNotFoundError, Unavailable, ValidationError
+from coafi.ledger.audit import audit
+from coafi.ledger.checkpoint import Checkpoint, open_checkpoint, parse_note, sign_checkpoint
+from coafi.ledger.handover import keyring, open_hand_over
+from coafi.ledger.keyfile import HeldKey, KeyFile, KeySource
+from coafi.ledger.keys import Keyring, Signer, Term, generate_key
+from coafi.ledger.log import Ledger
+from coafi.ledger.proof import Proof
+from coafi.ledger.rotation import rotate
+from coafi.ledger.verifier import verify_consistency, verify_inclusion
+from coafi.names import EntryType
+from tests.coafi.ledger.making import HANG, ORIGIN, draft
+
+OLD, NEW, THIRD = (Signer(ORIGIN, bytes([number]) * 32) for number in (1, 2, 3))
+
+
+@contextmanager
+def ledger_with(directory: Path, key: Signer | KeySource) -> Iterator[Ledger]:
+    database = Database(directory / "coafi.db", write_lock_timeout=HANG)
+    database.create_tables()
+    ledger = Ledger(database, origin=ORIGIN, signer=key, state_directory=directory / "state", publish_seconds=3600)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+        database.close()
+
+
+def key_file(directory: Path) -> KeyFile:
+    path = directory / "ledger-key"
+    if not path.exists():
+        generate_key(path, ORIGIN)
+    return KeyFile(path)
+
+
+def rotated(directory: Path) -> Proof:
+    """A ledger of two keys; the proof is the hand-over."""
+    with ledger_with(directory, HeldKey(OLD, NEW)) as ledger:
+        ledger.append([draft(i) for i in range(3)])
+        ledger.checkpoint(force=True)
+        proof = rotate(ledger, NEW).proof
+        ledger.append([draft(3)])
+        ledger.checkpoint(force=True)
+        return proof
+
+
+# ------------------------------------------------------------------ hand-overs
+
+
+def test_a_change_of_keys_is_an_entry_and_a_checkpoint_that_both_signed(tmp_path: Path) -> None:
+    with ledger_with(tmp_path, HeldKey(OLD, NEW)) as ledger:
+        ledger.append([draft(i) for i in range(3)])
+        before = ledger.checkpoint(force=True)
+        done = rotate(ledger, NEW)
+        assert (done.old, done.new, done.size) == (OLD.key, NEW.key, 4)
+        entry = ledger.entry(3).entry
+        assert (entry.type, entry.data) == (
+            EntryType.LEDGER_KEY_CHANGED,
+            {"old": str(OLD.key), "new": str(NEW.key)},
+        )
+        ids = [line.key_id for line in parse_note(done.proof.checkpoint).signatures]
+        assert ids == [OLD.key.key_id, NEW.key.key_id]
+        assert ledger.key == NEW.key
+        ledger.append([draft(9)])
+        after = ledger.checkpoint(force=True)
+        assert [line.key_id for line in parse_note(after.note).signatures] == [NEW.key.key_id]
+        assert ledger.keys.terms == (Term(OLD.key, 0, 4), Term(NEW.key, 4, None))
+        for signed in (before, after):
+            assert open_checkpoint(signed.note, ledger.keys) == signed
+        proof = ledger.consistency_proof(3, 5)
+        assert verify_consistency(before.note, after.note, proof, ledger.keys)[1].size == 5
+        assert audit(ledger).log.checkpoints == 3
+
+
+def test_who_trusts_either_key_comes_to_trust_the_other(tmp_path: Path) -> None:
+    hand_over = open_hand_over(Proof.parse(rotated(tmp_path).model_dump_json()))
+    rings = {keyring(key.key, [hand_over]) for key in (OLD, NEW)}
+    assert rings == {Keyring((Term(OLD.key, 0, 4), Term(NEW.key, 4)))}
+    assert keyring(THIRD.key, [hand_over]) == Keyring((Term(THIRD.key),))
+    with ledger_with(tmp_path, NEW) as ledger:
+        proof = ledger.prove(0)
+    assert verify_inclusion(proof, keyring(OLD.key, [hand_over])).index == 0
+    with pytest.raises(ValidationError, match="not signed by"):
+        verify_inclusion(proof, OLD.key)
+
+
+def test_three_keys_are_a_chain_in_whatever_order_it_is_given(tmp_path: Path) -> None:
+    rotated(tmp_path)
+    with ledger_with(tmp_path, HeldKey(NEW, THIRD)) as ledger:
+        rotate(ledger, THIRD)
+        hand_overs = ledger.hand_overs()
+        expected = (Term(OLD.key, 0, 4), Term(NEW.key, 4, 6), Term(THIRD.key, 6))
+        for trusted in (OLD, NEW, THIRD):
+            assert keyring(trusted.key, reversed(hand_overs)).terms == expected
+    with ledger_with(tmp_path, THIRD) as ledger:
+        report = audit(ledger)
+        assert (len(report.keys.terms), report.log.checkpoint.size) == (3, 6)
+
+
+def test_a_retired_key_can_sign_nothing_more_that_is_believed(tmp_path: Path) -> None:
+    ring = keyring(NEW.key, [open_hand_over(rotated(tmp_path))])
+    for size, signer, good in ((4, OLD, True), (5, OLD, False), (4, NEW, True), (3, NEW, False)):
+        signed = sign_checkpoint(Checkpoint(ORIGIN, size, bytes(32)), signer)
+        if good:
+            assert open_checkpoint(signed.note, ring) == signed
+        else:
+            with pytest.raises(ValidationError, match="a key that was replaced"):
+                open_checkpoint(signed.note, ring)
+    both = sign_checkpoint(Checkpoint(ORIGIN, 9, bytes(32)), OLD, NEW)
+    assert open_checkpoint(both.note, ring) == both
+
+
+@pytest.mark.parametrize("thief", [OLD, NEW])
+def test_nobody_with_one_key_can_hand_over(tmp_path: Path, thief: Signer) -> None:
+    proof = rotated(tmp_path)
+    text = Checkpoint(ORIGIN, proof.size, open_checkpoint(proof.checkpoint, OLD.key).checkpoint.root)
+    for signers in ((thief,), (thief, THIRD)):
+        forged = proof.model_copy(update={"checkpoint": sign_checkpoint(text, *signers).note})
+        with pytest.raises(ValidationError, match="not signed by"):
+            open_hand_over(forged)
+
+
+def test_a_proof_of_another_entry_is_no_hand_over(tmp_path: Path) -> None:
+    rotated(tmp_path)
+    with ledger_with(tmp_path, NEW) as ledger, pytest.raises(ValidationError, match="no change of keys"):
+        open_hand_over(ledger.prove(0))
+
+
+def test_two_hand_overs_of_one_key_are_trusted_by_nobody(tmp_path: Path) -> None:
+    for name, successor in (("one", NEW), ("other", THIRD)):
+        (tmp_path / name).mkdir()
+        with ledger_with(tmp_path / name, HeldKey(OLD, successor)) as ledger:
+            rotate(ledger, successor)
+    hand_overs = []
+    for name, signer in (("one", NEW), ("other", THIRD)):
+        with ledger_with(tmp_path / name, signer) as ledger:
+            hand_overs += ledger.hand_overs()
+    with pytest.raises(IntegrityError, match="to two others"):
+        keyring(OLD.key, hand_overs)
+
+
+def test_a_key_that_was_in_use_does_not_come_back(tmp_path: Path) -> None:
+    rotated(tmp_path)
+    with ledger_with(tmp_path, HeldKey(NEW, OLD)) as ledger:
+        for successor in (OLD, NEW):
+            with pytest.raises(ValidationError, match="in use before"):
+                rotate(ledger, successor)
+        with pytest.raises(ValidationError, match="another log"):
+            rotate(ledger, Signer("other.example/log", bytes(32)))
+
+
+def test_keys_of_two_logs_are_no_ring() -> None:
+    with pytest.raises(ValidationError, match="one log"):
+        Keyring((Term(OLD.key), Term(Signer("other.example/log", bytes(32)).key)))
+    with pytest.raises(ValidationError, match="one log"):
+        Keyring(())
+
+
+def test_a_damaged_hand_over_is_found(tmp_path: Path) -> None:
+    rotated(tmp_path)
+    with ledger_with(tmp_path, NEW) as ledger:
+        assert len(ledger.hand_overs()) == 1
+    with Database(tmp_path / "coafi.db").write() as connection:
+        connection.exec_driver_sql("DELETE FROM ledger_checkpoint WHERE size = 4")
+    with ledger_with(tmp_path, NEW) as ledger:
+        assert ledger.keys.terms == (Term(NEW.key),)
+        with pytest.raises(IntegrityError, match=r"entry 3 .* no checkpoint after it is signed by both"):
+            audit(ledger)
+
+
+# ------------------------------------------------------- processes that run on
+
+
+def test_a_process_with_a_key_file_signs_with_the_new_key_without_a_restart(tmp_path: Path) -> None:
+    source = key_file(tmp_path)
+    with ledger_with(tmp_path, source) as running, ledger_with(tmp_path, key_file(tmp_path)) as command:
+        running.append([draft(0)])
+        old = running.checkpoint(force=True)
+        rotate(command, command._source.prepare())  # type: ignore[attr-defined]  # it is a file
+        running.append([draft(1)])
+        new = running.checkpoint(force=True)
+        assert running.key == command.key
+        assert open_checkpoint(new.note, running.key).size == 3
+        with pytest.raises(ValidationError):
+            open_checkpoint(old.note, running.key)
+        assert running.prove(0).size == 3
+    assert not source.next_path.exists()
+
+
+def test_a_process_that_was_given_the_old_key_appends_and_signs_nothing(tmp_path: Path) -> None:
+    with ledger_with(tmp_path, OLD) as stale, ledger_with(tmp_path, HeldKey(OLD, NEW)) as command:
+        stale.append([draft(0)])
+        rotate(command, NEW)
+        published = (tmp_path / "state" / "checkpoint").read_text()
+        assert stale.checkpoint(force=True).note == published
+        stale.append([draft(1)])
+        with pytest.raises(Unavailable, match=r"was replaced by .* restart"):
+            stale.checkpoint(force=True)
+        assert stale.append([draft(2)])[0].index == 3
+        assert (tmp_path / "state" / "checkpoint").read_text() == published
+        assert command.checkpoint(force=True).size == 4
+        assert stale.checkpoint(force=True).size == 4, "what others signed is good enough"
+    with ledger_with(tmp_path, NEW) as ledger:
+        assert audit(ledger).log.checkpoint.size == 4
+
+
+def test_a_checkpoint_of_the_old_key_after_the_entry_does_not_lose_the_change(tmp_path: Path) -> None:
+    from coafi.ledger.handover import key_change
+
+    with ledger_with(tmp_path, OLD) as ledger:
+        ledger.append([key_change(OLD.key, NEW.key)])
+        assert ledger.checkpoint(force=True).size == 1
+        assert ledger.hand_overs() == []
+    with ledger_with(tmp_path, HeldKey(OLD, NEW)) as ledger:
+        assert rotate(ledger, NEW).size == 1
+        assert audit(ledger).log.checkpoint.size == 1
+
+
+# -------------------------------------------------------------------- the file
+
+
+def test_a_key_file_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = key_file(tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(AuthorizationError, match="belongs to user"):
+        source.current()
+
+
+def test_a_key_file_that_is_opened_to_others_while_it_is_used_is_refused(tmp_path: Path) -> None:
+    source = key_file(tmp_path)
+    assert source.current() is source.current()
+    source.path.chmod(0o644)
+    with pytest.raises(AuthorizationError, match="0644"):
+        source.current()
+    source.path.unlink()
+    with pytest.raises(ResourceNotFoundError):
+        source.current()
+
+
+def test_a_successor_that_cannot_take_its_place_is_reported(tmp_path: Path) -> None:
+    source = key_file(tmp_path)
+    source.promote()
+    source.prepare()
+    source.path.unlink()
+    source.path.mkdir()
+    with pytest.raises(Unavailable, match="cannot take the place"):
+        source.promote()
+
+
+# ----------------------------------------------------------------------- kills
+
+
+def kill_before(step: int) -> None:
+    """Kill this process before it does the given number of things to files: each step of a rotation does one."""
+    left = step
+
+    def look(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal left
+        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if writes or event in ("os.rename", "os.link", "os.remove"):
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(look)
+
+
+def rotate_in(directory: Path) -> None:
+    with ledger_with(directory, key_file(directory)) as ledger:
+        rotate(ledger, ledger._source.prepare())  # type: ignore[attr-defined]  # it is a file
+
+
+def forked(work: Callable[[], None]) -> int:
+    """The exit status of a process that does some work."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException:  # nothing may get out of the fork
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def kill_at_every_step(directory: Path) -> int:
+    """Rotate again and again, killed one step later each time, and check what the next start makes of it."""
+    step = 0
+    while True:
+        home = directory / str(step)
+        shutil.copytree(directory / "begun", home)
+        first = KeyFile(home / "ledger-key").current().key
+
+        def killed(home: Path = home, step: int = step) -> None:
+            kill_before(step)
+            rotate_in(home)
+
+        code = forked(killed)
+        assert code in (0, -signal.SIGKILL), code
+
+        def started(home: Path = home) -> None:
+            with ledger_with(home, KeyFile(home / "ledger-key")) as ledger:
+                ledger.append([draft("after")])
+                ledger.checkpoint(force=True)
+                audit(ledger)
+
+        assert forked(started) == 0, f"killed at step {step}, it does not start again"
+        again = forked(lambda home=home: rotate_in(home))  # type: ignore[misc]  # the default is the home
+        assert again == 0, f"killed at step {step}, it cannot be done again"
+        with ledger_with(home, KeyFile(home / "ledger-key")) as ledger:
+            report = audit(ledger)
+            assert report.keys.terms[0].key == first
+            assert ledger.key != first
+            assert not KeyFile(home / "ledger-key").next_path.exists()
+        if code == 0:
+            return step
+        step += 1
+
+
+def test_a_rotation_that_is_killed_at_any_step_goes_on_or_back(tmp_path: Path) -> None:
+    # In a process of its own, which has no threads, so that it may fork.
+    program = f"from tests.coafi.ledger.test_rotation import main; main({str(tmp_path)!r})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=170)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) >= 8, "there are so many steps at least"
+
+
+def main(directory: str) -> None:
+    begun = Path(directory) / "begun"
+    begun.mkdir()
+    with ledger_with(begun, key_file(begun)) as ledger:
+        ledger.append([draft(i) for i in range(3)])
+    sys.stdout.write(f"{kill_at_every_step(Path(directory))}\n")
