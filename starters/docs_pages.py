@@ -12,6 +12,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from http import HTTPStatus
@@ -30,6 +31,7 @@ from coafi.errors import (
     AuthorizationError,
     CoafiError,
     IntegrityError,
+    LedgerUnavailable,
     PolicyDenied,
     ResourceNotFoundError,
     Unavailable,
@@ -206,7 +208,10 @@ class DocumentationPages:
             )
         body = self.objects.get(artifact.digest)
         if kind == PAGE:
-            provenance = None if result is None else self._provenance(pointer, artifact, result)
+            provenance = None
+            if result is not None:
+                with suppress(LedgerUnavailable):  # it may be another instance's, and away; the page is here
+                    provenance = self._provenance(pointer, artifact, result)
             return _Content(compose(body, location=PageLocation(path=file.path), provenance=provenance))
         return _Content(body, artifact.media_type, _SVG_POLICY if "svg" in artifact.media_type else _RAW_POLICY)
 

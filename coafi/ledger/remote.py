@@ -126,9 +126,9 @@ class RemoteLedger:
         self._seen = PublishedCheckpoint(state_directory)
         self._check_seconds = check_seconds
         self._client = client or httpx.Client(timeout=TIMEOUT, follow_redirects=False, trust_env=False)
-        self._lock = threading.Lock()
+        self._wake = threading.Condition()
         self._waiting: deque[_Waiting] = deque()
-        self._sending = threading.Lock()
+        self._sender: threading.Thread | None = None
         self._checked = float("-inf")
         self._acknowledged = 0
         self._closed = False
@@ -160,13 +160,13 @@ class RemoteLedger:
             self._check_open()
             return []
         waiting = _Waiting(drafts, _encoded(drafts))
-        with self._lock:
+        with self._wake:
             self._check_open()
+            if self._sender is None:
+                self._sender = threading.Thread(target=self._serve, name="remote-ledger", daemon=True)
+                self._sender.start()
             self._waiting.append(waiting)
-        # Whoever gets the turn sends for all who wait; the others find their answer when it is theirs.
-        with self._sending:
-            while not waiting.done.done():
-                self._send(self._take())
+            self._wake.notify()
         return waiting.done.result()
 
     def transact(self, unit: Callable[[LedgerTransaction], T]) -> T:
@@ -190,17 +190,24 @@ class RemoteLedger:
 
     def close(self) -> None:
         """Wait for what is under way, and close the connections. Later appends are refused."""
-        with self._lock:
+        with self._wake:
             self._closed = True
-        with self._sending:
-            while taken := self._take():
-                self._send(taken)
+            self._wake.notify()
+        if self._sender is not None:
+            self._sender.join()
         self._client.close()
 
+    def _serve(self) -> None:
+        """Send for all who wait; while one request is under way, the next one gathers."""
+        while taken := self._take():
+            self._send(taken)
+
     def _take(self) -> "list[_Waiting]":
+        """Those who go into the next request; nobody once the ledger is closed and none is left."""
         taken: list[_Waiting] = []
         drafts = size = 0
-        with self._lock:
+        with self._wake:
+            self._wake.wait_for(lambda: self._waiting or self._closed)
             while self._waiting:
                 one = self._waiting[0]
                 drafts, size = drafts + len(one.drafts), size + len(one.encoded)

@@ -1,6 +1,7 @@
 """One instance keeps the ledger, another one works with it over HTTP; the first is killed in the middle."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -13,12 +14,16 @@ from pathlib import Path
 import httpx
 import pytest
 
+from coafi.canonical import JsonObject
 from coafi.database import Database
 from coafi.ledger.keys import VerifierKey
 from coafi.ledger.log import Ledger
+from coafi.ledger.proof import Proof
 from coafi.ledger.remote import RemoteLedger
 from coafi.ledger.verifier import verify_inclusion
 from coafi.names import EntryType, Phase
+from tests.coafi.ledger.making import draft
+from tests.coafi.ledger.serving import APPEND_TOKEN, INSTANCE, served
 from tests.guarantees.support import finished
 from tests.harness import Repository, documents, running_stack, settings_for, until
 from workers.resources import open_ledger, open_resources
@@ -42,7 +47,7 @@ def ledger_process(home: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]
             stdout=log,
             stderr=log,
             env={
-                **{name: value for name, value in os.environ.items() if not name.startswith("COAFI_")},
+                **{name: value for name, value in os.environ.items() if not name.startswith(("COAFI_", "BITT_API_"))},
                 "COAFI_HOME": str(home),
                 "COAFI_TEMPORAL_ADDRESS": "127.0.0.1:1",
                 "COAFI_GATEWAY_PORT": str(port),
@@ -132,7 +137,7 @@ async def test_instances_that_share_a_ledger_keep_the_same_delivery_apart(tmp_pa
         payload = Repository.create(tmp_path / "repo").push(documents(2))
         receipts = [await finished(await stack.accepted(payload, delivery="the-same")) for stack in (one, two)]
         assert [receipt.phase for receipt in receipts] == [Phase.PROCESSED] * 2
-        assert two.verify() == one.verify()
+        assert await asyncio.to_thread(two.verify) == one.verify()
         found = one.resources.ledger.by_event("the-same")
         assert {recorded.entry.namespace for recorded in found} == {"default", "plant-b/default"}
         assert len({recorded.entry.workflow_id for recorded in found}) == 1
@@ -163,3 +168,35 @@ def test_the_settings_of_a_remote_ledger_come_together(tmp_path: Path, name: str
     )
     assert done.returncode != 0
     assert f"BITT_API_URL is set, and {name} must be too" in done.stderr.replace("\n", " ")
+
+
+def test_the_commands_of_an_instance_prove_and_verify_a_ledger_that_another_one_keeps(tmp_path: Path) -> None:
+    with served(tmp_path / "a") as one:
+        one.ledger.append([draft(number) for number in range(300)])
+        environment = {
+            "BITT_API_URL": one.url,
+            "BITT_API_KEY": str(one.ledger.key),
+            "BITT_API_TOKEN": APPEND_TOKEN,
+            "COAFI_INSTANCE": INSTANCE,
+            "COAFI_HOME": str(tmp_path / "b"),
+        }
+        (tmp_path / "b").mkdir()
+        Database(tmp_path / "b" / "coafi.db").create_tables()
+
+        def coafi(*arguments: str) -> JsonObject:
+            done = subprocess.run(
+                (str(Path(sys.executable).with_name("coafi")), "ledger", *arguments, "--json"),
+                env={**os.environ, **environment},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            found: JsonObject = json.loads(done.stdout)
+            return found
+
+        report = coafi("verify")
+        assert (report["verified"], report["size"], report["tiles"]) == (True, 300, 3)
+        proof = Proof.parse(json.dumps(coafi("prove", "299")))
+        assert verify_inclusion(proof, one.ledger.key).entry.step == "files.process/299"
