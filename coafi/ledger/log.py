@@ -89,7 +89,8 @@ class LedgerTransaction:
         """The connection that holds the write lock; what is written through it is committed with the entries.
 
         Never commit or roll back on it, and open no other write transaction: the unit holds the only one. Entries
-        that were appended are written when all units of the group have run; do not look for them here.
+        that were appended are written when all units of the group have run; do not look for them here. Let the error of
+        a statement out of the unit: PostgreSQL takes no further statement after it.
         """
         self._check()
         if not self._saved:
