@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import prometheus_client
 import pytest
 import typer
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from activities.boundary import UNEXPECTED_ATTEMPTS
@@ -75,7 +76,7 @@ def settings_table() -> str:
 
 def shown(name: str, default: object) -> str:
     """A default for people: numbers with their unit, nothing for what is empty."""
-    if default in (None, "", ()) or name.endswith(("_tokens", "_token")):
+    if default in (None, "", (), SecretStr("")) or name.endswith(("_tokens", "_token")):
         return ""
     if isinstance(default, bool):
         return f"`{default}`".lower()

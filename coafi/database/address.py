@@ -36,7 +36,7 @@ class PostgresqlAddress:
 
         try:
             parameters = {name: str(value) for name, value in conninfo_to_dict(url).items() if value is not None}
-        except psycopg.Error:  # its message may hold the password
+        except (psycopg.Error, UnicodeError):  # the message may hold the password
             raise ValidationError(
                 "the database's URL cannot be read",
                 remedy=f"give {SCHEME}user:password@host/database, with special characters percent-encoded",

@@ -31,6 +31,7 @@ TABLE_OWNERS = (
     "coafi.index.pointers",
     "coafi.index.summaries",
     "coafi.ledger.store",
+    "coafi.notify.gone",
     "coafi.registry.store",
     "coafi.results",
     "coafi.trees.facts",

@@ -25,6 +25,9 @@ POOL_OVERFLOW = 8
 POOL_TIMEOUT = 10.0
 """Seconds that a thread waits for one of its process's connections."""
 
+IDLE_TIMEOUT = 30.0
+"""Seconds between two statements of a write, after which the server takes its machine for dead and frees its locks."""
+
 _DEFAULTS = {
     "connect_timeout": str(CONNECT_TIMEOUT),
     # A server that vanished is noticed within half a minute, by an idle connection too.
@@ -41,7 +44,8 @@ _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 _WRITE = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
-    "SET LOCAL synchronous_commit = {durability}; SET LOCAL lock_timeout = {milliseconds}"
+    "SET LOCAL synchronous_commit = {durability}; SET LOCAL lock_timeout = {lock};"
+    "SET LOCAL idle_in_transaction_session_timeout = {idle}"
 )
 """Durability is set for each transaction, so that neither a default of role or database nor a pooler between weakens
 it. Not a stricter level: each statement must see what was committed while it waited for a lock."""
@@ -82,7 +86,9 @@ class PostgresqlAdapter:
     @contextmanager
     def write(self, lock_timeout: float) -> Iterator[Connection]:
         """See :class:`coafi.database.port.Database`."""
-        begin = _WRITE.format(durability=self._durability, milliseconds=max(1, round(lock_timeout * 1000)))
+        begin = _WRITE.format(
+            durability=self._durability, lock=max(1, round(lock_timeout * 1000)), idle=round(IDLE_TIMEOUT * 1000)
+        )
         with self._translated(), self._begun(begin) as connection:
             try:
                 yield connection
@@ -174,6 +180,8 @@ class PostgresqlAdapter:
         for prefix, (what, remedy) in _UNAVAILABLE.items():
             if state.startswith(prefix):
                 return Unavailable(f"{self._name} {what}: {said}", remedy=remedy)
+        if state.startswith(_LIMIT):
+            return None
         if isinstance(error.orig, psycopg.OperationalError) or error.connection_invalidated:
             return Unavailable(f"{self._name} is out of reach: {said}", remedy=_CHECK_SERVER)
         return None
@@ -182,6 +190,9 @@ class PostgresqlAdapter:
 _CHECK_SERVER = "check the server, the network between, and COAFI_DATABASE_URL"
 
 _DAMAGED = ("XX001", "XX002")
+
+_LIMIT = "54"
+"""A value is too large for the server, which psycopg calls operational: trying again cannot help."""
 
 _UNAVAILABLE = {
     "25": ("has given up a transaction", "try again"),

@@ -94,7 +94,8 @@ class LedgerTransaction:
         """The connection that holds the write lock; what is written through it is committed with the entries.
 
         Never commit or roll back on it, and open no other write transaction: the unit holds the only one. Entries
-        that were appended are written when all units of the group have run; do not look for them here.
+        that were appended are written when all units of the group have run; do not look for them here. Let the error of
+        a statement out of the unit: PostgreSQL takes no further statement after it.
         """
         self._check()
         if not self._saved:
@@ -796,14 +797,14 @@ class Ledger:
                 raise tiles.wrong_width(tile.id, edge_hashes[tile.level])
         growth = tiles.grow(head.size, edge_hashes, [row.leaf_hash for row in rows])
         try:
-            self._store.add_entries(connection, rows)
-            self._store.set_tiles(connection, grown=growth.grown, fresh=growth.fresh)
+            self._store.extend(
+                connection, rows, growth, Head(head.origin, head.size + len(rows), tiles.root(growth.edge))
+            )
         except sqlalchemy.exc.IntegrityError as error:
             raise IntegrityError(
                 f"the ledger's head says {head.size} entries, and there are entries or tiles beyond: {error.orig}",
                 remedy="the database was changed by hand or damaged: " + self._how_to_recover(head.size),
             ) from error
-        self._store.set_head(connection, Head(head.origin, head.size + len(rows), tiles.root(growth.edge)))
 
     def _take(self, *, until: int | None = None) -> list["_Waiting"]:
         """The units of the next group; or, with ``until``, all that were accepted up to that number."""

@@ -38,7 +38,7 @@ from sqlalchemy import (
 
 from coafi.database import Database, metadata, text
 from coafi.database.statements import insert_missing
-from coafi.ledger.tiles import TileId
+from coafi.ledger.tiles import Growth, TileId
 
 CHUNK = 500
 """Values in one IN list."""
@@ -158,6 +158,12 @@ class LedgerStore:
     def set_head(self, connection: Connection, head: Head) -> None:
         """Replace the head."""
         connection.execute(update(head_table).where(head_table.c.log_id == self._log_id), head._asdict())
+
+    def extend(self, connection: Connection, rows: Sequence[EntryRow], growth: Growth, head: Head) -> None:
+        """Insert entries, and bring tiles and head to what they are with them."""
+        self.add_entries(connection, rows)
+        self.set_tiles(connection, grown=growth.grown, fresh=growth.fresh)
+        self.set_head(connection, head)
 
     def last_index(self, connection: Connection) -> int | None:
         """The highest index of an entry."""

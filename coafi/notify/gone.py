@@ -4,18 +4,19 @@ import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Column, String, Table, Text, delete, insert, select
+from sqlalchemy import Column, Table, delete, select
 
-from coafi.database import Database, metadata
+from coafi.database import Database, metadata, text
+from coafi.database.statements import insert_missing
 from coafi.ledger.entry import timestamp
 from coafi.notify.subscribers import Subscriber, Subscribers
 
 gone_subscriber = Table(
     "gone_subscriber",
     metadata,
-    Column("name", Text, primary_key=True),
-    Column("url_digest", String(64), primary_key=True),
-    Column("since", String(32), nullable=False),
+    Column("name", text(63), primary_key=True),
+    Column("url_digest", text(64), primary_key=True),
+    Column("since", text(32), nullable=False),
 )
 
 
@@ -31,12 +32,9 @@ class GoneSubscribers:
         Raises:
             Unavailable: the database is out of reach.
         """
-        row = {"name": subscriber.name, "url_digest": _digest(subscriber)}
-        table = gone_subscriber.c
-        known = select(table.since).where(table.name == row["name"], table.url_digest == row["url_digest"])
+        row = {"name": subscriber.name, "url_digest": _digest(subscriber), "since": timestamp(datetime.now(UTC))}
         with self.database.write() as connection:
-            if connection.execute(known).first() is None:
-                connection.execute(insert(gone_subscriber).values(**row, since=timestamp(datetime.now(UTC))))
+            insert_missing(connection, gone_subscriber, [row])
 
     def since(self, subscribers: Subscribers) -> dict[str, str]:
         """Since when those of ``subscribers`` who are gone are, by name.

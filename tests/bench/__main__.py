@@ -19,7 +19,7 @@ import typer
 from coafi.logs import configure_logging
 from coafi.settings import Settings
 from starters.output import err, facts, out, print_json, table
-from tests.bench import command_line, endtoend, files, git, index, ledger
+from tests.bench import command_line, endtoend, files, git, index, ledger, postgresql
 from tests.bench.chart import draw
 from tests.bench.measure import Bench, Figure
 
@@ -28,6 +28,7 @@ class Area(StrEnum):
     """A group of benchmarks."""
 
     LEDGER = "ledger"
+    POSTGRESQL = "postgresql"
     FILES = "files"
     GIT = "git"
     INDEX = "index"
@@ -38,6 +39,7 @@ class Area(StrEnum):
 
 MEASURES: dict[Area, Callable[[Bench], Awaitable[None]]] = {
     Area.LEDGER: ledger.measure,
+    Area.POSTGRESQL: postgresql.measure,
     Area.FILES: files.measure,
     Area.GIT: git.measure,
     Area.INDEX: index.measure,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def test_a_quick_run_reports_and_draws_everything_it_measures(tmp_path: Path) -> None:
-    areas, chart = ["ledger", "index", "end-to-end"], tmp_path / "bench.png"
+    areas, chart = ["ledger", "postgresql", "index", "end-to-end"], tmp_path / "bench.png"
     options = [option for area in areas for option in ("--only", area)]
     command = [sys.executable, "-m", "tests.bench", "--quick", "--json", "--chart", str(chart), *options]
     done = subprocess.run(command, check=True, capture_output=True, text=True)

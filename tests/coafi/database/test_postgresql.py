@@ -242,6 +242,7 @@ def test_a_process_that_uses_all_its_connections_is_told_so(
         ("22012", DBAPIError),
         ("23505", DBAPIError),
         ("42601", DBAPIError),
+        ("54000", DBAPIError),
     ],
 )
 def test_what_the_servers_codes_mean(database: Database, state: str, kind: type[Exception]) -> None:
@@ -252,6 +253,19 @@ def test_what_the_servers_codes_mean(database: Database, state: str, kind: type[
     assert numbers(database) == []
     if not isinstance(caught.value, DBAPIError):
         assert "because" in str(caught.value)
+
+
+def test_a_machine_that_dies_in_a_write_does_not_keep_its_locks(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(database, 1)
+    monkeypatch.setattr(postgresql, "IDLE_TIMEOUT", 0.2)
+    query = sql("SELECT n FROM scratch FOR UPDATE")
+    with pytest.raises(Unavailable, match=r"idle|lost|stopping|out of reach"), database.write() as dead:
+        dead.execute(query)
+        with database.write(lock_timeout=60) as connection:
+            assert connection.execute(query).scalar() == 1
+        dead.execute(query)
 
 
 def test_two_writers_that_wait_for_each_other_are_an_outage_for_one(database: Database) -> None:

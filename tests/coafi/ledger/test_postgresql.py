@@ -26,8 +26,8 @@ from coafi.events import new_event
 from coafi.index.pointers import IndexPointer, add_pointer, newest_generation
 from coafi.ledger.log import Ledger, LedgerTransaction
 from coafi.ledger.postgresql import PostgresqlLedgerStore
-from coafi.ledger.store import EntryRow, LedgerStore
-from coafi.ledger.tiles import TileId
+from coafi.ledger.store import EntryRow, Head, LedgerStore
+from coafi.ledger.tiles import Growth, TileId
 from coafi.names import EventType
 from coafi.registry.store import Registry, builtin_schemas
 from coafi.trees.facts import FactsStore
@@ -163,7 +163,7 @@ def test_caches_that_many_fill_with_the_same_do_not_lock_each_other_out(home: Pa
 
     at_once([lambda one=one: fill(one) for one in databases])  # type: ignore[misc]
     assert len(FactsStore(databases[0]).facts([f"{number:040x}" for number in range(600)])) == 600
-    assert Registry(databases[0]).schema("GitCommitEventPayload").schema_id == "GitCommitEventPayload"
+    assert Registry(databases[0]).find("GitCommitEventPayload") is not None
     for one in databases:
         one.close()
 
@@ -294,18 +294,22 @@ def test_both_ways_to_say_a_statement_do_the_same(home: Path) -> None:
     rows = [
         EntryRow(i, bytes([i]) * 32, b"r" * 32, b"l" * 32, f"event {i}", "TYPE", bytes(range(i))) for i in range(40)
     ]
-    tiles = {TileId(0, 0): b"a" * 32, TileId(0, 2**40): b"b" * 32, TileId(1, 0): b""}
-    for writer, readers in ((plain, (plain, own)), (own, (plain, own))):
+    fresh = {TileId(0, 0): b"a" * 32, TileId(0, 2**40): b"b" * 32, TileId(1, 0): b""}
+    grown = {TileId(0, 0): b"c" * 64, TileId(1, 0): b"d" * 32}
+    heads = Head("o", 5, b"1"), Head("o", 40, b"2")
+    for writer in (plain, own):
+        readers = plain, own
         with pytest.raises(ZeroDivisionError), database.write() as connection:
-            writer.add_entries(connection, rows)
-            writer.set_tiles(connection, grown={}, fresh=tiles)
-            writer.set_tiles(connection, grown={TileId(0, 0): b"c" * 64, TileId(1, 0): b"d" * 32}, fresh={})
+            writer.create_head(connection, Head("o", 0, b"0"))
+            writer.extend(connection, rows[:5], Growth(grown={}, fresh=fresh, edge={}), heads[0])
+            writer.extend(connection, rows[5:], Growth(grown=grown, fresh={}, edge={}), heads[1])
             for reader in readers:
+                assert reader.head(connection) == reader.head(connection, lock=True) == heads[1]
                 assert reader.entries(connection, 0, 40) == rows
                 found = reader.with_keys(connection, [row.key for row in rows[5:]] + [b"x" * 32])
                 assert found == {row.key: row for row in rows[5:]}
                 assert reader.with_keys(connection, []) == {}
-                assert reader.tiles(connection, [*tiles, TileId(2, 0)]) == {
+                assert reader.tiles(connection, [*fresh, TileId(2, 0)]) == {
                     TileId(0, 0): b"c" * 64,
                     TileId(0, 2**40): b"b" * 32,
                     TileId(1, 0): b"d" * 32,

@@ -13,7 +13,9 @@ _SQLITE_GUARD = (
     "BEGIN SELECT RAISE(ABORT, 'ledger entries are never changed or removed'); END"
 )
 
-_POSTGRESQL_GUARDS = (
+_ON_POSTGRESQL = (
+    # Hashes do not compress: spare the attempt at every append.
+    "ALTER TABLE ledger_tile ALTER COLUMN hashes SET STORAGE EXTERNAL",
     "CREATE FUNCTION ledger_entry_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
     "RAISE EXCEPTION 'ledger entries are never changed or removed' USING ERRCODE = 'integrity_constraint_violation'; "
     "END $$",
@@ -29,7 +31,7 @@ def upgrade() -> None:
     _results()
     _caches()
     if op.get_bind().dialect.name == "postgresql":
-        for statement in _POSTGRESQL_GUARDS:
+        for statement in _ON_POSTGRESQL:
             op.execute(statement)
     else:
         for verb in ("UPDATE", "DELETE"):
@@ -144,6 +146,12 @@ def _results() -> None:
         sa.Column("deleted", sa.Boolean, nullable=False),
     )
     _index("documentation_index_commit", "documentation_index", "repository", "commit")
+    _table(
+        "gone_subscriber",
+        sa.Column("name", text(63), primary_key=True),
+        sa.Column("url_digest", text(64), primary_key=True),
+        sa.Column("since", text(32), nullable=False),
+    )
 
 
 def _caches() -> None:
