@@ -377,9 +377,10 @@ class Ledger:
         return self._page(start, middle) + self._page(middle, stop)
 
     def tiles(self) -> Iterator[tuple[TileId, bytes]]:
-        """Every stored tile of the tree there is now, level by level, for the verifier.
+        """Every stored tile, level by level, for the verifier: of the tree there is when the first is taken.
 
-        What the log has grown by while they are read is left out; what is beyond its head is not.
+        What the log has grown by since is left out; what is beyond its head is not. Take the first tile before the
+        first entry, as the verifier does, or the tiles can be of a larger tree.
         """
         size = self.size()
         after = TileId(-1, 0)
