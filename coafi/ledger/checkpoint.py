@@ -117,7 +117,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
     Raises:
         ValidationError: the text is not a checkpoint.
     """
-    lines = text.split("\n")
+    lines = text.split("\n") if len(text) <= MAX_NOTE else []
     if len(lines) < 4 or lines[-1] != "" or "" in lines[:-1]:  # three lines and the end of the last
         raise _malformed("its text is not the three lines of a checkpoint")
     origin, size, root = lines[:3]

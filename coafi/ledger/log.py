@@ -378,9 +378,10 @@ class Ledger:
         return self._page(start, middle) + self._page(middle, stop)
 
     def tiles(self) -> Iterator[tuple[TileId, bytes]]:
-        """Every stored tile of the tree there is now, level by level, for the verifier.
+        """Every stored tile, level by level, for the verifier: of the tree there is when the first is taken.
 
-        What the log has grown by while they are read is left out; what is beyond its head is not.
+        What the log has grown by since is left out; what is beyond its head is not. Take the first tile before the
+        first entry, as the verifier does, or the tiles can be of a larger tree.
         """
         size = self.size()
         after = TileId(-1, 0)
@@ -466,17 +467,6 @@ class Ledger:
             Unavailable: a checkpoint is needed and cannot be published.
         """
         return self._proof(self.entry(index), self._checkpoint_over(index))
-
-    def prove_all(self, indices: Iterable[int]) -> Iterator[Proof]:
-        """The proofs of many entries, in the order given, under one checkpoint; the entries are read one by one.
-
-        Raises:
-            ResourceNotFoundError, IntegrityError, Unavailable: as :meth:`prove`.
-        """
-        wanted = list(indices)
-        signed = self._checkpoint_over(max(wanted, default=-1))
-        for index in wanted:
-            yield self._proof(self.entry(index), signed)
 
     def _checkpoint_over(self, index: int) -> SignedCheckpoint:
         signed = self.checkpoint()

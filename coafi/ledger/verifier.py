@@ -116,8 +116,9 @@ def verify_log(
 ) -> LogReport:
     """Recompute a whole log from its entries: every hash, key and, if given, tile, up to the signed root.
 
-    Get the checkpoint first, so that a log that grows meanwhile is no contradiction. All is read once and as a
-    stream; what is kept is 24 bytes of each entry, to find a step that was recorded twice.
+    Get the checkpoint first, so that a log that grows meanwhile is no contradiction; the first tile is read before the
+    first entry. All is read once and as a stream; what is kept is 24 bytes of each entry, to find a step that was
+    recorded twice.
 
     Args:
         entries: the bytes of all entries, in order.

@@ -1,24 +1,42 @@
 """What a tamper-evident entry costs, over bytes that are only kept or only hashed."""
 
 import hashlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import count, cycle, islice
 from pathlib import Path
 from random import Random
+from time import perf_counter
 
 import pysqlite3.dbapi2
 
 from coafi.canonical import JsonObject
 from coafi.database import Database
 from coafi.ledger.entry import Draft
+from coafi.ledger.log import GROUP_ENTRIES
+from coafi.ledger.tiles import WIDTH
 from coafi.ledger.verifier import verify_log
 from tests.bench.measure import Bench
-from tests.coafi.ledger.making import SIGNER, draft, opened
+from tests.coafi.ledger.making import HANG, SIGNER, draft, opened
 
 CALLERS = 64
 BATCH = 100
+
+_VERIFY = """
+import resource, sys, time
+from pathlib import Path
+from coafi.ledger.audit import audit
+from tests.coafi.ledger.making import opened
+
+with opened(Path(sys.argv[1])) as ledger:
+    start = time.perf_counter()
+    audit(ledger)
+    print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+"""In a process of its own, whose memory is measured."""
 
 
 async def measure(bench: Bench) -> None:
@@ -92,6 +110,36 @@ async def measure(bench: Bench) -> None:
             lambda: [hashlib.sha256(body).digest() for body in everything],
             (size, "entries"),
         )
+    _grow(bench)
+
+
+def _grow(bench: Bench) -> None:
+    """What proofs cost as a log grows to a million entries, and what it takes to verify it then."""
+    sizes, source = [bench.amount(10**power, 10 * power) for power in (3, 4, 5, 6)], _drafts()
+    (bench.directory / "large").mkdir()
+    with opened(bench.directory / "large", lock_timeout=HANG) as ledger:
+        for size in sizes:
+            bench.progress(f"{bench.area}: proofs of {size:,} entries")
+            while missing := size - ledger.size():
+                ledger.append(list(islice(source, min(missing, GROUP_ENTRIES))))
+            for index in range(0, size, WIDTH):
+                ledger.inclusion_proof(index, size)  # warm
+            chosen = Random(0).choices(range(size), k=bench.amount(10_000, 20))
+            for what, prove in (("inclusion", ledger.inclusion_proof), ("consistency", ledger.consistency_proof)):
+                start = perf_counter()
+                hashes = max(len(prove(index, size)) for index in chosen)
+                aim = "≥ 10,000" if (what, size) == ("inclusion", 10**6) else ""
+                bench.report(
+                    f"{what} proofs, warm, of {size:,}", len(chosen) / (perf_counter() - start), "proofs/s", aim=aim
+                )
+                bench.report(f"{what} proofs of {size:,}: longest", hashes, "hashes")
+    bench.progress(f"{bench.area}: verify {size:,} entries")
+    answer = subprocess.run(
+        [sys.executable, "-c", _VERIFY, str(bench.directory / "large")], check=True, capture_output=True, text=True
+    )
+    seconds, resident = map(float, answer.stdout.split()[-2:])
+    bench.report(f"verify the whole ledger of {size:,}: time", seconds, "s", aim="< 60")
+    bench.report(f"verify the whole ledger of {size:,}: resident", resident, "MiB", aim="< 300")
 
 
 _INSERT = "INSERT INTO ledger_entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)"

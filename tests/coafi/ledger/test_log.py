@@ -1,7 +1,9 @@
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from coafi.ledger.checkpoint import open_checkpoint
 from coafi.ledger.entry import Recorded
 from coafi.ledger.keys import Signer
 from coafi.ledger.log import Ledger as LocalLedger
+from coafi.ledger.nodes import NodeCache
 from coafi.ledger.port import Ledger, LedgerTransaction
 from coafi.ledger.verifier import verify_inclusion, verify_log
 from tests.coafi.ledger.making import HANG, ORIGIN, SIGNER, draft, opened
@@ -385,13 +388,51 @@ def test_the_key_must_be_the_logs(place: Path) -> None:
 
 
 @only_local
-def test_entries_cannot_be_changed_or_removed_by_accident(ledger: Ledger) -> None:
+def test_entries_cannot_be_changed_or_removed_by_accident(ledger: LocalLedger) -> None:
     ledger.append([draft(0)])
     statements = ["UPDATE ledger_entry SET idx = 7", "DELETE FROM ledger_entry"]
-    assert isinstance(ledger, LocalLedger)
     if ledger._database.dialect == "postgresql":
         statements.append("TRUNCATE ledger_entry")
     for statement in statements:
         with pytest.raises(sqlalchemy.exc.IntegrityError, match="never changed or removed"):
             ledger.transact(execute(statement))
     assert verified(ledger) == 1
+
+
+@only_local
+def test_kept_tiles_give_the_same_proofs_as_read_ones_while_the_log_grows(ledger: LocalLedger) -> None:
+    for size in range(200, 1_200, 100):
+        ledger.append([draft(i) for i in range(size - 200, size)])
+        with opened_again(ledger) as fresh:
+            for index in (0, 1, 199, size // 2, size - 1):
+                assert ledger.inclusion_proof(index, size) == fresh.inclusion_proof(index, size)
+                assert ledger.consistency_proof(index, size) == fresh.consistency_proof(index, size)
+
+
+@contextmanager
+def opened_again(ledger: LocalLedger) -> Iterator[LocalLedger]:
+    """The same log, with nothing kept."""
+    with opened(ledger._published.path.parent.parent) as fresh:
+        yield fresh
+
+
+@only_local
+def test_few_tiles_are_kept_and_any_is_read_again(ledger: LocalLedger) -> None:
+    ledger.append([draft(i) for i in range(1_100)])
+    small, large = NodeCache(capacity=2), NodeCache()
+    for index in (0, 300, 600, 1_099, 0, 300):
+        nodes = [node for part in merkle.inclusion_ranges(index, 1_100) for node in merkle.nodes(part)]
+        assert small.read(nodes, ledger._stored_tiles) == large.read(nodes, ledger._stored_tiles)
+        assert len(small._rows) <= 2
+
+
+def test_the_verifier_may_read_while_the_log_grows(ledger: Ledger) -> None:
+    ledger.append([draft(i) for i in range(700)])
+    signed = ledger.checkpoint(force=True)
+    tiles = ledger.tiles()
+    first = next(tiles)  # says of what size they are
+    ledger.append([draft(i) for i in range(700, 1_500)])
+    report = verify_log(ledger.bodies(), signed.note, ledger.key, stored_tiles=chain([first], tiles))
+    assert (report.checkpoint.size, report.beyond) == (700, 800)
+    report = verify_log(ledger.bodies(), signed.note, ledger.key, stored_tiles=ledger.tiles())
+    assert (report.beyond, report.tiles) == (800, 7)

@@ -1,7 +1,9 @@
 """What goes wrong around a ledger: locks, full disks, kills, old copies and forgers."""
 
 import random
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -9,14 +11,16 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pysqlite3.dbapi2
 import pytest
 
 from coafi.database import Database
 from coafi.errors import IntegrityError, LedgerUnavailable, Unavailable, ValidationError
+from coafi.ledger.checkpoint import open_checkpoint
 from coafi.ledger.keys import Signer
 from coafi.ledger.log import Ledger
 from coafi.ledger.merkle import leaf_hash
@@ -158,6 +162,75 @@ def test_a_full_disk_is_all_or_nothing_and_space_heals_it(tmp_path: Path) -> Non
     database.close()
 
 
+@contextmanager
+def small_disk(directory: Path) -> Iterator[Path]:
+    """A file system of one megabyte, where this machine lets us have one."""
+    mounted = directory / "disk"
+    mounted.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", mounted], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        pytest.skip(f"no mounts here: {done.stderr.strip()}")
+    try:
+        yield mounted
+    finally:
+        subprocess.run(["umount", "-l", mounted], check=True)
+
+
+@pytest.mark.skipif(shutil.which("mount") is None, reason="no mount")
+def test_a_disk_that_is_full_loses_nothing_and_space_heals_it(tmp_path: Path) -> None:
+    with small_disk(tmp_path) as disk:
+        with opened(disk, publish_seconds=0.01) as ledger:
+            ballast = disk / "ballast"
+            ballast.write_bytes(bytes(200_000))
+            kept = 0
+            with pytest.raises(LedgerUnavailable, match=r"full|disk"):
+                for kept in range(10_000):
+                    ledger.append([draft(kept, data={"x": "a" * 2_000})])
+            for _ in range(3):
+                with pytest.raises(LedgerUnavailable):
+                    ledger.append([draft("again", data={"x": "a" * 60_000})])
+            with (disk / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+                while True:
+                    filler.write(bytes(512))
+            published = (disk / "state" / "checkpoint").read_bytes()
+            with suppress(Unavailable):  # it may fit into what is left of a page
+                ledger.checkpoint(force=True)
+            assert open_checkpoint((disk / "state" / "checkpoint").read_bytes(), SIGNER.key).size <= ledger.size()
+            assert published
+            assert ledger.size() == kept
+            ballast.unlink()
+            (disk / "filler").unlink()
+            assert ledger.append([draft(kept)])[0].index == kept
+            assert verified(ledger) == kept + 1
+        with opened(disk) as ledger:
+            assert verified(ledger) == kept + 1
+
+
+def fill_until_limited(directory: str) -> None:
+    """In a process that may write no file of more than 300 kB, append until that fails, then checkpoint and read."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with opened(Path(directory)) as ledger:
+        try:
+            for number in range(10_000):
+                ledger.append([draft(number, data={"x": "a" * 2_000})])
+        except LedgerUnavailable:
+            sys.stdout.write(f"\nkept {ledger.size()}\n")
+
+
+def test_a_file_that_may_not_grow_loses_nothing(tmp_path: Path) -> None:
+    """What a runner without privileges can do of a full disk."""
+    program = f"from tests.coafi.ledger.test_log_failures import *; fill_until_limited({str(tmp_path)!r})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=HANG)
+    kept = int(done.stdout.partition("\nkept ")[2].split()[0])
+    assert kept > 0
+    with opened(tmp_path) as ledger:
+        assert verified(ledger) == kept
+        assert ledger.append([draft(kept)])[0].index == kept
+
+
 # ------------------------------------------------------ processes and kills
 
 
@@ -173,6 +246,10 @@ class Appender:
                 stderr=subprocess.PIPE,
                 text=True,
             )
+
+    def has_opened(self, path: Path) -> bool:
+        """Whether it works with a file already."""
+        return any(file.path == str(path) for file in psutil.Process(self.process.pid).open_files())
 
     def await_first(self) -> None:
         """Wait until something was acknowledged."""
@@ -213,6 +290,39 @@ def test_processes_that_append_to_one_file_leave_no_gap_and_no_double(tmp_path: 
     assert sorted(index for index, _, fresh in told if fresh) == list(range(1, 211))
 
 
+def compete(directory: Path, *, processes: int, count: int) -> None:
+    """Processes append at once, the same keys and others of their own: all get on, and each key is there once."""
+    fill(directory, 1)
+    with locked(directory):  # until all of them are there
+        own = [Appender(directory, 10_000 * (number + 1), count, 2) for number in range(processes)]
+        same = [Appender(directory, 1_000_000, count, 2) for _ in range(processes)]
+        deadline = time.monotonic() + HANG
+        while not all(appender.has_opened(directory / "coafi.db.lock") for appender in own + same):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    while all(appender.process.poll() is None for appender in own):
+        time.sleep(0.005)
+    assert min(len(appender.acknowledged()) for appender in own) > 0, "one was done before another had got anything"
+    for appender in own + same:
+        appender.wait()
+    told = [line for appender in own + same for line in appender.acknowledged()]
+    with opened(directory) as ledger:
+        assert verified(ledger) == 1 + count * processes + count
+        steps = {recorded.index: recorded.entry.step for recorded in ledger.entries(0, 10**6)}
+    assert all(steps[index] == step for index, step, _ in told)
+    assert sorted(index for index, _, fresh in told if fresh) == list(range(1, 1 + count * processes + count))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_eight_processes_with_the_same_and_different_keys_write_each_once(tmp_path: Path) -> None:
+    compete(tmp_path, processes=8, count=200)
+
+
+def test_processes_with_the_same_and_different_keys_write_each_once(tmp_path: Path) -> None:
+    compete(tmp_path, processes=2, count=30)
+
+
 def kill_appenders(directory: Path, *, rounds: int, at_once: int) -> None:
     """Kill processes while they append, and check that nothing that was acknowledged is lost."""
     kept: dict[int, str] = {}
@@ -224,7 +334,9 @@ def kill_appenders(directory: Path, *, rounds: int, at_once: int) -> None:
             time.sleep(random.uniform(0, 0.1))
             appender.kill()
             kept |= {index: step for index, step, _ in appender.acknowledged()}
+        published = open_checkpoint((directory / "state" / "checkpoint").read_bytes(), SIGNER.key)
         with opened(directory) as ledger:
+            assert published.size <= ledger.size(), "a checkpoint never says more than the database holds"
             assert verified(ledger) > max(kept)
             steps = {recorded.index: recorded.entry.step for recorded in ledger.entries(0, 10**9)}
         assert kept.items() <= steps.items()

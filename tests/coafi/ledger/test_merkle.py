@@ -1,6 +1,6 @@
 """The tree against the definition in RFC 6962 section 2.1, by brute force, and against published vectors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
 import pytest
@@ -175,6 +175,59 @@ def test_all_roots_and_proofs_up_to_size_70_are_those_of_the_definition() -> Non
             merkle.verify_consistency(old, size, made, mth(leaves[:old]), root)
         assert merkle.consistency_proof(0, size, read) == []
         merkle.verify_consistency(0, size, [], EMPTY_ROOT, root)
+
+
+def check_all(sizes: Iterable[int]) -> int:
+    """Every inclusion and consistency proof of trees of these sizes, against the definition; how many that were."""
+    leaves = some_leaves(600)
+
+    @cache
+    def root(start: int, stop: int) -> bytes:
+        if stop - start == 1:
+            return leaves[start]
+        k = start + _power_below(stop - start)
+        return node_hash(root(start, k), root(k, stop))
+
+    def path_in(index: int, start: int, stop: int) -> list[bytes]:
+        if stop - start == 1:
+            return []
+        k = start + _power_below(stop - start)
+        if index < k:
+            return [*path_in(index, start, k), root(k, stop)]
+        return [*path_in(index, k, stop), root(start, k)]
+
+    def subproof_in(old: int, start: int, stop: int, whole: bool) -> list[bytes]:
+        if old == stop:
+            return [] if whole else [root(start, stop)]
+        k = start + _power_below(stop - start)
+        if old <= k:
+            return [*subproof_in(old, start, k, whole), root(k, stop)]
+        return [*subproof_in(old, k, stop, whole=False), root(start, k)]
+
+    def read(nodes: Sequence[Node]) -> list[bytes]:
+        return [root(n.number << n.level, (n.number + 1) << n.level) for n in nodes]
+
+    count = 0
+    for size in sizes:
+        for index in range(size):
+            made = merkle.inclusion_proof(index, size, read)
+            assert made == path_in(index, 0, size), (index, size)
+            merkle.verify_inclusion(leaves[index], index, size, made, root(0, size))
+            made = merkle.consistency_proof(index + 1, size, read)
+            assert made == subproof_in(index + 1, 0, size, whole=True), (index + 1, size)
+            merkle.verify_consistency(index + 1, size, made, root(0, index + 1), root(0, size))
+            count += 2
+    return count
+
+
+def test_all_proofs_of_chosen_sizes_up_to_600_are_those_of_the_definition() -> None:
+    assert check_all([127, 128, 129, 255, 256, 257, 511, 512, 513, 600]) == 2 * 3_288
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_all_proofs_of_all_sizes_up_to_600_are_those_of_the_definition() -> None:
+    assert check_all(range(1, 601)) == 600 * 601
 
 
 @given(st.integers(1, 600), st.data())
