@@ -75,6 +75,10 @@ class EntryType(StrEnum):
     INDEX_UPDATED = "INDEX_UPDATED"
 
 
+CONCLUDE = "conclude"
+"""The step that an event's last entry names."""
+
+
 class Phase(StrEnum):
     """Where a run stands; the value of the search attribute ``CoafiPhase``."""
 
