@@ -62,6 +62,7 @@ PUBLISH_SECONDS = 1.0
 """A checkpoint is signed at most this often, unless it is forced."""
 
 _PAGE = 1_000
+_TILES_KEPT = 1_024
 _LOG = structlog.get_logger(__name__)
 
 T = TypeVar("T")
@@ -337,6 +338,51 @@ class Ledger:
                     f"a tree of {size} entries has no entry {index}", remedy="ask for a smaller index or a larger tree"
                 )
             return merkle.inclusion_proof(index, size, lambda nodes: self._read(connection, nodes))
+
+    def inclusion_proofs(self, indices: Iterable[int], size: int) -> Iterator[list[bytes]]:
+        """The inclusion proof of each of ``indices``, in their order; a tile that neighbours share is read once.
+
+        Take them all, or close the iterator: it holds a connection.
+
+        Raises:
+            ResourceNotFoundError: the log has no such entry, or is smaller.
+            IntegrityError: a tile is missing or too short.
+        """
+        kept: dict[TileId, bytes] = {}
+        with self._database.read() as connection:
+            size = self._size_at(connection, size)
+
+            def read(nodes: Sequence[Node]) -> list[bytes]:
+                places = [tiles.place(node) for node in nodes]
+                if len(kept) > _TILES_KEPT:
+                    kept.clear()
+                wanted = {place.tile for place in places} - kept.keys()
+                if wanted:
+                    kept.update(self._store.tiles(connection, wanted))
+                return [tiles.node_in(kept.get(place.tile, b""), place) for place in places]
+
+            for index in indices:
+                if not 0 <= index < size:
+                    raise ResourceNotFoundError(
+                        f"a tree of {size} entries has no entry {index}",
+                        remedy="ask for a smaller index or a larger tree",
+                    )
+                yield merkle.inclusion_proof(index, size, read)
+
+    def sign(self, message: bytes) -> bytes:
+        """The log's signature over ``message``, which must have a space before its first newline.
+
+        No checkpoint has one there, since no log's name has: so nothing that is signed here can be taken for one.
+
+        Raises:
+            ValidationError: it has none.
+        """
+        if b" " not in message.partition(b"\n")[0]:
+            raise ValidationError(
+                "this could be a checkpoint, which the ledger signs only of its own state",
+                remedy="sign it in a DSSE envelope",
+            )
+        return self._signer.sign(message)
 
     def consistency_proof(self, old: int, new: int | None = None) -> list[bytes]:
         """The hashes that prove the tree of ``old`` entries to be the beginning of that of ``new``, by default all.
