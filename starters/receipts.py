@@ -264,7 +264,7 @@ def _print_receipt(receipt: VerifiedReceipt, artifacts: Sequence[tuple[Path, Ver
 
 def _add_ending(add: Callable[[str, str], None], story: Story) -> None:
     conclusion = story.conclusion
-    add("Ended", styled(story.phase) + (f" {conclusion.time}" if conclusion else ""))
+    add("Ended", styled(story.phase, safe(story.phase)) + (f" {conclusion.time}" if conclusion else ""))
     for failure in story.failures[-_SHOWN:]:
         add("Parked at", safe(f"{failure.step}: {failure.message}"))
     if conclusion is None:

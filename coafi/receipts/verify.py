@@ -93,6 +93,8 @@ def verify_receipt(
         IntegrityError: an entry is not in the log, one is missing or another event's, or the statement says what the
             entries do not. The message names the place.
     """
+    if not keys:
+        raise ValidationError("no key is given", remedy="get the log's vkey from whoever answers for the log")
     reader = ReceiptReader(file)
     story = Story()
     signed: SignedCheckpoint | None = None

@@ -189,6 +189,11 @@ def test_a_key_among_others_is_found_and_another_one_does_not_do(processed: byte
     refused(processed, "not signed by", Signer(SIGNER.name, bytes(32)))
 
 
+def test_without_a_key_nothing_is_proved(processed: bytes) -> None:
+    with pytest.raises(ValidationError, match="no key is given"):
+        verify_receipt(io.BytesIO(processed), [])
+
+
 def test_the_statement_may_be_signed_by_the_key_that_came_after(processed: bytes) -> None:
     newer = Signer(SIGNER.name, b"\x07" * 32)
     payload = verified(processed).statement
