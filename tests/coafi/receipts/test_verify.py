@@ -481,7 +481,8 @@ def test_any_change_of_its_structure_is_refused_with_a_reason(small: bytes, data
     holder[at] = data.draw(JSON | st.sampled_from(parts).map(json.loads))
     if holder[at] == before:
         return
-    lines = ",\n".join(json.dumps(one, separators=(",", ":"), ensure_ascii=False) for one in whole["entries"] or ())
+    entries = whole["entries"] if isinstance(whole["entries"], list) else []
+    lines = ",\n".join(json.dumps(one, separators=(",", ":"), ensure_ascii=False) for one in entries)
     text = f'{{"format":"coafi.receipt/1","entries":[\n{lines}\n],"envelope":{json.dumps(whole["envelope"])}}}\n'
     for receipt in (text, text.replace(": ", ":").replace(", ", ","), json.dumps(whole)):
         changed = receipt.encode("utf-8", "surrogatepass")
