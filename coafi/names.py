@@ -80,6 +80,10 @@ KEY_CHANGES = "ledger.keys"
 """What the entries about the ledger's own keys say instead of a namespace, a workflow and an event."""
 
 
+CONCLUDE = "conclude"
+"""The step that an event's last entry names."""
+
+
 class Phase(StrEnum):
     """Where a run stands; the value of the search attribute ``CoafiPhase``."""
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from coafi.artifacts.cache import ArtifactService, GenerationRequest
 from coafi.artifacts.model import GENERATOR_VERSION, ArtifactRef
-from coafi.canonical import JsonObject, Sha256
+from coafi.canonical import JsonObject, Sha256, sha256
 from coafi.documents.check import FileReport, Verdict, check_file
 from coafi.documents.limits import DocumentLimits
 from coafi.events import EventRef, Wire
@@ -148,7 +148,10 @@ class BatchProcessor:
                     )
                 )
             digest = self.objects.put(_REPORTS.dump_json(tuple(reports), by_alias=True, exclude_none=True))
-            drafts = [self._file_draft(task, file, one, digest) for (file, _), one in zip(files, reports, strict=True)]
+            drafts = [
+                self._file_draft(task, file, content, one, digest)
+                for (file, content), one in zip(files, reports, strict=True)
+            ]
             recorded = self._record(drafts, lambda recorded: _file_results(task, recorded), add_file_results)
             done = _add_checked(done, recorded)
         return done
@@ -222,10 +225,13 @@ class BatchProcessor:
                 "digest": artifact.digest,
                 "size": artifact.size,
                 "generator": GENERATOR_VERSION,
+                "build": self.recorder.build,
             },
         )
 
-    def _file_draft(self, task: BatchTask, file: ManifestFile, report: FileReport, reports: str) -> Draft:
+    def _file_draft(
+        self, task: BatchTask, file: ManifestFile, content: bytes | None, report: FileReport, reports: str
+    ) -> Draft:
         data: JsonObject = {
             "path": report.path,
             "change": file.change,
@@ -234,7 +240,10 @@ class BatchProcessor:
             "errors": report.count(Severity.ERROR),
             "warnings": report.count(Severity.WARNING),
             "reportsDigest": reports,
+            "build": self.recorder.build,
         }
+        if content is not None:
+            data["sha256"] = sha256(content)
         if file.blob is not None:
             data["blob"] = file.blob
         if file.old_path is not None:

@@ -17,16 +17,16 @@ from coafi.events import Event, EventRef, Wire
 from coafi.findings import Finding, Severity
 from coafi.ledger.entry import Draft, Recorded
 from coafi.ledger.port import Ledger, LedgerTransaction
-from coafi.names import EntryType, EventType, Phase
+from coafi.names import CONCLUDE, EntryType, EventType, Phase
 from coafi.registry.store import Registry
 from coafi.registry.validation import Schema
 from coafi.utids import permanent_utids
 
-CONCLUDE = "conclude"
-"""The step that an event's last entry names."""
-
 PAYLOAD_SCHEMAS = {EventType.GIT_COMMIT: commits.PAYLOAD_SCHEMA}
 """The schema of each type's payload."""
+
+PARAMETERS = ("repositoryUrl", "commitSha", "before", "branch", "deleted")
+"""Fields of a payload that say what is asked for; the others tell about people, or are taken from git."""
 
 
 class Range(Wire):
@@ -152,7 +152,7 @@ class EventRecorder:
                 return Received(phase=Phase.DUPLICATE, utids=owner.utids, duplicate_of=owner.run_id)
             if result is ClaimResult.CONFLICT:
                 return self._conflict(event, transaction)
-            drafts = [self._received(event, utids, schema)]
+            drafts = [self._received(event, run_id, utids, schema, valid=not findings)]
             if findings:
                 conclude(transaction.connection, event, Phase.REJECTED)
                 rejection = Conclusion(phase=Phase.REJECTED, findings=findings)
@@ -237,7 +237,7 @@ class EventRecorder:
             for violation in schema.violations(event.data)
         )
 
-    def _received(self, event: Event, utids: str, schema: Schema) -> Draft:
+    def _received(self, event: Event, run_id: str, utids: str, schema: Schema, *, valid: bool) -> Draft:
         data: JsonObject = {
             "source": event.source,
             "eventType": event.type,
@@ -248,7 +248,11 @@ class EventRecorder:
             "temporaryUtids": event.utids,
             "causationDepth": event.causationdepth,
             "schema": {"id": schema.schema_id, "version": schema.version, "digest": schema.digest},
+            "runId": run_id,
+            "build": self.build,
         }
+        if valid:  # what breaks its schema has no limits, and an entry has
+            data["parameters"] = {name: event.data[name] for name in PARAMETERS if name in event.data}
         if event.causationid is not None:
             data["causationId"] = event.causationid
         return self.draft(event.ref(utids), EntryType.EVENT_RECEIVED, step="receive", inputs={}, data=data)

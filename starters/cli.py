@@ -11,8 +11,22 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
+import typer.core
 
 from coafi.errors import CoafiError, ValidationError
+
+
+class GroupWithDefault(typer.core.TyperGroup):
+    """A group whose command ``export`` need not be named: ``coafi receipt EVENT`` is ``coafi receipt export EVENT``."""
+
+    default = "export"
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  # typer does not export the type
+        """Name the default command where no command is named."""
+        if args and args[0] not in {*self.commands, "--help"}:
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +40,11 @@ ledger = typer.Typer(no_args_is_help=True, help="BITT, the ledger: read, prove, 
 ledger_keys = typer.Typer(no_args_is_help=True, help="The ledger's signing keys: list, make, replace.")
 dead_letters = typer.Typer(no_args_is_help=True, help="Parked runs: list them, retry them, discard them.")
 files = typer.Typer(no_args_is_help=True, help="Local files: what the service would find, before you push.")
+receipt = typer.Typer(
+    cls=GroupWithDefault,
+    no_args_is_help=True,
+    help="Receipts: `coafi receipt EVENT -o FILE` exports what proves an event offline; `verify` checks it anywhere.",
+)
 app.add_typer(files, name="files")
 database = typer.Typer(no_args_is_help=True, help="The tables of the database, and their version.")
 docs = typer.Typer(no_args_is_help=True, help="The documentation indexes of the branches.")
@@ -37,6 +56,7 @@ app.add_typer(subscribers, name="subscribers")
 app.add_typer(ledger, name="ledger")
 app.add_typer(database, name="database")
 ledger.add_typer(ledger_keys, name="keys")
+app.add_typer(receipt, name="receipt")
 app.add_typer(dead_letters, name="dead-letters")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -336,6 +356,33 @@ def ledger_keys_rotate(
     from starters.ledger import rotate_key
 
     rotate_key(to, as_json=as_json)
+
+
+@receipt.command("export")
+def receipt_export(
+    event: Annotated[str, typer.Argument(help="Workflow id, event id or UTidS.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="File to write; - for standard output.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Export the receipt of an event: one file that proves, offline, what was done with it."""
+    from starters.receipts import make_receipt
+
+    make_receipt(event, output, force=force)
+
+
+@receipt.command("verify")
+def receipt_verify(
+    file: Annotated[str, typer.Argument(help="The receipt; - for standard input.")],
+    key: Annotated[list[str], typer.Option("--key", help="The log's vkey, or a file that holds it; repeatable.")],
+    artifact: Annotated[
+        list[Path] | None, typer.Option("--artifact", help="A file to prove as well; repeatable.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Verify a receipt, and say what it proves; needs neither service nor database. Exit 1 if anything is wrong."""
+    from starters.receipts import verify
+
+    verify(file, artifact or [], key, as_json=as_json)
 
 
 @dead_letters.command("list")

@@ -253,7 +253,7 @@ def _report(settings: Settings, push: Push, receipt: Receipt, address: ServiceAd
     _check(receipt, entries, exported)
     rows = facts()
     rows.add_row("Receipt", f"ledger entry {receipt.conclusion}, {len(entries)} entries in all, UTidS {receipt.utids}")
-    rows.add_row("Proof", f"coafi ledger prove {receipt.conclusion}")
+    rows.add_row("Proof", f"coafi receipt {receipt.utids} -o receipt.json")
     rows.add_row("Ledger's key", key)
     rows.add_row("Checkpoint", str(settings.ledger_directory / "checkpoint"))
     rows.add_row("Pages", exported[FRONT_PAGE].as_uri())

@@ -42,10 +42,9 @@ from coafi.index.pages import Selection, findings_page, index_page, list_page, m
 from coafi.index.pointers import IndexPointer, IndexReader
 from coafi.ledger.entry import entry_key
 from coafi.ledger.port import Ledger
-from coafi.names import EntryType, parse_ref_slug, parse_repository_slug
+from coafi.names import CONCLUDE, EntryType, parse_ref_slug, parse_repository_slug
 from coafi.objects import ObjectStore
 from coafi.processing import read_reports
-from coafi.recording import CONCLUDE
 from coafi.results import ArtifactResult, FileResult, ResultReader
 from coafi.trees.commit import CommitTree
 from coafi.trees.listing import TreeFile

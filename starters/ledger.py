@@ -25,7 +25,16 @@ from coafi.ledger.rotation import rotate
 from coafi.ledger.search import Query, find
 from coafi.ledger.verifier import LogReport, VerifiedEntry, verify_consistency, verify_inclusion, verify_log
 from starters.output import clean, command_settings, err, facts, out, print_error, print_json, safe, table
-from starters.records import entry_json, moment, open_database, opened_ledger, print_entries, print_entry
+from starters.records import (
+    elsewhere,
+    entry_json,
+    moment,
+    open_database,
+    opened_ledger,
+    own_ledger,
+    print_entries,
+    print_entry,
+)
 from workers.resources import ledger_key, open_ledger
 
 FOLLOW_SECONDS = 0.5
@@ -84,7 +93,7 @@ def tail_entries(limit: int, *, follow: bool, as_json: bool) -> None:
 def find_entries(query: Query, *, as_json: bool) -> None:
     """``coafi ledger find``: prints while it reads."""
     with opened_ledger(command_settings()) as ledger:
-        found = find(_own(ledger), query)
+        found = find(own_ledger(ledger), query)
         if as_json:
             _print_array(entry_json(one) for one in found)
             return
@@ -211,7 +220,7 @@ def show_checkpoint(*, as_json: bool) -> None:
 def list_keys(*, as_json: bool) -> None:
     """``coafi ledger keys list``."""
     with opened_ledger(command_settings()) as ledger:
-        keys, hand_overs = ledger.keys, _own(ledger).hand_overs()
+        keys, hand_overs = ledger.keys, own_ledger(ledger).hand_overs()
     if as_json:
         print_json({"keys": [_term_json(term) for term in keys.terms], "handOvers": [one.proof for one in hand_overs]})
         return
@@ -236,7 +245,7 @@ def rotate_key(to: Path | None, *, as_json: bool) -> None:
     """``coafi ledger keys rotate``."""
     settings = command_settings()
     if settings.bitt_api_url:
-        raise _elsewhere()
+        raise elsewhere()
     with open_database(settings) as database:
         source: KeySource = ledger_key(settings, database)
         if to is not None:
@@ -250,7 +259,7 @@ def rotate_key(to: Path | None, *, as_json: bool) -> None:
                 remedy="make a new one with `coafi ledger keys generate`, hand over with `--to`, then set it there",
             )
         with _closing(open_ledger(settings, database, source)) as ledger:
-            done = rotate(_own(ledger), successor)
+            done = rotate(own_ledger(ledger), successor)
     if as_json:
         print_json({"old": str(done.old), "new": str(done.new), "size": done.size, "handOver": done.proof})
         return
@@ -269,19 +278,6 @@ def _closing(ledger: Ledger) -> Iterator[Ledger]:
         yield ledger
     finally:
         ledger.close()
-
-
-def _own(ledger: Ledger) -> OwnLedger:
-    """The ledger, if it is kept here."""
-    if not isinstance(ledger, OwnLedger):
-        raise _elsewhere()
-    return ledger
-
-
-def _elsewhere() -> ValidationError:
-    return ValidationError(
-        "this ledger is another instance's (BITT_API_URL), which alone can do this", remedy="run the command there"
-    )
 
 
 def _verify_shown(ledger: Ledger, on_progress: Callable[[int], None]) -> LogReport:

@@ -12,6 +12,7 @@ from coafi.deliveries import Delivery, DeliveryReader
 from coafi.documents.check import FileReport
 from coafi.errors import ResourceNotFoundError, ValidationError
 from coafi.ledger.entry import Recorded
+from coafi.ledger.log import Ledger as OwnLedger
 from coafi.ledger.port import Ledger
 from coafi.names import EntryType
 from coafi.objects import ObjectStore
@@ -216,6 +217,24 @@ def opened_ledger(settings: Settings) -> Iterator[Ledger]:
             yield ledger
         finally:
             ledger.close()
+
+
+def own_ledger(ledger: Ledger) -> OwnLedger:
+    """``ledger``, which must be kept here.
+
+    Raises:
+        ValidationError: it is another instance's.
+    """
+    if not isinstance(ledger, OwnLedger):
+        raise elsewhere()
+    return ledger
+
+
+def elsewhere() -> ValidationError:
+    """The refusal of what only the instance that keeps the ledger can do."""
+    return ValidationError(
+        "this ledger is another instance's (BITT_API_URL), which alone can do this", remedy="run the command there"
+    )
 
 
 def one_delivery(database: Database, name: str) -> Delivery:

@@ -170,8 +170,10 @@ def lines(text: str) -> Iterator[list[str]]:
     """The words of each command line in the shell blocks."""
     for block in blocks(text, "sh"):
         for line in block.replace("\\\n", " ").splitlines():
-            if words := shlex.split(line, comments=True):
-                yield words
+            words = shlex.split(line, comments=True)
+            end = next((at for at, word in enumerate(words) if word in (">", "|")), len(words))
+            if words[:end]:
+                yield words[:end]
 
 
 def section(path: Path, heading: str) -> str:
@@ -205,6 +207,8 @@ def resolve(words: list[str]) -> Command:
     path: list[str] = []
     while subcommands := getattr(command, "commands", None):
         assert words, f"coafi {' '.join(path)} is not a whole command"
+        if words[0] not in subcommands and (default := getattr(command, "default", None)):
+            words = [default, *words]
         assert words[0] in subcommands, f"coafi {' '.join(path)} has no command {words[0]}"
         path.append(words[0])
         command, words = subcommands[words[0]], words[1:]

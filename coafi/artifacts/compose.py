@@ -5,16 +5,22 @@ exports it can know. Filling them is cheap and pure. A page whose marks were nev
 
 No document can forge a mark. Each begins with ``<name data-coafi="word"``: in text every ``<`` is escaped, in values of
 attributes every ``"`` is, and the sanitiser lets no attribute of that name through.
+
+A composed page still tells what was filled in: :func:`restore` gives back the page as it was generated, whose SHA-256
+the ledger names, and refuses a page that says anything which neither the generator nor ``compose`` put there.
 """
 
+import json
 import re
 from dataclasses import dataclass
 from html import escape, unescape
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from coafi.artifacts import links
 from coafi.canonical import Sha256
+from coafi.errors import ValidationError
 
 PLACE = '<p class="place" data-coafi="place"></p>'
 """Where the file's place in its repository appears, above the title."""
@@ -25,8 +31,10 @@ LINK = '<a data-coafi="link" href="'
 IMAGE = '<img data-coafi="image" src="'
 """How an image begins that lies in the repository."""
 
-_REFERENCE = re.compile(rb'<(a data-coafi="link" href|img data-coafi="image" src)="([^"]*)"')
-_DATA = re.compile(rb' data-coafi="[a-z]+"')
+_REFERENCE = re.compile(rb'<(a data-coafi="link"|img data-coafi="image") (href|src)="([^"]*)"')
+_MOVED = re.compile(rb'<(a data-coafi="link"|img data-coafi="image") data-coafi-was="([^"]*)" (href|src)="([^"]*)"')
+_PLACE = b'<p class="place" data-coafi="place">'
+_ORIGIN = b'<footer id="coafi-origin" data-coafi="origin" data-coafi-facts="'
 _INDEX = "README.md"
 
 
@@ -96,13 +104,66 @@ def compose(page: bytes, *, location: PageLocation, provenance: Provenance | Non
     return page.replace(PLACE.encode(), place, 1).replace(ORIGIN.encode(), origin, 1)
 
 
+class Restored(NamedTuple):
+    """A page as it was generated, and what ``compose`` had filled in."""
+
+    page: bytes
+    provenance: Provenance
+
+
+def restore(page: bytes) -> Restored:
+    """Undo :func:`compose`, where there was provenance: linear in the size of the page.
+
+    Whatever ``compose`` added is compared with what it would add, so the page as it was generated vouches for the rest.
+
+    Raises:
+        ValidationError: this is no composed page, or somebody changed what was filled in.
+    """
+    place = _between(page, _PLACE, b"</p>")
+    origin = _between(page, _ORIGIN, b"</footer>")
+    facts, _, _ = page[origin].removeprefix(_ORIGIN).partition(b'"')
+    try:
+        provenance = Provenance.model_validate(json.loads(unescape(facts.decode())))
+    except (ValueError, RecursionError):  # of UTF-8, JSON or pydantic
+        raise _not_composed("what the panel at its end says cannot be read") from None
+    if page[origin] != _origin(provenance):
+        raise _not_composed("the panel at its end is not what was put there")
+    if page[place] != _place(provenance):
+        raise _not_composed("the line above its title is not what was put there")
+    if place.start < origin.start:
+        parts = (page[: place.start], PLACE.encode(), page[place.stop : origin.start], ORIGIN.encode())
+        rest = page[origin.stop :]
+    else:
+        raise _not_composed("its panel stands before its title")
+    location = PageLocation(provenance.path)
+    return Restored(_MOVED.sub(lambda found: _as_it_was(found, location), b"".join(parts) + rest), provenance)
+
+
 def _reference(found: re.Match[bytes], location: PageLocation) -> bytes:
-    mark, value = _DATA.sub(b"", found[1]), found[2]
+    mark, attribute, value = found.groups()
     url = unescape(value.decode("utf-8", "replace"))
     moved = _moved(url, location) if mark.startswith(b"a") else _kept(url, location)
-    if moved != url:
-        value = escape(moved).encode("utf-8", "replace")
-    return b'<%s="%s"' % (mark, value)
+    if moved == url:
+        return found[0]
+    return b'<%s data-coafi-was="%s" %s="%s"' % (mark, value, attribute, _value(moved))
+
+
+def _as_it_was(found: re.Match[bytes], location: PageLocation) -> bytes:
+    """A reference as it was generated, once it is found to lead where ``compose`` makes it lead."""
+    mark, was, attribute, value = found.groups()
+    url = unescape(was.decode("utf-8", "replace"))
+    fitting = [_kept(url, location)]
+    if mark.startswith(b"a"):
+        path, rest = links.from_root(url, location.path)
+        fitting += [_exported(name, location, rest) for name in _names(path)]
+    if value not in map(_value, fitting):
+        shown = value[:100].decode("utf-8", "replace")
+        raise _not_composed(f"a link in it was {url[:100]!r} and leads to {shown!r}")
+    return b'<%s %s="%s"' % (mark, attribute, was)
+
+
+def _value(url: str) -> bytes:
+    return escape(url).encode("utf-8", "replace")
 
 
 def _kept(url: str, location: PageLocation) -> str:
@@ -118,17 +179,40 @@ def _moved(url: str, location: PageLocation) -> str:
     if location.exported is None:
         return _kept(url, location)
     path, rest = links.from_root(url, location.path)
-    index = f"{path.rstrip('/')}/{_INDEX}".removeprefix("/")
-    for name in (path, index):
+    for name in _names(path):
         if links.plain(name) in location.exported:
-            return f"{links.from_page(name, location.path)}.html{rest}"
+            return _exported(name, location, rest)
     return _kept(url, location)
+
+
+def _names(path: str) -> tuple[str, str]:
+    """The documents that a link to ``path`` may mean."""
+    return path, f"{path.rstrip('/')}/{_INDEX}".removeprefix("/")
+
+
+def _exported(name: str, location: PageLocation, rest: str) -> str:
+    return f"{links.from_page(name, location.path)}.html{rest}"
+
+
+def _between(page: bytes, begin: bytes, end: bytes) -> slice:
+    """Where the one part of a page is that begins and ends so."""
+    start = page.find(begin)
+    stop = page.find(end, start)
+    if start < 0 or stop < 0 or page.count(begin) > 1:
+        raise _not_composed("it does not say where it comes from")
+    return slice(start, stop + len(end))
+
+
+def _not_composed(problem: str) -> ValidationError:
+    return ValidationError(
+        f"this is not a page as the service shows it: {problem}", remedy="get the page again, byte for byte"
+    )
 
 
 def _place(provenance: Provenance) -> bytes:
     branch = f" on <b>{escape(provenance.branch)}</b>" if provenance.branch is not None else ""
     return (
-        f'<p class="place"><span class="path">{escape(provenance.path)}</span>{branch} at '
+        f'{_PLACE.decode()}<span class="path">{escape(provenance.path)}</span>{branch} at '
         f'<code>{escape(provenance.commit[:12])}</code> · <a href="#coafi-origin">Where this page comes from</a></p>'
     ).encode("utf-8", "replace")
 
@@ -151,18 +235,19 @@ def _origin(provenance: Provenance) -> bytes:
         ("Page", f"SHA-256 <code>{escape(one.artifact)}</code>, generator {escape(one.generator)}"),
     ]
     facts = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in rows)
-    entries = "".join(
-        f'<tr><td class="right">{index}</td><td>{said}</td><td><code>coafi ledger prove {index}</code></td></tr>'
-        for index, said in proofs
-    )
+    entries = "".join(f'<tr><td class="right">{index}</td><td>{said}</td></tr>' for index, said in proofs)
+    told = json.dumps(one.model_dump(exclude_none=True), sort_keys=True)
     return (
-        '<footer id="coafi-origin" class="origin"><h2>Where this page comes from</h2>'
+        f'{_ORIGIN.decode()}{escape(told)}" class="origin"><h2>Where this page comes from</h2>'
         f'<dl class="meta">{facts}</dl>'
         "<h3>How to prove it</h3>"
-        "<p>Facts about this page stand in the ledger. Each command makes a proof that can be checked without "
-        "the service, with the ledger’s public key alone. The entry of the page names its SHA-256: that of the page as "
-        "it was generated, before this panel was added and its links were fitted to where it stands.</p>"
+        "<p>These entries of the ledger say so. The service exports them as a receipt:</p>"
+        f"<p><code>coafi receipt {escape(one.utids)} -o receipt.json</code></p>"
+        "<p>Anybody can then check this very file, without the service, by the ledger’s public key alone:</p>"
+        "<p><code>coafi receipt verify receipt.json --artifact page.html --key ledger.vkey</code></p>"
+        "<p>The SHA-256 is that of the page as it was generated, before this panel was added and its links were fitted "
+        "to where it stands; the command takes both away again.</p>"
         '<div class="scroll" role="group" aria-label="Ledger entries" tabindex="0"><table><thead><tr>'
-        '<th scope="col" class="right">Entry</th><th scope="col">What it says</th><th scope="col">Proof</th>'
+        '<th scope="col" class="right">Entry</th><th scope="col">What it says</th>'
         f"</tr></thead><tbody>{entries}</tbody></table></div></footer>"
     ).encode("utf-8", "replace")

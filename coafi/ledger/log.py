@@ -444,6 +444,31 @@ class Ledger:
             )
         return merkle.inclusion_proof(index, size, lambda nodes: self._nodes.read(nodes, self._stored_tiles))
 
+    def inclusion_proofs(self, indices: Iterable[int], size: int) -> Iterator[list[bytes]]:
+        """The inclusion proof of each of ``indices``, in their order.
+
+        Raises:
+            ResourceNotFoundError: the log has no such entry, or is smaller.
+            IntegrityError: a tile is missing or too short.
+        """
+        for index in indices:
+            yield self.inclusion_proof(index, size)
+
+    def sign(self, message: bytes) -> bytes:
+        """The log's signature over ``message``, which must have a space before its first newline.
+
+        No checkpoint has one there, since no log's name has: so nothing that is signed here can be taken for one.
+
+        Raises:
+            ValidationError: it has none.
+        """
+        if b" " not in message.partition(b"\n")[0]:
+            raise ValidationError(
+                "this could be a checkpoint, which the ledger signs only of its own state",
+                remedy="sign it in a DSSE envelope",
+            )
+        return self._source.current().sign(message)
+
     def consistency_proof(self, old: int, new: int | None = None) -> list[bytes]:
         """The hashes that prove the tree of ``old`` entries to be the beginning of that of ``new``, by default all.
 

@@ -1,6 +1,7 @@
 """What the ledger and the table of deliveries say about an event, on a real database."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -231,3 +232,25 @@ def test_merged_ranges_hold_the_same_indices_in_as_few_ascending_ranges_as_possi
     assert [index for one in merged for index in range(one.first, one.last + 1)] == sorted(indices)
     assert all(after.first > before.last + 1 for before, after in pairwise(merged))
     assert merge_ranges(merged) == merged
+
+
+def test_what_a_valid_event_asked_for_is_recorded_and_nothing_about_people(recorder: EventRecorder) -> None:
+    recorder.receive(event({**PAYLOAD, "before": "b" * 40, "message": "of no concern"}), "run1")
+    recorder.receive(event({**PAYLOAD, "commitSha": "none"}, delivery="d2"), "run2")
+    valid, invalid, *_ = entries(recorder)
+    assert valid.data["parameters"] == {
+        "repositoryUrl": "https://git.example/acme/docs",
+        "commitSha": "a" * 40,
+        "before": "b" * 40,
+        "branch": "main",
+    }
+    assert (valid.data["runId"], valid.data["build"]) == ("run1", "1.2.3")
+    assert "parameters" not in invalid.data
+
+
+def test_another_run_or_worker_finds_the_entry_that_is_there(recorder: EventRecorder) -> None:
+    recorder.receive(event(), "run1")
+    newer = replace(recorder, build="2.0.0")
+    assert newer.receive(event(), "run2").entries == (Range(first=0, last=0),)
+    (only,) = entries(recorder)
+    assert (only.data["runId"], only.data["build"]) == ("run1", "1.2.3")

@@ -100,8 +100,8 @@ async def test_a_push_is_served_and_the_next_one_updates_it(indexed: Indexed) ->
     assert "<h1>Document 2</h1>" in page.text
     assert "Where this page comes from" in page.text
     processed = [one.index for one in stack.entries(EntryType.EVENT_PROCESSED)]
-    assert f"coafi ledger prove {processed[-1]}" in page.text
-    assert "data-coafi" not in page.text
+    assert f'<td class="right">{processed[-1]}</td>' in page.text
+    assert "coafi receipt UTIDS-P-" in page.text
     assert "Another text." in page.text
     before = await ask(stack, docs_path(repository.path.as_uri(), old, is_commit=True) + name)
     assert before.status_code == 200

@@ -1,14 +1,24 @@
+import json
 import re
 import time
 from collections import Counter
-from html import unescape
+from html import escape, unescape
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coafi.artifacts.compose import IMAGE, LINK, ORIGIN, PLACE, PageLocation, Provenance, compose
-from tests.coafi.artifacts.test_markdown import ATTACKS, Page, page_of
+from coafi.artifacts.compose import IMAGE, LINK, ORIGIN, PLACE, PageLocation, Provenance, compose, restore
+from coafi.errors import ValidationError
+from tests.coafi.artifacts import test_markdown
+from tests.coafi.artifacts.test_markdown import ATTACKS, page_of
+
+
+class Page(test_markdown.Page):
+    """A composed page: it also tells what was filled in."""
+
+    attributes = test_markdown.Page.attributes | {"data-coafi-was", "data-coafi-facts"}
+
 
 PROVENANCE = Provenance(
     repository="https://example.org/acme/docs",
@@ -35,7 +45,7 @@ def composed(text: str, location: PageLocation = SERVED, provenance: Provenance 
 def target(url: str, location: PageLocation) -> str:
     """Where a link of a document leads on its composed page."""
     html = composed(f"[x](<{url}>)", location, None)
-    found = re.search(r'<p><a href="([^"]*)"', html)
+    found = re.search(r'<p><a data-coafi="link" (?:data-coafi-was="[^"]*" )?href="([^"]*)"', html)
     assert found, html
     return unescape(found[1])
 
@@ -74,7 +84,7 @@ def test_images_lie_where_the_repository_has_them() -> None:
     text = "![a](/assets/b.png) ![c](d.png) ![e](../../../f.png)"
     for location in (SERVED, EXPORTED):
         html = composed(text, location)
-        assert re.findall(r'<img src="([^"]*)" alt', html) == ["../assets/b.png", "d.png", "../f.png"]
+        assert re.findall(r'<img [^>]*\bsrc="([^"]*)" alt', html) == ["../assets/b.png", "d.png", "../f.png"]
 
 
 def test_what_leads_elsewhere_stays() -> None:
@@ -90,16 +100,17 @@ def test_the_panel_says_where_the_page_comes_from_and_how_to_prove_it() -> None:
     for value in PROVENANCE.model_dump().values():
         assert str(value) in html.split("<footer")[1]
     for index in (1207, 1213, 1220):
-        assert f"<code>coafi ledger prove {index}</code>" in html
-    assert '<p class="place"><span class="path">docs/a.md</span> on <b>main</b> at <code>8f1d6c0b5a4e</code>' in html
-    assert "data-coafi" not in html
+        assert f'<td class="right">{index}</td>' in html
+    assert f"<code>coafi receipt {PROVENANCE.utids} -o receipt.json</code>" in html
+    place = '<span class="path">docs/a.md</span> on <b>main</b> at <code>8f1d6c0b5a4e</code>'
+    assert f'<p class="place" data-coafi="place">{place}' in html
     Page(html)
 
 
 def test_a_panel_without_branch_and_receipt() -> None:
     html = composed("x", provenance=PROVENANCE.model_copy(update={"branch": None, "receipt": None}))
     assert "<dt>Branch" not in html
-    assert html.count("coafi ledger prove") == 2
+    assert html.count('<td class="right">') == 2
     Page(html)
 
 
@@ -176,8 +187,9 @@ PIECES = st.sampled_from(
 def test_no_document_breaks_its_composed_page(text: str, location: PageLocation) -> None:
     page = page_of("## x\n\n" + text).encode()
     done = compose(page, location=location, provenance=PROVENANCE)
-    seen = Page(done.decode()).seen
-    assert not any("data-coafi" in attributes for _, attributes in seen)
+    filled = [attributes.get("data-coafi") for _, attributes in Page(done.decode()).seen]
+    assert filled.count("place") == filled.count("origin") == 1
+    assert restore(done).page == page
     assert compose(done, location=location, provenance=PROVENANCE) == done
     assert compose(page, location=location, provenance=PROVENANCE) == done
     assert added(page.decode(), done.decode()) == added(page_of("x"), composed("x", location))
@@ -192,7 +204,7 @@ def added(page: str, done: str) -> Counter[str]:
 def test_any_link_on_any_page_stays_in_the_repository(url: str, path: str) -> None:
     page = f'{LINK}{url.replace("&", "&amp;").replace(chr(34), "&quot;")}">'.encode("utf-8", "replace")
     for location in (PageLocation(path), PageLocation(path, frozenset({path}))):
-        assert compose(page, location=location).startswith(b'<a href="')
+        assert re.match(rb'<a data-coafi="link" (data-coafi-was="[^"]*" )?href="', compose(page, location=location))
 
 
 def test_composing_is_fast() -> None:
@@ -211,3 +223,66 @@ def test_composing_is_fast() -> None:
 def test_composing_a_page_full_of_links_takes_bounded_time() -> None:
     compose((f'{LINK}{"../" * 30}b.md">' * 60_000).encode(), location=EXPORTED, provenance=PROVENANCE)
     compose((LINK * 200_000).encode(), location=EXPORTED)
+
+
+@given(st.text(max_size=60), st.sampled_from([SERVED, EXPORTED]))
+def test_the_page_as_it_was_generated_can_be_had_back(url: str, location: PageLocation) -> None:
+    value = escape(url).encode("utf-8", "replace").decode()
+    page = f'<main>{PLACE}{LINK}{value}">x</a>{IMAGE}{value}">{ORIGIN}</main>'.encode()
+    restored = restore(compose(page, location=location, provenance=PROVENANCE))
+    assert restored.page == page
+    assert restored.provenance == PROVENANCE
+
+
+def test_a_panel_without_branch_and_receipt_is_restored_too() -> None:
+    page = page_of("# T").encode()
+    less = PROVENANCE.model_copy(update={"branch": None, "receipt": None})
+    assert restore(compose(page, location=SERVED, provenance=less)) == (page, less)
+
+
+WHOLE = composed("# T\n\n[a](/docs/b.md) ![c](/d.png) [e](f.md)", EXPORTED)
+(FACTS,) = re.findall(r'data-coafi-facts="([^"]*)"', WHOLE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('href="../docs/b.md.html"', 'href="https://evil.example/"', "a link in it was '/docs/b.md' and leads to"),
+        ('src="../d.png"', 'src="../d.png.html"', "a link in it was '/d.png'"),
+        ('<td class="right">1213</td>', '<td class="right">1214</td>', "the panel at its end is not"),
+        ("<b>main</b>", "<b>other</b>", "the line above its title is not"),
+        ("<b>main</b>", "<b>main</b><script>x</script>", "the line above its title is not"),
+        ("</footer>", "<p>and it is free of charge</p></footer>", "the panel at its end is not"),
+        (FACTS, "{}", "cannot be read"),
+        (FACTS, "[" * 100_000, "cannot be read"),
+        (FACTS, FACTS.replace("1207", "-1"), "cannot be read"),
+        (FACTS, FACTS.replace("{", "{ ", 1), "the panel at its end is not"),
+        ('<p class="place" data-coafi="place">', "<p>", "does not say where it comes from"),
+        ("</main>", f"{PLACE}</main>", "does not say where it comes from"),
+        ("<footer id", "<footer  id", "does not say where it comes from"),
+        ("</footer>", "", "does not say where it comes from"),
+    ],
+)
+def test_what_was_changed_after_composing_is_refused(old: str, new: str, problem: str) -> None:
+    assert WHOLE.count(old) >= 1
+    with pytest.raises(ValidationError, match=re.escape(problem)):
+        restore(WHOLE.replace(old, new, 1).encode())
+
+
+def test_a_panel_before_the_title_is_refused() -> None:
+    page = compose(f"{ORIGIN}{PLACE}".encode(), location=SERVED, provenance=PROVENANCE)
+    with pytest.raises(ValidationError, match="before its title"):
+        restore(page)
+
+
+def test_the_facts_are_json() -> None:
+    assert json.loads(unescape(FACTS)) == PROVENANCE.model_dump()
+
+
+@pytest.mark.timeout(30)
+def test_restoring_a_hostile_page_takes_bounded_time() -> None:
+    moved = b'<a data-coafi="link" data-coafi-was="/x" href="../x"'
+    restore(WHOLE.encode() + moved * 60_000)
+    for piece in (b'<p class="place" data-coafi="place">', b'<a data-coafi="link" data-coafi-was="', b"</footer>"):
+        with pytest.raises(ValidationError):
+            restore(piece * 100_000)

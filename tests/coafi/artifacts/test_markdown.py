@@ -37,6 +37,8 @@ MARKS = {"place": "p", "origin": "footer", "link": "a", "image": "img"}
 class Page(HTMLParser):
     """Reads a page as strictly as we wrote it: every tag is known and closed in order."""
 
+    attributes = SAFE_ATTRIBUTES
+
     def __init__(self, html: str) -> None:
         super().__init__()
         self.seen: list[tuple[str, dict[str, str | None]]] = []
@@ -48,7 +50,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note the tag."""
         assert tag in SAFE_TAGS, tag
-        assert {name for name, _ in attrs} <= SAFE_ATTRIBUTES, attrs
+        assert {name for name, _ in attrs} <= self.attributes, attrs
         assert len(dict(attrs)) == len(attrs), attrs
         self.seen.append((tag, dict(attrs)))
         if tag not in VOID:

@@ -1,0 +1,317 @@
+"""The command ``receipt``. To make one takes database and key; to verify one, the file and a public key."""
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from coafi.errors import IntegrityError, ResourceNotFoundError, Unavailable, ValidationError
+from coafi.ledger.keys import VerifierKey
+from coafi.receipts.dsse import key_id
+from coafi.receipts.story import OPEN, Story
+from coafi.receipts.verify import MAX_KEYS, VerifiedArtifact, VerifiedReceipt, verify_artifact, verify_receipt
+from starters.output import clean, command_settings, err, facts, out, print_json, safe, styled
+
+STDOUT = "-"
+MAX_ARTIFACT = 256 * 2**20
+"""Bytes of an artifact at most: pages have at most 8 MiB, images what a file may have."""
+
+_MAX_KEY_FILE = 65_536
+_SHOWN = 10
+
+
+def make_receipt(name: str, output: str, *, force: bool) -> None:
+    """``coafi receipt EVENT``: written beside its place, verified, and only then put there."""
+    from coafi.receipts.make import write_receipt  # These need SQLAlchemy, which `verify` must not.
+    from starters.records import entries_of, one_delivery, open_database, opened_ledger, own_ledger
+
+    target = None if output == STDOUT else Path(output)
+    if target is not None and not force and os.path.lexists(target):
+        raise _exists(target)
+    settings = command_settings()
+    with opened_ledger(settings) as ledger, open_database(settings) as database, _beside(target) as (file, path):
+        entries = entries_of(ledger, one_delivery(database, name), settings.ledger_namespace)
+        with _progress("Writing", len(entries)) as advance:
+            story = write_receipt(own_ledger(ledger), entries, file, on_progress=advance)
+        file.seek(0)
+        with _progress("Verifying", len(entries)) as advance:
+            verify_receipt(file, [ledger.key], on_progress=advance)
+        size = file.tell()
+        if target is None or path is None:
+            _copy(file)
+        else:
+            _put(file, path, target, force=force)
+    where = "standard output" if target is None else str(target)
+    said = clean(f"{story.count} entries of event {story.event_id}, {size:,} bytes: {where}")
+    err.print(said, markup=False, highlight=False)
+    if story.phase == OPEN:
+        err.print("The event has not ended: the receipt tells what there is so far.", style="yellow", highlight=False)
+
+
+def verify(file: str, artifacts: Sequence[Path], keys: Sequence[str], *, as_json: bool) -> None:
+    """``coafi receipt verify``."""
+    known = [key for text in keys for key in _keys(text)]
+    if len(known) > MAX_KEYS:
+        raise ValidationError(f"{len(known)} keys are given", remedy=f"give at most {MAX_KEYS}: those of one log")
+    with _opened(file) as stream, _progress("Verifying", None) as advance:
+        receipt = verify_receipt(stream, known, on_progress=advance)
+    found = [(path, _artifact(receipt, path)) for path in artifacts]
+    if as_json:
+        print_json(_receipt_json(receipt, found))
+    else:
+        _print_receipt(receipt, found)
+
+
+def _artifact(receipt: VerifiedReceipt, path: Path) -> VerifiedArtifact:
+    try:
+        return verify_artifact(receipt, _read(path, MAX_ARTIFACT, "artifact"))
+    except IntegrityError as error:
+        raise IntegrityError(f"the file {path} is not proved: {error.message}", remedy=error.remedy) from error
+
+
+# ---------------------------------------------------------------------- files
+
+
+@contextmanager
+def _beside(target: Path | None) -> Iterator[tuple[BinaryIO, Path | None]]:
+    """A new file without a name, or one beside its place, and its path; it goes away unless it was put there."""
+    try:
+        if target is None:
+            with tempfile.TemporaryFile() as unnamed:
+                yield unnamed, None
+            return
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        try:
+            with os.fdopen(descriptor, "w+b") as file:
+                yield file, Path(name)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                Path(name).unlink()
+    except OSError as error:
+        raise Unavailable(f"the receipt cannot be written: {error}", remedy="check directory and disk space") from error
+
+
+def _put(file: BinaryIO, path: Path, target: Path, *, force: bool) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    path.chmod(0o644)
+    if force:
+        path.replace(target)
+        return
+    try:
+        target.hardlink_to(path)  # unlike a rename it fails when somebody was quicker
+    except FileExistsError:
+        raise _exists(target) from None
+
+
+def _copy(file: BinaryIO) -> None:
+    file.seek(0)
+    while block := file.read(2**20):
+        sys.stdout.buffer.write(block)
+    sys.stdout.flush()
+
+
+def _exists(target: Path) -> ValidationError:
+    return ValidationError(f"there is a file {target} already", remedy="name another one, or give --force")
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[BinaryIO]:
+    if file == STDOUT:
+        yield sys.stdin.buffer
+        return
+    try:
+        with Path(file).open("rb") as stream:
+            yield stream
+    except OSError as error:
+        raise _unreadable("receipt", file, error) from error
+
+
+def _read(path: Path, limit: int, what: str) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(limit + 1)
+    except OSError as error:
+        raise _unreadable(what, str(path), error) from error
+    if len(content) > limit:
+        raise ValidationError(f"the {what} {path} is longer than {limit:,} bytes", remedy=f"this is no {what}")
+    return content
+
+
+def _unreadable(what: str, name: str, error: OSError) -> ResourceNotFoundError:
+    return ResourceNotFoundError(f"the {what} {name} cannot be read: {error.strerror}", remedy="check its path")
+
+
+def _keys(text: str) -> list[VerifierKey]:
+    """The keys that an argument means: a vkey, or a file: one a line, or what ``ledger keys list --json`` prints.
+
+    What ``ledger checkpoint --json`` prints will do as well: it holds the key of now.
+
+    Raises:
+        ValidationError: it means none.
+        ResourceNotFoundError: there is no such file.
+    """
+    with contextlib.suppress(ValidationError):
+        return [VerifierKey.parse(text)]
+    content = _read(Path(text), _MAX_KEY_FILE, "key file").decode("utf-8", "replace")
+    with contextlib.suppress(ValueError, RecursionError, LookupError, TypeError):
+        said = json.loads(content)
+        content = "\n".join(str(one["key"]) for one in said["keys"]) if "keys" in said else str(said["key"])
+    lines = [line for line in content.splitlines() if line.strip()]
+    if not lines:
+        raise ValidationError(f"the key file {text} is empty", remedy="write the log's vkey into it")
+    try:
+        return [VerifierKey.parse(line) for line in lines]
+    except ValidationError as error:
+        raise ValidationError(f"the key file {text}: {error.message}", remedy=error.remedy) from error
+
+
+@contextmanager
+def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal; nothing elsewhere."""
+    bar = Progress(
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), console=err, disable=not err.is_terminal, transient=True
+    )
+    with bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+# ---------------------------------------------------------------------- what was proved
+
+
+def _receipt_json(receipt: VerifiedReceipt, artifacts: Sequence[tuple[Path, VerifiedArtifact]]) -> dict[str, Any]:
+    story, checkpoint = receipt.story, receipt.checkpoint.checkpoint
+    received = story.received
+    return {
+        "verified": True,
+        "event": story.event_id,
+        "type": received.data.event_type,
+        "source": received.data.source,
+        "utids": received.utids,
+        "workflowId": story.workflow_id,
+        "runId": received.data.run_id,
+        "phase": story.phase,
+        "complete": story.conclusion is not None,
+        "principal": received.data.principal,
+        "bodyDigest": received.data.body_digest,
+        "receivedAt": received.time,
+        "concludedAt": story.conclusion.time if story.conclusion else None,
+        "parameters": received.data.parameters,
+        "commit": story.commit or None,
+        "builds": sorted(story.builds),
+        "verdicts": _verdicts(story),
+        "artifacts": len(story.artifacts),
+        "log": checkpoint.origin,
+        "size": checkpoint.size,
+        "root": checkpoint.root.hex(),
+        "entries": [list(one) for one in story.ranges],
+        "entryCount": story.count,
+        "checkpointKey": key_id(receipt.key),
+        "statementKey": key_id(receipt.statement_key),
+        "files": [
+            {
+                "file": str(path),
+                "sha256": one.digest,
+                "asGenerated": one.provenance is None,
+                "subjects": [
+                    {"path": subject.data.path, "artifact": subject.data.artifact, "entry": subject.entry}
+                    for subject in one.subjects
+                ],
+                "unproved": list(one.unproved),
+            }
+            for path, one in artifacts
+        ],
+    }
+
+
+def _print_receipt(receipt: VerifiedReceipt, artifacts: Sequence[tuple[Path, VerifiedArtifact]]) -> None:
+    story, checkpoint, received = receipt.story, receipt.checkpoint.checkpoint, receipt.story.received
+    out.print("[bold green]Proved[/bold green]", highlight=False)
+    rows = facts()
+    rows.add_row("Event", safe(f"{story.event_id} ({received.data.event_type}), UTidS {received.utids}"))
+    rows.add_row("From", safe(received.data.source))
+    rows.add_row("Vouched for", safe(f"by {received.data.principal}"))
+    rows.add_row("Body", received.data.body_digest)
+    rows.add_row("Received", received.time)
+    _add_ending(rows.add_row, story)
+    if story.commit:
+        rows.add_row("Commit", safe(f"{story.commit} on {received.data.asked('branch')}"))
+        rows.add_row("Repository", safe(received.data.asked("repositoryUrl")))
+    if story.files:
+        verdicts = ", ".join(f"{count} {verdict}" for verdict, count in _verdicts(story).items())
+        rows.add_row("Files", safe(f"{len(story.files)}: {verdicts}"))
+        rows.add_row("Artifacts", str(len(story.artifacts)))
+    if story.builds:
+        rows.add_row("Workers", safe(", ".join(sorted(story.builds))))
+    rows.add_row("Ledger", safe(f"entries {_ranges(story)} of {checkpoint.origin}"))
+    rows.add_row("Checkpoint", f"{checkpoint.size} entries, root {checkpoint.root.hex()}")
+    rows.add_row("Signed by", safe(" and ".join(dict.fromkeys(map(key_id, (receipt.key, receipt.statement_key))))))
+    out.print(rows)
+    for path, one in artifacts:
+        _print_artifact(path, one)
+    if story.conclusion is None:
+        out.print(
+            "[yellow]The event had not ended when this was made: what it did later, and whether an entry is left out,"
+            " cannot be told from it.[/yellow]",
+            highlight=False,
+        )
+
+
+def _add_ending(add: Callable[[str, str], None], story: Story) -> None:
+    conclusion = story.conclusion
+    add("Ended", styled(story.phase, safe(story.phase)) + (f" {conclusion.time}" if conclusion else ""))
+    for failure in story.failures[-_SHOWN:]:
+        add("Parked at", safe(f"{failure.step}: {failure.message}"))
+    if conclusion is None:
+        return
+    for finding in conclusion.data.findings[:_SHOWN]:
+        add("Because", safe(f"{finding.rule}: {finding.message}"))
+    if conclusion.data.failure is not None:
+        add("Failed at", safe(f"{conclusion.data.failure.step}: {conclusion.data.failure.message}"))
+    for decision in conclusion.data.decisions:
+        add("Decided", safe(f"by {decision.by}: {decision.reason}"))
+    if story.conflicts:
+        add("Refused", f"{len(story.conflicts)} other bodies under the same delivery id")
+
+
+def _print_artifact(path: Path, artifact: VerifiedArtifact) -> None:
+    what = ", ".join(
+        f"the {subject.data.artifact} of {subject.data.path} (entry {subject.entry})"
+        for subject in artifact.subjects[:_SHOWN]
+    )
+    more = f" and {len(artifact.subjects) - _SHOWN} more" if len(artifact.subjects) > _SHOWN else ""
+    out.print(f"[bold green]Proved[/bold green]: {safe(str(path))} is {safe(what)}{more}", highlight=False)
+    if artifact.provenance is None:
+        out.print(f"  byte for byte as it was generated, SHA-256 {artifact.digest}", highlight=False)
+        return
+    out.print(
+        f"  as the service shows it; as it was generated, without panel and fitted links, SHA-256 {artifact.digest}",
+        highlight=False,
+    )
+    if artifact.unproved:
+        out.print(
+            f"  [yellow]not proved by this receipt: the {safe(', '.join(artifact.unproved))} that its panel names"
+            "[/yellow]",
+            highlight=False,
+        )
+
+
+def _verdicts(story: Story) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for _, file in story.files:
+        found[file.verdict] = found.get(file.verdict, 0) + 1
+    return dict(sorted(found.items()))
+
+
+def _ranges(story: Story) -> str:
+    shown = [f"{first}–{last}" if first != last else f"{first}" for first, last in story.ranges[:_SHOWN]]
+    more = f" and {len(story.ranges) - _SHOWN} more ranges" if len(story.ranges) > _SHOWN else ""
+    return ", ".join(shown) + more + f" ({story.count} in all)"
