@@ -3,6 +3,7 @@
 ::
 
     public        GET  checkpoint                       the last signed checkpoint
+                  GET  keys                             the keys it had, and how each followed
                   GET  tile/<L>/<N>[.p/<W>]             hashes
                   GET  proof/inclusion?index=&size=     the same as a proof, for who has no tiles
                   GET  proof/consistency?old=&new=
@@ -57,7 +58,9 @@ from coafi.ledger.wire import (
     EntryMessage,
     HashesAnswer,
     HeadAnswer,
+    KeysAnswer,
 )
+from coafi.names import EntryType
 from starters.access import bearer_token, is_from_here, is_loopback, is_one_of
 from starters.answers import BodyTooLarge, BodyTooSlow, problem, read_body
 
@@ -182,6 +185,7 @@ class BittApi:
         """The routes, for the gateway. What is more special comes first."""
         return [
             self._read("checkpoint", self._checkpoint),
+            self._read("keys", self._keys),
             self._read("tile/entries/{path:path}", self._bundle, restricted=True),
             self._read("tile/{path:path}", self._tile),
             self._read("entries", self._entries, restricted=True),
@@ -228,6 +232,10 @@ class BittApi:
 
     def _checkpoint(self, _request: Request) -> _Content:
         return _Content(self._checkpoints.last(self.ledger).encode(), "text/plain; charset=utf-8", _BRIEFLY)
+
+    def _keys(self, _request: Request) -> _Content:
+        # Not kept here: whoever has a checkpoint of a new key must find the hand-over to it.
+        return _Content(_json(KeysAnswer.of(self.ledger.key, self.ledger.hand_overs())), cache=_BRIEFLY)
 
     def _tile(self, request: Request) -> _Content:
         return _Content(self.ledger.tile(_tile(f"tile/{request.path_params['path']}")), _BYTES, _FOREVER)
@@ -299,6 +307,11 @@ class BittApi:
                 raise PolicyDenied(
                     f"instance {instance} may not write in namespace {draft.namespace[:100]!r}",
                     remedy=f"set COAFI_INSTANCE={instance} there, or give it a token of its own",
+                )
+            if draft.type == EntryType.LEDGER_KEY_CHANGED:
+                raise PolicyDenied(
+                    f"instance {instance} may not record a change of the ledger's keys",
+                    remedy="run `coafi ledger keys rotate` where the ledger is kept",
                 )
         return _Content(_recorded(self.ledger.append(drafts)))
 

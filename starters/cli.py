@@ -62,6 +62,10 @@ app.add_typer(dead_letters, name="dead-letters")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 By = Annotated[str, typer.Option("--by", help="Who decides; goes on the record.", default_factory=getpass.getuser)]
 Runs = Annotated[list[str] | None, typer.Argument(help="Workflow ids, event ids or UTidS.", show_default=False)]
+HandOvers = Annotated[
+    Path | None,
+    typer.Option(help="File of `ledger keys list --json`: leads from your key to the others of the log."),
+]
 Result = TypeVar("Result")
 
 _SDK_USED: list[bool] = []
@@ -222,9 +226,7 @@ def ledger_verify(
     key: Annotated[
         str | None, typer.Option(help="The public key that you trust, or a file with it; default: the ledger's own.")
     ] = None,
-    hand_overs: Annotated[
-        Path | None, typer.Option(help="File of `keys list --json`: leads from your key to those before and after it.")
-    ] = None,
+    hand_overs: HandOvers = None,
     as_json: Json = False,
 ) -> None:
     """Recompute every hash from the entries and hold them against columns, tiles, checkpoints and keys."""
@@ -377,12 +379,13 @@ def receipt_verify(
     artifact: Annotated[
         list[Path] | None, typer.Option("--artifact", help="A file to prove as well; repeatable.", show_default=False)
     ] = None,
+    hand_overs: HandOvers = None,
     as_json: Json = False,
 ) -> None:
     """Verify a receipt, and say what it proves; needs neither service nor database. Exit 1 if anything is wrong."""
     from starters.receipts import verify
 
-    verify(file, artifact or [], key, as_json=as_json)
+    verify(file, artifact or [], key, hand_overs, as_json=as_json)
 
 
 @dead_letters.command("list")

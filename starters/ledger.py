@@ -15,15 +15,16 @@ from coafi.errors import Unavailable, ValidationError
 from coafi.ledger.audit import AuditReport, audit
 from coafi.ledger.checkpoint import open_checkpoint
 from coafi.ledger.entry import Recorded
-from coafi.ledger.handover import keyring, open_hand_over
+from coafi.ledger.handover import keyring
 from coafi.ledger.keyfile import HeldKey, KeyFile, KeySource
-from coafi.ledger.keys import Keyring, Term, VerifierKey, generate_key, load_key
+from coafi.ledger.keys import generate_key, load_key
 from coafi.ledger.log import Ledger as OwnLedger
 from coafi.ledger.port import Ledger
 from coafi.ledger.proof import Proof
 from coafi.ledger.rotation import rotate
 from coafi.ledger.search import Query, find
 from coafi.ledger.verifier import LogReport, VerifiedEntry, verify_consistency, verify_inclusion, verify_log
+from coafi.ledger.wire import KeysAnswer
 from starters.output import clean, command_settings, err, facts, out, print_error, print_json, safe, table
 from starters.records import (
     elsewhere,
@@ -35,6 +36,7 @@ from starters.records import (
     print_entries,
     print_entry,
 )
+from starters.trust import trusted_log
 from workers.resources import ledger_key, open_ledger
 
 FOLLOW_SECONDS = 0.5
@@ -180,7 +182,7 @@ def verify_ledger(*, as_json: bool) -> None:
 
 def verify_proof(path: Path, key: str, hand_overs: Path | None, *, as_json: bool) -> None:
     """``coafi ledger verify --proof``: without a database."""
-    keys = _trusted(key, hand_overs)
+    keys = trusted_log(key, hand_overs)
     found = verify_inclusion(Proof.parse(_read(path)), keys)
     if as_json:
         print_json(_verified_json(found))
@@ -193,7 +195,7 @@ def verify_against(path: Path, key: str | None, hand_overs: Path | None, *, as_j
     """``coafi ledger verify --against``: has this ledger only grown since a checkpoint that was kept elsewhere?"""
     note = _read(path)
     with opened_ledger(command_settings()) as ledger:
-        keys = _trusted(key, hand_overs) if key is not None else ledger.keys
+        keys = keyring(ledger.key, ledger.hand_overs()) if key is None else trusted_log(key, hand_overs)
         old = open_checkpoint(note, keys).checkpoint
         new = ledger.checkpoint(force=True)
         proof = ledger.consistency_proof(old.size, new.size) if old.size <= new.size else []
@@ -220,12 +222,12 @@ def show_checkpoint(*, as_json: bool) -> None:
 def list_keys(*, as_json: bool) -> None:
     """``coafi ledger keys list``."""
     with opened_ledger(command_settings()) as ledger:
-        keys, hand_overs = ledger.keys, own_ledger(ledger).hand_overs()
+        key, hand_overs = ledger.key, ledger.hand_overs()
     if as_json:
-        print_json({"keys": [_term_json(term) for term in keys.terms], "handOvers": [one.proof for one in hand_overs]})
+        print_json(KeysAnswer.of(key, hand_overs).model_dump())
         return
     rows = table("Id", "State", "#Since", "#Until", "Key")
-    for term in keys.terms:
+    for term in keyring(key, hand_overs).terms:
         state = "[green]active[/green]" if term.until is None else "[dim]retired[/dim]"
         until = "" if term.until is None else str(term.until)
         rows.add_row(term.key.key_id.hex(), state, str(term.since), until, safe(str(term.key)))
@@ -344,32 +346,6 @@ def _verified_json(found: VerifiedEntry) -> JsonObject:
         "root": found.checkpoint.root.hex(),
         "entry": found.entry.model_dump(mode="json", by_alias=True),
     }
-
-
-def _term_json(term: Term) -> JsonObject:
-    return {
-        "id": term.key.key_id.hex(),
-        "key": str(term.key),
-        "since": term.since,
-        "until": term.until,
-        "active": term.until is None,
-    }
-
-
-def _trusted(key: str, hand_overs: Path | None) -> Keyring:
-    """The key that was given, by itself or in a file, and those that hand-overs lead to from it."""
-    text = _read(Path(key)).decode("utf-8", "replace") if "+" not in key or Path(key).is_file() else key
-    trusted = VerifierKey.parse(text)
-    if hand_overs is None:
-        return Keyring.of(trusted)
-    try:
-        proofs = json.loads(_read(hand_overs))["handOvers"]
-        found = [open_hand_over(Proof.parse(json.dumps(one))) for one in proofs]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValidationError(
-            f"{hand_overs} holds no hand-overs", remedy="make it with: coafi ledger keys list --json"
-        ) from error
-    return keyring(trusted, found)
 
 
 def _read(path: Path) -> bytes:

@@ -1,7 +1,6 @@
 """The command ``receipt``. To make one takes database and key; to verify one, the file and a public key."""
 
 import contextlib
-import json
 import os
 import sys
 import tempfile
@@ -12,18 +11,17 @@ from typing import Any, BinaryIO
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from coafi.errors import IntegrityError, ResourceNotFoundError, Unavailable, ValidationError
-from coafi.ledger.keys import VerifierKey
+from coafi.errors import IntegrityError, Unavailable, ValidationError
 from coafi.receipts.dsse import key_id
 from coafi.receipts.story import OPEN, Story
-from coafi.receipts.verify import MAX_KEYS, VerifiedArtifact, VerifiedReceipt, verify_artifact, verify_receipt
+from coafi.receipts.verify import VerifiedArtifact, VerifiedReceipt, verify_artifact, verify_receipt
 from starters.output import clean, command_settings, err, facts, out, print_json, safe, styled
+from starters.trust import read_file, trusted_keys, unreadable
 
 STDOUT = "-"
 MAX_ARTIFACT = 256 * 2**20
 """Bytes of an artifact at most: pages have at most 8 MiB, images what a file may have."""
 
-_MAX_KEY_FILE = 65_536
 _SHOWN = 10
 
 
@@ -42,7 +40,7 @@ def make_receipt(name: str, output: str, *, force: bool) -> None:
             story = write_receipt(own_ledger(ledger), entries, file, on_progress=advance)
         file.seek(0)
         with _progress("Verifying", len(entries)) as advance:
-            verify_receipt(file, [ledger.key], on_progress=advance)
+            verify_receipt(file, [ledger.keys], on_progress=advance)
         size = file.tell()
         if target is None or path is None:
             _copy(file)
@@ -55,11 +53,11 @@ def make_receipt(name: str, output: str, *, force: bool) -> None:
         err.print("The event has not ended: the receipt tells what there is so far.", style="yellow", highlight=False)
 
 
-def verify(file: str, artifacts: Sequence[Path], keys: Sequence[str], *, as_json: bool) -> None:
+def verify(
+    file: str, artifacts: Sequence[Path], keys: Sequence[str], hand_overs: Path | None, *, as_json: bool
+) -> None:
     """``coafi receipt verify``."""
-    known = [key for text in keys for key in _keys(text)]
-    if len(known) > MAX_KEYS:
-        raise ValidationError(f"{len(known)} keys are given", remedy=f"give at most {MAX_KEYS}: those of one log")
+    known = trusted_keys(keys, hand_overs)
     with _opened(file) as stream, _progress("Verifying", None) as advance:
         receipt = verify_receipt(stream, known, on_progress=advance)
     found = [(path, _artifact(receipt, path)) for path in artifacts]
@@ -71,7 +69,7 @@ def verify(file: str, artifacts: Sequence[Path], keys: Sequence[str], *, as_json
 
 def _artifact(receipt: VerifiedReceipt, path: Path) -> VerifiedArtifact:
     try:
-        return verify_artifact(receipt, _read(path, MAX_ARTIFACT, "artifact"))
+        return verify_artifact(receipt, read_file(path, MAX_ARTIFACT, "artifact"))
     except IntegrityError as error:
         raise IntegrityError(f"the file {path} is not proved: {error.message}", remedy=error.remedy) from error
 
@@ -131,46 +129,7 @@ def _opened(file: str) -> Iterator[BinaryIO]:
         with Path(file).open("rb") as stream:
             yield stream
     except OSError as error:
-        raise _unreadable("receipt", file, error) from error
-
-
-def _read(path: Path, limit: int, what: str) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(limit + 1)
-    except OSError as error:
-        raise _unreadable(what, str(path), error) from error
-    if len(content) > limit:
-        raise ValidationError(f"the {what} {path} is longer than {limit:,} bytes", remedy=f"this is no {what}")
-    return content
-
-
-def _unreadable(what: str, name: str, error: OSError) -> ResourceNotFoundError:
-    return ResourceNotFoundError(f"the {what} {name} cannot be read: {error.strerror}", remedy="check its path")
-
-
-def _keys(text: str) -> list[VerifierKey]:
-    """The keys that an argument means: a vkey, or a file: one a line, or what ``ledger keys list --json`` prints.
-
-    What ``ledger checkpoint --json`` prints will do as well: it holds the key of now.
-
-    Raises:
-        ValidationError: it means none.
-        ResourceNotFoundError: there is no such file.
-    """
-    with contextlib.suppress(ValidationError):
-        return [VerifierKey.parse(text)]
-    content = _read(Path(text), _MAX_KEY_FILE, "key file").decode("utf-8", "replace")
-    with contextlib.suppress(ValueError, RecursionError, LookupError, TypeError):
-        said = json.loads(content)
-        content = "\n".join(str(one["key"]) for one in said["keys"]) if "keys" in said else str(said["key"])
-    lines = [line for line in content.splitlines() if line.strip()]
-    if not lines:
-        raise ValidationError(f"the key file {text} is empty", remedy="write the log's vkey into it")
-    try:
-        return [VerifierKey.parse(line) for line in lines]
-    except ValidationError as error:
-        raise ValidationError(f"the key file {text}: {error.message}", remedy=error.remedy) from error
+        raise unreadable("receipt", file, error) from error
 
 
 @contextmanager

@@ -9,6 +9,7 @@ The old key counts for the checkpoints up to that one, the new key from that one
 in a backup years later, can sign nothing that anybody would believe who knows the hand-over.
 """
 
+import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -60,11 +61,28 @@ def open_hand_over(proof: Proof) -> HandOver:
     return HandOver(_named(proof, "old"), _named(proof, "new"), found.checkpoint.size, proof)
 
 
+def parse_hand_overs(data: bytes) -> list[HandOver]:
+    """The hand-overs in what ``coafi ledger keys list --json`` prints, and ``/bitt/keys`` answers, each checked.
+
+    Raises:
+        ValidationError: there are none in it, or one is about something else, or not signed by both keys.
+        IntegrityError: an entry is not in the log.
+    """
+    try:
+        proofs = json.loads(data)["handOvers"]
+        said = [json.dumps(one) for one in proofs]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise ValidationError(
+            "there are no hand-overs in this", remedy="make it with: coafi ledger keys list --json"
+        ) from None
+    return [open_hand_over(Proof.parse(one)) for one in said]
+
+
 def keyring(trusted: VerifierKey, hand_overs: Iterable[HandOver]) -> Keyring:
     """All keys of a log, as far as hand-overs lead from the one that is trusted, back and forth.
 
     Raises:
-        IntegrityError: they are no chain.
+        IntegrityError: they are no chain, or not in the order of the log.
     """
     known = list(hand_overs)
     before, after = {one.new: one for one in known}, {one.old: one for one in known}
@@ -79,6 +97,11 @@ def keyring(trusted: VerifierKey, hand_overs: Iterable[HandOver]) -> Keyring:
     terms: list[Term] = []
     key, since = first, 0
     while (step := after.get(key)) is not None and len(terms) < len(known):
+        if step.size <= since:
+            raise IntegrityError(
+                f"the key {key} handed over at {step.size} entries, and was handed over to at {since}",
+                remedy="they are of two logs: keep the hand-overs as evidence, and trust no key of them",
+            )
         terms.append(Term(key, since, step.size))
         key, since = step.new, step.size
     return Keyring((*terms, Term(key, since)))

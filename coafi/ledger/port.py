@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from coafi.ledger.checkpoint import Checkpoint, SignedCheckpoint
 from coafi.ledger.entry import Draft, Recorded
+from coafi.ledger.handover import HandOver
 from coafi.ledger.keys import Keyring, VerifierKey
 from coafi.ledger.proof import Proof
 from coafi.ledger.tiles import TileId
@@ -42,6 +43,14 @@ class Ledger(Protocol):
     @property
     def keys(self) -> Keyring:
         """All keys that verify the checkpoints: the one that signs now, and those before it."""
+        ...
+
+    def hand_overs(self) -> list[HandOver]:
+        """Every change of keys that both keys vouch for, in order.
+
+        Raises:
+            IntegrityError: one was changed, or they are no chain.
+        """
         ...
 
     def append(self, drafts: Sequence[Draft]) -> list[Recorded]:

@@ -1,4 +1,4 @@
-"""The last checkpoint, kept outside the database: what tells a restored backup or a fork from the log itself."""
+"""What is kept outside the database: the last checkpoint, which tells a restored backup or a fork from the log."""
 
 import fcntl
 import os
@@ -15,15 +15,17 @@ _OURS = os.O_CLOEXEC | os.O_NOFOLLOW
 """No other program inherits it, and no link leads elsewhere."""
 
 
-class PublishedCheckpoint:
-    """The file ``checkpoint`` in a directory that must not be restored together with the database.
+class StateFile:
+    """A small file in a directory that must not be restored together with the database.
 
     Args:
-        directory: made when it is missing.
+        path: its directory is made when it is missing.
+        limit: bytes that are read of it, and one more.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.path = directory / "checkpoint"
+    def __init__(self, path: Path, limit: int) -> None:
+        self.path = path
+        self._limit = limit
 
     @contextmanager
     def locked(self, timeout: float) -> Iterator[None]:
@@ -43,7 +45,7 @@ class PublishedCheckpoint:
             while not _lock(descriptor):
                 if time.monotonic() >= deadline:
                     raise Unavailable(
-                        f"the checkpoint file {self.path} is held by another process",
+                        f"the {self.path.name} file {self.path} is held by another process",
                         remedy="wait, or end that process",
                     )
                 time.sleep(0.005)
@@ -52,7 +54,7 @@ class PublishedCheckpoint:
             os.close(descriptor)
 
     def read(self) -> bytes | None:
-        """The note; None when there is none yet.
+        """What it holds; None when there is none yet.
 
         Raises:
             Unavailable: the file cannot be read, or is none: a link could lead to where the database is restored.
@@ -63,7 +65,7 @@ class PublishedCheckpoint:
             except FileNotFoundError:
                 return None
             with os.fdopen(descriptor, "rb") as file:
-                return file.read(MAX_NOTE + 1)
+                return file.read(self._limit + 1)
 
     def age(self) -> float:
         """Seconds since the file was written; infinite when there is none, or when the clock went back."""
@@ -73,8 +75,8 @@ class PublishedCheckpoint:
             return float("inf")
         return age if age >= 0 else float("inf")
 
-    def replace(self, note: str) -> None:
-        """Put another note in the file's place, durably: after a crash there is the old one or the new one.
+    def replace(self, content: str) -> None:
+        """Put other content in the file's place, durably: after a crash there is the old one or the new one.
 
         Raises:
             Unavailable: the disk refuses.
@@ -83,7 +85,7 @@ class PublishedCheckpoint:
         with self._translated():
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _OURS, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(note.encode())
+                file.write(content.encode())
                 file.flush()
                 os.fsync(file.fileno())
             temporary.rename(self.path)
@@ -95,9 +97,16 @@ class PublishedCheckpoint:
             yield
         except OSError as error:
             raise Unavailable(
-                f"the checkpoint file {self.path} is out of reach: {error}",
+                f"the {self.path.name} file {self.path} is out of reach: {error}",
                 remedy="check its directory, permissions and disk space",
             ) from error
+
+
+class PublishedCheckpoint(StateFile):
+    """The file ``checkpoint`` in such a directory: a note."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory / "checkpoint", MAX_NOTE)
 
 
 def _lock(descriptor: int) -> bool:

@@ -10,7 +10,8 @@ No lock is held while the other side is waited for. Whoever crashes in between i
 entries and adds the rows. What a unit has appended stays, also if the unit then fails.
 
 The other side is not believed: every answer is checked against what was asked, every checkpoint against the key and
-against the last one that was seen, which is kept in this home. Appends that wait at the same time share a request.
+against the last one that was seen, which is kept in this home. When the key was changed there, hand-overs lead to the
+new one. Appends that wait at the same time share a request.
 """
 
 import contextlib
@@ -39,8 +40,17 @@ from coafi.errors import (
 )
 from coafi.ledger import merkle, tiles
 from coafi.ledger.bundle import MAX_BUNDLE, parse_bundle
-from coafi.ledger.checkpoint import MAX_NOTE, Checkpoint, SignedCheckpoint, open_checkpoint
+from coafi.ledger.checkpoint import (
+    MAX_NOTE,
+    Checkpoint,
+    SignedCheckpoint,
+    open_checkpoint,
+    parse_checkpoint,
+    parse_note,
+)
 from coafi.ledger.entry import MAX_BODY, Draft, Entry, Recorded
+from coafi.ledger.following import FollowedKeys
+from coafi.ledger.handover import HandOver
 from coafi.ledger.keys import Keyring, VerifierKey
 from coafi.ledger.merkle import HASH_SIZE
 from coafi.ledger.port import LedgerTransaction
@@ -51,6 +61,7 @@ from coafi.ledger.verifier import verify_inclusion
 from coafi.ledger.wire import (
     ERROR,
     MAX_DRAFTS,
+    MAX_KEYS_ANSWER,
     MAX_REQUEST,
     PAGE,
     AppendRequest,
@@ -58,6 +69,7 @@ from coafi.ledger.wire import (
     EntriesAnswer,
     HashesAnswer,
     HeadAnswer,
+    KeysAnswer,
 )
 
 TIMEOUT = httpx.Timeout(10.0, connect=2.0)
@@ -97,14 +109,14 @@ class RemoteLedger:
     Args:
         url: base URL of that gateway.
         token: what it gave to this instance.
-        key: the ledger's public key, which came on another way.
+        key: a public key that the ledger has, or had, which came on another way.
         database: this home's, for the rows of units.
-        state_directory: where the last checkpoint that was seen is kept.
+        state_directory: where the last checkpoint that was seen is kept, and the hand-overs.
         check_seconds: how old that may be when entries are appended.
         client: for tests; else one of its own, without proxies and redirects.
 
     Raises:
-        IntegrityError: the checkpoint that was kept is not one of this key.
+        IntegrityError: the checkpoint that was kept is not one of this ledger.
         Unavailable: the state directory is out of reach.
     """
 
@@ -120,7 +132,6 @@ class RemoteLedger:
         client: httpx.Client | None = None,
     ) -> None:
         self.url: Final = url.rstrip("/")
-        self._key = key
         self._token = token
         self._database = database
         self._seen = PublishedCheckpoint(state_directory)
@@ -132,17 +143,31 @@ class RemoteLedger:
         self._checked = float("-inf")
         self._acknowledged = 0
         self._closed = False
-        self._last_seen()
+        self._keys = FollowedKeys(key, state_directory, self._shown_hand_overs)
+        note = self._seen.read()
+        if note is not None and not self._keys.is_strange(note):  # else it is told when the other side was asked
+            self._last_seen()
 
     @property
     def key(self) -> VerifierKey:
-        """The public key that verifies the checkpoints."""
-        return self._key
+        """The newest key that is known: until a checkpoint is signed by another one, that is the one it was given."""
+        return self._keys.ring.terms[-1].key
 
     @property
     def keys(self) -> Keyring:
-        """That key alone."""
-        return Keyring.of(self._key)
+        """The keys that are known to have signed checkpoints: those that hand-overs lead to, once one was needed."""
+        return self._keys.ring
+
+    def hand_overs(self) -> list[HandOver]:
+        """Every change of keys, in order; asked for, unless that was done a moment ago, and held against the log.
+
+        Raises:
+            IntegrityError: they do not lead from or to the key that was given, or are another log's.
+            Unavailable: the other side, or the state directory, is out of reach.
+        """
+        self._keys.refresh()
+        self.checkpoint()
+        return self._keys.hand_overs
 
     # ------------------------------------------------------------------ append
 
@@ -267,8 +292,8 @@ class RemoteLedger:
     def head(self) -> Checkpoint:
         """The committed state, as the other side says; nobody may have signed it yet."""
         answer = self._ask(HeadAnswer, "GET", "head")
-        if answer.origin != self._key.name:
-            raise self._lies(f"it keeps the ledger {answer.origin!r}, not {self._key.name!r}")
+        if answer.origin != self._keys.trusted.name:
+            raise self._lies(f"it keeps the ledger {answer.origin!r}, not {self._keys.trusted.name!r}")
         return Checkpoint(answer.origin, answer.size, bytes.fromhex(answer.root))
 
     def entry(self, index: int) -> Recorded:
@@ -382,7 +407,7 @@ class RemoteLedger:
         data = self._get(f"proof/{index}")
         try:
             proof = Proof.parse(data)
-            verify_inclusion(proof, self._key)
+            verify_inclusion(proof, self._keys.ring_for(proof.checkpoint))
         except ValidationError as error:
             raise self._lies(f"its proof of entry {index} is none: {error.message}") from error
         if proof.index != index:
@@ -396,7 +421,7 @@ class RemoteLedger:
         signed = self.checkpoint()
         if signed.size < size:
             signed = self.checkpoint(force=True)
-        self._check_consistent(Checkpoint(self._key.name, size, root), signed.checkpoint)
+        self._check_consistent(Checkpoint(self._keys.trusted.name, size, root), signed.checkpoint)
         return root
 
     def _tree_root(self, size: int) -> bytes:
@@ -438,9 +463,13 @@ class RemoteLedger:
     def _accept(self, note: str | bytes, seen: SignedCheckpoint | None) -> SignedCheckpoint:
         """Verify a checkpoint that was asked for when ``seen`` was the last, and keep it if it is newer."""
         try:
-            signed = open_checkpoint(note, self._key)
+            signed = open_checkpoint(note, self._keys.ring_for(note))
         except ValidationError as error:
-            raise self._lies(f"its checkpoint is not one of {self._key}: {error.message}") from error
+            raise self._lies(f"its checkpoint is not one of {self._keys.ring}: {error.message}") from error
+        if unchecked := self._keys.unchecked:
+            for one in unchecked:
+                self._check_consistent(parse_checkpoint(parse_note(one.proof.checkpoint).text), signed.checkpoint)
+            self._keys.keep(unchecked)
         if seen is not None and signed.size < seen.size:
             # A cache may show an older one. A ledger that was put back has no longer what was signed then.
             self._check_has(seen.checkpoint, signed.checkpoint)
@@ -485,12 +514,17 @@ class RemoteLedger:
     def _last_seen(self) -> SignedCheckpoint | None:
         note = self._seen.read()
         try:
-            return None if note is None else open_checkpoint(note, self._key)
+            return None if note is None else open_checkpoint(note, self._keys.ring_for(note))
         except ValidationError as error:
             raise IntegrityError(
-                f"the file {self._seen.path} is not a checkpoint of {self._key}: {error.message}",
-                remedy="it was damaged, or BITT_API_KEY is another ledger's: a home keeps to one ledger",
+                f"the file {self._seen.path} is not a checkpoint of {self._keys.ring}: {error.message}",
+                remedy="it was damaged, or signed by a key that was replaced, or BITT_API_KEY is another ledger's: a"
+                " home keeps to one ledger",
             ) from error
+
+    def _shown_hand_overs(self) -> Sequence[Proof]:
+        """What the other side shows; nothing of it is verified."""
+        return self._ask(KeysAnswer, "GET", "keys", limit=MAX_KEYS_ANSWER).handOvers
 
     # -------------------------------------------------------------------- HTTP
 

@@ -1,5 +1,6 @@
 """What travels between a ledger's API (``starters.bitt``) and a remote ledger (:mod:`coafi.ledger.remote`), as JSON."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
@@ -7,6 +8,9 @@ from pydantic import Field, StringConstraints
 from coafi.canonical import JsonObject
 from coafi.events import Wire
 from coafi.ledger.entry import MAX_BODY, Draft, Recorded
+from coafi.ledger.handover import HandOver, keyring
+from coafi.ledger.keys import VerifierKey
+from coafi.ledger.proof import Proof
 from coafi.ledger.tiles import WIDTH
 from coafi.names import EntryType
 
@@ -21,6 +25,12 @@ PAGE = WIDTH
 
 MAX_HASHES = 128
 """Hashes of a proof at most: two for each level of the tree."""
+
+MAX_HAND_OVERS = 1_000
+"""Changes of keys of one answer at most, the newest."""
+
+MAX_KEYS_ANSWER = 8 * 2**20
+"""Bytes of an answer about keys at most; a change of keys takes about 3 KiB."""
 
 ERROR = "urn:coafi:error:"
 """What the ``type`` of a problem begins with; the name of the error in :mod:`coafi.errors` follows."""
@@ -111,3 +121,35 @@ class HeadAnswer(Wire):
     origin: str
     size: int = Field(ge=0)
     root: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class KeyMessage(Wire):
+    """A :class:`coafi.ledger.keys.Term`; ``key`` is the vkey."""
+
+    id: str
+    key: str
+    since: int = Field(ge=0)
+    until: int | None = Field(ge=0)
+    active: bool
+
+
+class KeysAnswer(Wire):
+    """The keys that a log has had, oldest first, and the hand-overs from each to the next, from which they follow."""
+
+    keys: tuple[KeyMessage, ...] = Field(max_length=MAX_HAND_OVERS + 1)
+    handOvers: tuple[Proof, ...] = Field(max_length=MAX_HAND_OVERS)  # noqa: N815  # the name on the wire
+
+    @classmethod
+    def of(cls, key: VerifierKey, hand_overs: Sequence[HandOver]) -> "KeysAnswer":
+        """The message that says where ``hand_overs`` lead from ``key``; of too many, the newest."""
+        keys = tuple(
+            KeyMessage(
+                id=term.key.key_id.hex(),
+                key=str(term.key),
+                since=term.since,
+                until=term.until,
+                active=term.until is None,
+            )
+            for term in keyring(key, hand_overs).terms[-MAX_HAND_OVERS - 1 :]
+        )
+        return cls(keys=keys, handOvers=tuple(one.proof for one in hand_overs[-MAX_HAND_OVERS:]))

@@ -19,14 +19,12 @@ from coafi.documents.source import visible
 from coafi.errors import IntegrityError, ValidationError
 from coafi.ledger import merkle
 from coafi.ledger.checkpoint import SignedCheckpoint, open_checkpoint, parse_note
-from coafi.ledger.keys import VerifierKey
+from coafi.ledger.keys import Keyring, Trusted, VerifierKey
 from coafi.receipts.dsse import open_envelope, parse_envelope
 from coafi.receipts.layout import ReceiptReader, render_envelope
 from coafi.receipts.statement import statement_of
 from coafi.receipts.story import ArtifactData, Story
 from coafi.receipts.tlog_proof import parse_tlog_proof
-
-MAX_KEYS = 100
 
 _STEP = 1_000
 _ROOM = 4_096
@@ -79,13 +77,13 @@ class VerifiedArtifact:
 
 
 def verify_receipt(
-    file: BinaryIO, keys: Sequence[VerifierKey], *, on_progress: Callable[[int], None] | None = None
+    file: BinaryIO, keys: Sequence[Trusted], *, on_progress: Callable[[int], None] | None = None
 ) -> VerifiedReceipt:
     """Check a receipt. Takes O(n log n) time for n entries, and keeps what they tell, not the entries.
 
     Args:
         file: the receipt, from its first byte.
-        keys: the log's keys, got on another way than the receipt.
+        keys: the log's keys, got on another way than the receipt; of a ring, each counts while it was in use.
         on_progress: is told every thousand entries how many were checked.
 
     Raises:
@@ -96,15 +94,16 @@ def verify_receipt(
     if not keys:
         raise ValidationError("no key is given", remedy="get the log's vkey from whoever answers for the log")
     reader = ReceiptReader(file)
+    rings = [Keyring.of(one) for one in keys]
     story = Story()
     signed: SignedCheckpoint | None = None
-    key = keys[0]
+    key = rings[0].terms[0].key
     for number, item in enumerate(reader.items(), 1):
         place = f"entry number {number} of the receipt"
         try:
             proof = parse_tlog_proof(item.proof)
             if signed is None:
-                signed, key = _open(proof.checkpoint, keys)
+                signed, key = _open(proof.checkpoint, rings)
         except ValidationError as error:
             raise ValidationError(f"{place}: {error.message}", remedy=error.remedy) from error
         if proof.extra is not None:
@@ -124,7 +123,7 @@ def verify_receipt(
         raise ValidationError("the receipt has no entries", remedy=_AGAIN)
     story.end()
     statement = statement_of(story, signed)
-    statement_key = _check_statement(reader, statement, keys)
+    statement_key = _check_statement(reader, statement, rings, signed.size)
     artifacts: dict[str, list[Subject]] = {}
     for index, data in story.artifacts:
         artifacts.setdefault(data.digest, []).append(Subject(index, data))
@@ -172,21 +171,34 @@ def verify_artifact(receipt: VerifiedReceipt, content: bytes) -> VerifiedArtifac
     )
 
 
-def _open(note: str, keys: Sequence[VerifierKey]) -> tuple[SignedCheckpoint, VerifierKey]:
+def _open(note: str, rings: Sequence[Keyring]) -> tuple[SignedCheckpoint, VerifierKey]:
     """The checkpoint in a note, and which of the keys signed it."""
     signers = {(line.name, line.key_id) for line in parse_note(note).signatures}
-    key = next((one for one in keys if (one.name, one.key_id) in signers), keys[0])
-    return open_checkpoint(note, key), key
+    for ring in rings:
+        signed = [term for term in ring.terms if (term.key.name, term.key.key_id) in signers]
+        if signed:
+            found = open_checkpoint(note, ring)
+            return found, next(term.key for term in signed if term.covers(found.size))
+    return open_checkpoint(note, rings[0]), rings[0].terms[0].key
 
 
-def _check_statement(reader: ReceiptReader, expected: bytes, keys: Sequence[VerifierKey]) -> VerifierKey:
-    """Check that the envelope holds just this statement, signed; the key that signed it."""
+def _check_statement(reader: ReceiptReader, expected: bytes, rings: Sequence[Keyring], size: int) -> VerifierKey:
+    """Check that the envelope holds just this statement, about a log of ``size`` entries, signed; by which key.
+
+    It must not have been replaced before the log had that size. It may have come into use since.
+    """
     room = 2 * len(base64.b64encode(expected)) + _ROOM  # twice, so that the difference can be named
     data = reader.envelope(room)
     envelope = parse_envelope(data)
     if render_envelope(envelope) != data:
         raise ValidationError("the envelope of the receipt is not spelled as receipts are", remedy=_AGAIN)
-    payload, key = open_envelope(envelope, keys)
+    terms = [term for ring in rings for term in ring.terms]
+    payload, key = open_envelope(envelope, [term.key for term in terms])
+    if all(term.until is not None and term.until < size for term in terms if term.key == key):
+        raise ValidationError(
+            f"the statement about {size} entries is signed by {key}, which was replaced before there were so many",
+            remedy="somebody still uses, or has got hold of, a key that was replaced: do not believe it",
+        )
     if payload != expected:
         raise IntegrityError(
             f"the statement is not what the entries tell: {_difference(payload, expected)}",

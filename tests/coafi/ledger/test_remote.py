@@ -527,10 +527,10 @@ def test_another_key_is_not_trusted(there: Served, tmp_path: Path) -> None:
     with remote(there, tmp_path / "good") as ledger:
         ledger.checkpoint()
     with (
+        remote(there, tmp_path / "good", key=stranger) as ledger,
         pytest.raises(IntegrityError, match="a home keeps to one ledger"),
-        remote(there, tmp_path / "good", key=stranger),
     ):
-        pass
+        ledger.append([new()])
 
 
 def test_the_checkpoint_is_looked_at_once_in_a_while_and_two_processes_share_what_they_saw(
