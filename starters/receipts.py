@@ -28,16 +28,16 @@ _SHOWN = 10
 def make_receipt(name: str, output: str, *, force: bool) -> None:
     """``coafi receipt EVENT``: written beside its place, verified, and only then put there."""
     from coafi.receipts.make import write_receipt  # These need SQLAlchemy, which `verify` must not.
-    from starters.records import entries_of, one_delivery, open_database, opened_ledger, own_ledger
+    from starters.records import entries_to_export, open_database, opened_ledger
 
     target = None if output == STDOUT else Path(output)
     if target is not None and not force and os.path.lexists(target):
         raise _exists(target)
     settings = command_settings()
     with opened_ledger(settings) as ledger, open_database(settings) as database, _beside(target) as (file, path):
-        entries = entries_of(ledger, one_delivery(database, name), settings.ledger_namespace)
+        own, entries = entries_to_export(ledger, database, name, settings.ledger_namespace)
         with _progress("Writing", len(entries)) as advance:
-            story = write_receipt(own_ledger(ledger), entries, file, on_progress=advance)
+            story = write_receipt(own, entries, file, on_progress=advance)
         file.seek(0)
         with _progress("Verifying", len(entries)) as advance:
             verify_receipt(file, [ledger.keys], on_progress=advance)

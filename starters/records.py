@@ -1,5 +1,6 @@
 """Commands that read what is on record: ``events``. They need the database, not Temporal."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +15,13 @@ from coafi.errors import ResourceNotFoundError, ValidationError
 from coafi.ledger.entry import Recorded
 from coafi.ledger.log import Ledger as OwnLedger
 from coafi.ledger.port import Ledger
-from coafi.names import EntryType
+from coafi.ledger.search import Query, find
+from coafi.names import KEY_CHANGES, EntryType, parse_workflow_id
 from coafi.objects import ObjectStore
 from coafi.processing import read_reports
 from coafi.recording import Conclusion, Failure
 from coafi.settings import Settings
+from coafi.utids import PATTERN
 from starters.addresses import run_url
 from starters.output import (
     command_settings,
@@ -228,6 +231,53 @@ def own_ledger(ledger: Ledger) -> OwnLedger:
     if not isinstance(ledger, OwnLedger):
         raise elsewhere()
     return ledger
+
+
+def entries_to_export(
+    ledger: Ledger, database: Database, name: str, namespace: str
+) -> tuple[OwnLedger, list[Recorded]]:
+    """The ledger, which must be kept here, and all entries of the run that ``name`` means, of another instance too.
+
+    An event that this instance received is in its database; another instance's is looked up in the ledger, by the same
+    names, or by its namespace before the workflow id.
+
+    Raises:
+        ResourceNotFoundError: none is known by that name.
+        ValidationError: several are; or the ledger is another instance's, whose key must sign.
+    """
+    if not isinstance(ledger, OwnLedger):
+        raise ValidationError(
+            "a receipt is signed with the ledger's key, and this ledger is another instance's (BITT_API_URL)",
+            remedy="run the same command where the ledger is kept",
+        )
+    try:
+        return ledger, entries_of(ledger, one_delivery(database, name), namespace)
+    except ResourceNotFoundError:
+        runs = _recorded_runs(ledger, name)
+        if not runs:
+            raise
+    if len(runs) > 1:
+        raise ValidationError(
+            f"{len(runs)} events are known as {name}", remedy=f"name one of them: {', '.join(sorted(runs))}"
+        )
+    return ledger, next(iter(runs.values()))
+
+
+def _recorded_runs(ledger: OwnLedger, name: str) -> dict[str, list[Recorded]]:
+    """The entries of the runs that ``name`` means to the ledger, of any instance, by namespace and workflow id."""
+    if PATTERN.match(name):
+        events = {one.entry.event_id for one in find(ledger, Query(utids=name))}  # reads the whole ledger
+    else:
+        events = {name}
+        with contextlib.suppress(ValueError):
+            events.add(parse_workflow_id(name).delivery_id)
+    runs: dict[str, list[Recorded]] = {}
+    for one in (one for event in sorted(events - {KEY_CHANGES}) for one in ledger.by_event(event)):
+        entry = one.entry
+        run = f"{entry.namespace}/{entry.workflow_id}"
+        if name in (entry.event_id, entry.workflow_id, entry.utids, run):
+            runs.setdefault(run, []).append(one)
+    return runs
 
 
 def elsewhere() -> ValidationError:

@@ -8,13 +8,15 @@ Each module knows those above it, and none below::
     keys        Ed25519 keys as C2SP signed notes name them, and their files
     checkpoint  the signed statement "this log has this size and this root"
     proof       the values that leave the log for an auditor
+    handover    how one key of a log follows another
     store       every SQL statement
     postgresql  the hot ones in PostgreSQL's words
-    published   the last checkpoint, kept outside the database
+    published   what is kept outside the database: the last checkpoint
     port        what the service needs of a ledger
     log         append, group commit, proofs, checkpoints
     bundle      entries side by side, as tlog-tiles serves them
     wire        what travels between a ledger's API and a remote ledger
+    following   the keys of another instance's ledger, as far as hand-overs lead
     remote      the ledger of another instance
     verifier    checks all of it again; knows neither store nor log, and needs no database
 

@@ -103,7 +103,7 @@ class FollowedKeys:
         """
         with self._lock:
             if self._wait() <= 0:
-                self._fetch()
+                self._fetch(frozenset())
 
     def keep(self, checked: Iterable[HandOver]) -> None:
         """Keep hand-overs in the file, now that their checkpoints are known to be the log's.
@@ -130,17 +130,18 @@ class FollowedKeys:
                 remedy="wait a few seconds",
                 retry_after=wait,
             )
-        self._fetch()
-        self._strangers = unknown
+        self._fetch(unknown)
 
     def _wait(self) -> float:
         return self._asked + self._ask_seconds - time.monotonic()
 
-    def _fetch(self) -> None:
+    def _fetch(self, unknown: _Ids) -> None:
         self._strangers = frozenset()
         self._asked = time.monotonic()
+        shown = self._ask()
+        self._strangers = unknown
         try:
-            self._add([open_hand_over(one) for one in self._ask()])
+            self._add([open_hand_over(one) for one in shown])
         except ValidationError as error:
             raise IntegrityError(
                 f"what the ledger shows as a change of its keys is none: {error.message}", remedy=error.remedy

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from coafi.errors import IntegrityError, Unavailable
-from coafi.ledger.keys import VerifierKey
+from coafi.ledger.handover import key_change, parse_hand_overs
+from coafi.ledger.keyfile import KeyFile
+from coafi.ledger.keys import VerifierKey, generate_key
 from coafi.ledger.log import Ledger
 from coafi.ledger.proof import Proof
+from coafi.ledger.rotation import rotate
 from coafi.ledger.verifier import verify_inclusion
 from coafi.ledger.wire import MAX_DRAFTS, MAX_REQUEST, AppendRequest, DraftMessage
 from starters.access import is_one_of
@@ -291,7 +295,16 @@ def test_only_get_and_head_read(http: httpx.Client) -> None:
 
 
 def test_what_a_client_has_is_not_sent_again(http: httpx.Client) -> None:
-    for path in ("checkpoint", "tile/0/000", "tile/entries/000", "entries/3", "entries?start=0", "proof/3", "head"):
+    for path in (
+        "checkpoint",
+        "keys",
+        "tile/0/000",
+        "tile/entries/000",
+        "entries/3",
+        "entries?start=0",
+        "proof/3",
+        "head",
+    ):
         tag = http.get(path, headers=READ).headers["etag"]
         for known in (tag, f'"other", W/{tag}', "*"):
             again = http.get(path, headers={**READ, "If-None-Match": known})
@@ -301,7 +314,8 @@ def test_what_a_client_has_is_not_sent_again(http: httpx.Client) -> None:
 
 
 def test_a_checkpoint_is_not_kept_for_long_and_entries_by_nobody_else(http: httpx.Client) -> None:
-    assert http.get("checkpoint").headers["cache-control"] == "public, max-age=1"
+    for path in ("checkpoint", "keys"):
+        assert http.get(path).headers["cache-control"] == "public, max-age=1"
     for path in ("entries/3", "tile/entries/000", "proof/3", "entries", "head"):
         response = http.get(path, headers=READ)
         assert response.headers["cache-control"].startswith("private")
@@ -347,6 +361,25 @@ def test_a_proof_is_verified_offline(log: Served, http: httpx.Client) -> None:
     assert verify_inclusion(proof, VerifierKey.parse(str(log.ledger.key))).index == 599
 
 
+def test_the_keys_are_shown_with_the_hand_overs_from_which_they_follow(tmp_path: Path) -> None:
+    with served(tmp_path) as one, httpx.Client(base_url=f"{one.url}/bitt/", trust_env=False) as client:
+        (first,) = client.get("keys").json()["keys"]
+        assert first == {
+            "id": one.ledger.key.key_id.hex(),
+            "key": str(one.ledger.key),
+            "since": 0,
+            "until": None,
+            "active": True,
+        }
+        done = rotate(one.ledger, KeyFile(one.resources.settings.ledger_key_path).prepare())
+        shown = client.get("keys")
+        assert [(key["key"], key["since"], key["until"]) for key in shown.json()["keys"]] == [
+            (first["key"], 0, done.size),
+            (str(done.new), done.size, None),
+        ]
+        assert parse_hand_overs(shown.content) == one.ledger.hand_overs() == [done]
+
+
 def test_the_head_is_what_is_committed(log: Served, http: httpx.Client) -> None:
     head = log.ledger.head()
     assert http.get("head", headers=READ).json() == {
@@ -359,6 +392,7 @@ def test_the_head_is_what_is_committed(log: Served, http: httpx.Client) -> None:
 RESTRICTED = ("entries", "entries/3", "tile/entries/000", "proof/3", "head", "entries?event=e1")
 PUBLIC = (
     "checkpoint",
+    "keys",
     "tile/0/000",
     "proof/inclusion?index=0&size=1",
     "proof/consistency?old=1&new=2",
@@ -423,7 +457,7 @@ def test_an_append_is_recorded_once_and_conflicts_are_told(log: Served, http: ht
     assert int(note.text.split("\n")[1]) == size
 
 
-def test_who_may_not_append_is_told_and_nothing_is_written(log: Served, http: httpx.Client) -> None:
+def test_who_may_not_append_is_told_and_nothing_is_written(log: Served, http: httpx.Client, tmp_path: Path) -> None:
     size = log.ledger.size()
     body = as_json(draft("stranger"))
     for path in ("entries", "checkpoint"):
@@ -434,6 +468,9 @@ def test_who_may_not_append_is_told_and_nothing_is_written(log: Served, http: ht
         foreign["drafts"][1]["namespace"] = namespace
         response = http.post("entries", json=foreign, headers=APPEND)
         assert "COAFI_INSTANCE=plant-b" in problem(response, 403, "PolicyDenied")
+    change = key_change(log.ledger.key, generate_key(tmp_path / "key", log.ledger.origin).key)
+    response = http.post("entries", content=as_json(replace(change, namespace="plant-b/default")), headers=APPEND)
+    assert "may not record a change of the ledger's keys" in problem(response, 403, "PolicyDenied")
     assert log.ledger.size() == size
 
 

@@ -195,7 +195,13 @@ def test_what_is_not_proved_is_refused(desk: Desk, receipt: Path, tmp_path: Path
 
 def test_keys_come_as_text_or_in_files(desk: Desk, receipt: Path, tmp_path: Path) -> None:
     file = tmp_path / "key"
-    for content in (desk.vkey, f"{OTHER.key}\n\n{desk.vkey}\n", json.dumps({"key": desk.vkey, "checkpoint": "x"})):
+    listed = desk.home.coafi("ledger", "keys", "list", "--json").stdout
+    for content in (
+        desk.vkey,
+        f"{OTHER.key}\n\n{desk.vkey}\n",
+        json.dumps({"key": desk.vkey, "checkpoint": "x"}),
+        listed,
+    ):
         file.write_text(content)
         assert desk.run("verify", str(receipt), "--key", str(file)).returncode == 0, content
     assert desk.run("verify", str(receipt), "--key", str(OTHER.key), "--key", desk.vkey).returncode == 0
@@ -203,7 +209,9 @@ def test_keys_come_as_text_or_in_files(desk: Desk, receipt: Path, tmp_path: Path
         ("", "is empty"),
         ("nonsense", "cannot be read"),
         ("[" * 60_000, "cannot be read"),
-        ("x" * 70_000, "longer than"),
+        ("x" * (8 * 2**20 + 1), "longer than"),
+        (json.dumps({"keys": [{"key": desk.vkey}]}), "no hand-overs"),
+        (json.dumps({"keys": [{"key": desk.vkey}], "handOvers": [{}]}), "not a proof"),
         ("\n".join([desk.vkey] * 101), "101 keys are given"),
         (desk.vkey.replace("+", "+0", 1), "cannot be read"),
     ):

@@ -20,7 +20,8 @@ from coafi.git.archive import write_archive
 from coafi.git.changes import Change
 from coafi.git.manifest import BatchRef, ManifestFile
 from coafi.ledger.entry import Recorded
-from coafi.ledger.keys import Signer, VerifierKey
+from coafi.ledger.keyfile import HeldKey, KeySource
+from coafi.ledger.keys import Signer, Trusted
 from coafi.ledger.log import Ledger
 from coafi.names import EventType, Phase
 from coafi.objects import ObjectStore
@@ -141,9 +142,10 @@ def an_event(delivery: str, *, body: str = "0", data: JsonObject | None = None) 
 
 
 @contextmanager
-def service(directory: Path, signer: Signer = SIGNER) -> Iterator[Service]:
+def service(directory: Path, signer: Signer | KeySource = SIGNER) -> Iterator[Service]:
     """A ledger in ``directory``, by a clock that goes a second further with each look."""
     directory.mkdir(exist_ok=True)
+    source = HeldKey(signer) if isinstance(signer, Signer) else signer
     ticks = count()
     database = Database(directory / "coafi.db")
     database.create_tables()
@@ -152,8 +154,8 @@ def service(directory: Path, signer: Signer = SIGNER) -> Iterator[Service]:
     objects = ObjectStore(directory / "objects")
     ledger = Ledger(
         database,
-        origin=signer.name,
-        signer=signer,
+        origin=source.current().name,
+        signer=source,
         state_directory=directory / "state",
         clock=lambda: datetime(2026, 11, 23, tzinfo=UTC) + timedelta(seconds=next(ticks)),
     )
@@ -171,7 +173,7 @@ def service(directory: Path, signer: Signer = SIGNER) -> Iterator[Service]:
         database.close()
 
 
-def verified(receipt: bytes, *keys: VerifierKey) -> VerifiedReceipt:
+def verified(receipt: bytes, *keys: Trusted) -> VerifiedReceipt:
     """What a receipt proves, by the key of :data:`SIGNER` unless others are given."""
     return verify_receipt(io.BytesIO(receipt), keys or (SIGNER.key,))
 
