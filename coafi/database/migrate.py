@@ -30,7 +30,7 @@ TABLE_OWNERS = (
     "coafi.deliveries",
     "coafi.index.pointers",
     "coafi.index.summaries",
-    "coafi.ledger.store",
+    "coafi.ledger.store.tables",
     "coafi.notify.gone",
     "coafi.registry.store",
     "coafi.results",

@@ -14,7 +14,8 @@ from coafi.errors import IntegrityError, ValidationError
 from coafi.ledger.checkpoint import Checkpoint, open_checkpoint
 from coafi.ledger.entry import Entry
 from coafi.ledger.keys import Keyring
-from coafi.ledger.log import Ledger, check_columns
+from coafi.ledger.log import Ledger
+from coafi.ledger.reading import check_columns
 from coafi.ledger.store import CheckpointRow, EntryRow
 from coafi.ledger.verifier import LogReport, verify_log
 

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from coafi.ledger.entry import Entry, Recorded, timestamp
-from coafi.ledger.log import Ledger, recorded
+from coafi.ledger.log import Ledger
+from coafi.ledger.reading import recorded
 from coafi.names import parse_workflow_id
 
 CLOCK_MARGIN = timedelta(minutes=10)

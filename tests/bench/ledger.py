@@ -15,8 +15,8 @@ import pysqlite3.dbapi2
 
 from coafi.canonical import JsonObject
 from coafi.database import Database
+from coafi.ledger.appending import GROUP_ENTRIES
 from coafi.ledger.entry import Draft
-from coafi.ledger.log import GROUP_ENTRIES
 from coafi.ledger.tiles import WIDTH
 from coafi.ledger.verifier import verify_log
 from tests.bench.measure import Bench

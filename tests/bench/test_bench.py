@@ -15,7 +15,7 @@ def test_a_quick_run_reports_and_draws_everything_it_measures(tmp_path: Path) ->
     report = json.loads(done.stdout)
     figures = report["figures"]
     assert {figure["area"] for figure in figures} == set(areas)
-    assert len({(figure["name"], figure["against"]) for figure in figures}) == len(figures)
+    assert len({(figure["area"], figure["name"], figure["against"]) for figure in figures}) == len(figures)
     for figure in figures:
         assert math.isfinite(figure["value"])
         assert figure["value"] >= 0

@@ -7,11 +7,14 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from coafi.ledger.log import Ledger, LedgerTransaction
+from coafi.ledger.appending import Appender
+from coafi.ledger.entry import Draft
+from coafi.ledger.group import LedgerTransaction
+from coafi.ledger.reading import Reader
 from starters.service import run_workers
 
 T = TypeVar("T")
@@ -20,18 +23,19 @@ T = TypeVar("T")
 def main() -> None:
     """Run workers with a ledger that is deadly once."""
     entry_type, marker = sys.argv[1], Path(sys.argv[2])
-    plain = Ledger._submit
+    plain = Appender.submit
 
-    def deadly(self: Ledger, unit: Callable[[LedgerTransaction], T], expected: object) -> T:
-        before = self.size()
-        result = plain(self, unit, expected)  # type: ignore[arg-type]  # passed through
-        new = self.entries(before, self.size())
+    def deadly(self: Appender, unit: Callable[[LedgerTransaction], T], expected: Sequence[Draft] = ()) -> T:
+        reader = Reader(self._state)
+        before = reader.size()
+        result = plain(self, unit, expected)
+        new = reader.entries(before, reader.size())
         if not marker.exists() and any(one.entry.type == entry_type for one in new):
             marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
-    Ledger._submit = deadly  # type: ignore[method-assign]  # that is the point
+    Appender.submit = deadly  # type: ignore[method-assign]  # that is the point
     asyncio.run(run_workers())
 
 

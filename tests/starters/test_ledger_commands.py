@@ -45,7 +45,7 @@ def home(tmp_path: Path) -> Home:
     made = Home(tmp_path)
     with ledger_of(made) as ledger:
         for number in range(20):
-            ledger._clock = lambda number=number: START + timedelta(minutes=number)  # type: ignore[misc]
+            ledger._appender._clock = lambda number=number: START + timedelta(minutes=number)  # type: ignore[misc]
             ledger.append([draft(number, event=f"e{number % 4}")])
     return made
 
@@ -107,7 +107,7 @@ def test_a_clock_that_was_set_back_hides_no_entry(tmp_path: Path) -> None:
     minutes = [0, 1, 2, 3, 1, 2, 3, 4, 5]
     with opened(tmp_path) as ledger:
         for number, minute in enumerate(minutes):
-            ledger._clock = lambda minute=minute: START + timedelta(minutes=minute)  # type: ignore[misc]
+            ledger._appender._clock = lambda minute=minute: START + timedelta(minutes=minute)  # type: ignore[misc]
             ledger.append([draft(number)])
         for since in range(7):
             for until in range(since, 7):
@@ -119,7 +119,7 @@ def test_a_clock_that_was_set_back_hides_no_entry(tmp_path: Path) -> None:
 def test_a_time_range_is_found_by_bisection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(tmp_path) as ledger:
         for hour in range(40):
-            ledger._clock = lambda hour=hour: START + timedelta(hours=hour)  # type: ignore[misc]
+            ledger._appender._clock = lambda hour=hour: START + timedelta(hours=hour)  # type: ignore[misc]
             ledger.append([draft(f"{hour}/{i}") for i in range(5)])
         asked: list[tuple[int, int | None]] = []
         rows = ledger.rows

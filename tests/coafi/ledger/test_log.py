@@ -267,10 +267,10 @@ def test_a_closed_ledger_commits_what_waits_and_refuses_what_comes(place: Path) 
         running = pool.submit(ledger.transact, slow)
         assert started.wait(HANG)
         waiting = [pool.submit(ledger.append, [draft(i)]) for i in range(8)]
-        while len(ledger._queue) < 8:
+        while len(ledger._appender._queue) < 8:
             threading.Event().wait(0.001)
         closing = pool.submit(ledger.close)
-        while not ledger._closing:
+        while not ledger._appender._closing:
             threading.Event().wait(0.001)
         with pytest.raises(LedgerUnavailable, match="closed"):
             ledger.append([draft("late")])
@@ -357,7 +357,7 @@ def test_a_checkpoint_is_signed_only_when_the_log_has_grown_and_time_has_passed(
     assert (grown.size, grown.checkpoint.root) == (2, ledger.head().root)
     assert ledger.checkpoint(force=True) == grown
     assert (tmp_path / "state" / "checkpoint").read_text() == grown.note
-    with ledger._database.read() as connection:
+    with ledger._state.database.read() as connection:
         kept = connection.execute(text("SELECT size, note FROM ledger_checkpoint ORDER BY size")).all()
     assert [tuple(row) for row in kept] == [(0, empty.note), (1, first.note), (2, grown.note)]
 
@@ -391,7 +391,7 @@ def test_the_key_must_be_the_logs(place: Path) -> None:
 def test_entries_cannot_be_changed_or_removed_by_accident(ledger: LocalLedger) -> None:
     ledger.append([draft(0)])
     statements = ["UPDATE ledger_entry SET idx = 7", "DELETE FROM ledger_entry"]
-    if ledger._database.dialect == "postgresql":
+    if ledger._state.database.dialect == "postgresql":
         statements.append("TRUNCATE ledger_entry")
     for statement in statements:
         with pytest.raises(sqlalchemy.exc.IntegrityError, match="never changed or removed"):
@@ -412,7 +412,7 @@ def test_kept_tiles_give_the_same_proofs_as_read_ones_while_the_log_grows(ledger
 @contextmanager
 def opened_again(ledger: LocalLedger) -> Iterator[LocalLedger]:
     """The same log, with nothing kept."""
-    with opened(ledger._published.path.parent.parent) as fresh:
+    with opened(ledger._state.evidence.parent.parent) as fresh:
         yield fresh
 
 
@@ -422,7 +422,7 @@ def test_few_tiles_are_kept_and_any_is_read_again(ledger: LocalLedger) -> None:
     small, large = NodeCache(capacity=2), NodeCache()
     for index in (0, 300, 600, 1_099, 0, 300):
         nodes = [node for part in merkle.inclusion_ranges(index, 1_100) for node in merkle.nodes(part)]
-        assert small.read(nodes, ledger._stored_tiles) == large.read(nodes, ledger._stored_tiles)
+        assert small.read(nodes, ledger._reader.stored_tiles) == large.read(nodes, ledger._reader.stored_tiles)
         assert len(small._rows) <= 2
 
 

@@ -101,9 +101,9 @@ def test_a_checkpoint_that_cannot_be_published_is_tried_again(tmp_path: Path) ->
 def test_a_checkpoint_waits_for_the_process_that_writes_one_and_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("coafi.ledger.log.WRITE_LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr("coafi.ledger.signing.WRITE_LOCK_TIMEOUT", 0.1)
     with opened(tmp_path) as ledger:
-        with ledger._published.locked(1), pytest.raises(Unavailable, match="held by another process"):
+        with ledger._signer._published.locked(1), pytest.raises(Unavailable, match="held by another process"):
             ledger.checkpoint()
         assert ledger.checkpoint().size == 0
 
@@ -115,7 +115,7 @@ def test_a_defect_in_the_ledgers_thread_leaves_nobody_waiting(
     def broken() -> bool:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(ledger, "_flush", broken)
+    monkeypatch.setattr(ledger._appender, "_flush", broken)
     with pytest.raises(ZeroDivisionError):
         ledger.append([draft(0)])
     with pytest.raises(LedgerUnavailable, match="closed"):
@@ -129,7 +129,7 @@ def test_a_defect_in_a_group_is_told_to_its_callers_and_ends_with_it(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr(ledger, "_clock", lambda: 1 // 0)
+        patch.setattr(ledger._appender, "_clock", lambda: 1 // 0)
         ledger.append([draft(0)])
     assert ledger.append([draft(0)])[0].fresh
 
@@ -514,7 +514,7 @@ def test_a_fork_that_appears_while_it_runs_is_not_signed(tmp_path: Path) -> None
                 connection.execute(statement)
         ledger.append([draft("after")])
         for _ in range(HANG * 100):
-            if ledger._broken is not None:
+            if ledger._appender._broken is not None:
                 break
             time.sleep(0.01)
         with pytest.raises(IntegrityError, match="fork"):
@@ -533,9 +533,9 @@ def test_units_that_wait_when_a_fork_is_found_are_told_so(tmp_path: Path) -> Non
         running = pool.submit(ledger.transact, slow)
         assert started.wait(HANG)
         waiting = pool.submit(ledger.append, [draft(0)])
-        while not ledger._queue:
+        while not ledger._appender._queue:
             time.sleep(0.001)
-        ledger._break(IntegrityError("a fork", remedy="none"))
+        ledger._appender._break(IntegrityError("a fork", remedy="none"))
         with pytest.raises(IntegrityError, match="a fork"):
             waiting.result(HANG)
         release.set()

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from coafi.errors import ResourceNotFoundError
-from coafi.ledger import log as ledger_log
 from coafi.ledger import merkle
+from coafi.ledger.nodes import CACHED_TILES, NodeCache
 from tests.coafi.ledger.making import draft, opened
 
 
-@pytest.mark.parametrize("kept", [1_024, 0])
-def test_many_proofs_are_those_of_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
-    monkeypatch.setattr(ledger_log, "_TILES_KEPT", kept)
+@pytest.mark.parametrize("kept", [CACHED_TILES, 1])
+def test_many_proofs_are_those_of_each(tmp_path: Path, kept: int) -> None:
     with opened(tmp_path) as ledger:
+        ledger._reader._nodes = NodeCache(kept)
         recorded = ledger.append([draft(number) for number in range(700)])
         checkpoint = ledger.checkpoint(force=True).checkpoint
         for size in (1, 255, 256, 257, 699, 700):

@@ -24,9 +24,10 @@ from coafi.documents.facts import DocumentFacts
 from coafi.errors import IntegrityError, LedgerUnavailable
 from coafi.events import new_event
 from coafi.index.pointers import IndexPointer, add_pointer, newest_generation
-from coafi.ledger.log import Ledger, LedgerTransaction
-from coafi.ledger.postgresql import PostgresqlLedgerStore
+from coafi.ledger.group import LedgerTransaction
+from coafi.ledger.log import Ledger
 from coafi.ledger.store import EntryRow, Head, LedgerStore
+from coafi.ledger.store.postgresql import PostgresqlLedgerStore
 from coafi.ledger.tiles import Growth, TileId
 from coafi.names import EventType
 from coafi.registry.store import Registry, builtin_schemas
@@ -130,7 +131,7 @@ def test_a_delivery_is_claimed_once_by_machines_that_race(machines: list[Ledger]
         return ledger.transact(unit)
 
     assert at_once([lambda one=one: claimed(one) for one in machines]) == ["ours"] * MACHINES  # type: ignore[misc]
-    with machines[0]._database.read() as connection:
+    with machines[0]._state.database.read() as connection:
         assert connection.scalar(select(func.count()).select_from(delivery)) == 1
 
 

@@ -281,7 +281,7 @@ def kill_before(step: int) -> None:
 
 def rotate_in(directory: Path) -> None:
     with ledger_with(directory, key_file(directory)) as ledger:
-        rotate(ledger, ledger._source.prepare())  # type: ignore[attr-defined]  # it is a file
+        rotate(ledger, ledger._signer._source.prepare())  # type: ignore[attr-defined]  # it is a file
 
 
 def forked(work: Callable[[], None]) -> int:

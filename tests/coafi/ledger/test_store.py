@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from coafi.ledger import sqlite
-from coafi.ledger.sqlite import SqliteLedgerStore
-from coafi.ledger.store import EntryRow, LedgerStore, entry_table
+from coafi.ledger.store import EntryRow, LedgerStore, entry_table, sqlite
+from coafi.ledger.store.sqlite import SqliteLedgerStore
 from tests.coafi.ledger.making import opened
 
 ROWS = [
@@ -21,8 +20,8 @@ ROWS = [
 def test_both_forms_write_and_find_the_same_rows(
     tmp_path: Path, writer: type[LedgerStore], reader: type[LedgerStore]
 ) -> None:
-    with opened(tmp_path) as ledger, ledger._database.write() as connection:
-        assert isinstance(ledger._store, SqliteLedgerStore)
+    with opened(tmp_path) as ledger, ledger._state.database.write() as connection:
+        assert isinstance(ledger._state.store, SqliteLedgerStore)
         writer(log_id=7).add_entries(connection, ROWS)
         with pytest.raises(IntegrityError):
             writer(log_id=7).add_entries(connection, [ROWS[0]])

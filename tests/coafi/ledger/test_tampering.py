@@ -169,7 +169,7 @@ def test_an_entry_that_says_a_member_twice_is_found(tmp_path: Path) -> None:
 def test_times_that_go_back_are_counted_and_no_error(tmp_path: Path) -> None:
     moments = iter(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=s) for s in (0, 100, 40, 70, 200))
     with opened(tmp_path) as ledger:
-        ledger._clock = lambda: next(moments)
+        ledger._appender._clock = lambda: next(moments)
         for number in range(5):
             ledger.append([draft(number)])
         report = audit(ledger)
@@ -180,7 +180,7 @@ def test_times_that_go_back_are_counted_and_no_error(tmp_path: Path) -> None:
 def test_a_time_that_is_none_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(tmp_path) as ledger:
         ledger.append([draft(0)])
-        monkeypatch.setattr("coafi.ledger.log.timestamp", lambda _: "2020-13-99T99:99:99.999Z")
+        monkeypatch.setattr("coafi.ledger.appending.timestamp", lambda _: "2020-13-99T99:99:99.999Z")
         ledger.append([draft(1)])
         with pytest.raises(IntegrityError, match="entry 1 has the time '2020-13"):
             audit(ledger)

@@ -5,7 +5,8 @@ from itertools import islice
 
 from sqlalchemy import Connection
 
-from coafi.ledger.store import CHUNK, EntryRow, LedgerStore
+from coafi.ledger.store.statements import CHUNK, LedgerStore
+from coafi.ledger.store.tables import EntryRow
 
 _WITH_KEYS = (
     "SELECT idx, key, request, leaf_hash, event_id, type, body FROM ledger_entry WHERE log_id = ? AND key IN (?%s)"

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection
 
-from coafi.ledger.store import EntryRow, Head, LedgerStore
+from coafi.ledger.store.statements import LedgerStore
+from coafi.ledger.store.tables import EntryRow, Head
 from coafi.ledger.tiles import Growth, TileId
 
 _HEAD = "SELECT origin, size, root FROM ledger_head WHERE log_id = %s"

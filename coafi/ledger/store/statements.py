@@ -1,118 +1,28 @@
-"""Every SQL statement of the ledger.
+"""What the log asks of a database, in SQL that any understands.
 
-::
-
-    head        one row: name, size and root of the log; locked by whoever appends
-    entry       the entries, their exact bytes and what they are looked up by
-    tile        the hashes of the tree (see coafi.ledger.tiles); partial ones grow in place
-    checkpoint  every checkpoint that was signed
-
-Triggers guard the entries against UPDATE, DELETE and TRUNCATE (``coafi/database/migrations``). That is hygiene, no
-more: who owns the tables can drop them. What makes a change evident is the tree.
-
-These statements run on any database. Some run for every entry, and SQLAlchemy needs longer to prepare their values than
-a database to run them: each database has a subclass that says those in its own words.
+Some statements run for every entry or every commit, and SQLAlchemy needs longer to prepare their values than a database
+to run them: each database has a subclass that says those in its own words.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Index,
-    LargeBinary,
-    SmallInteger,
-    Table,
-    UniqueConstraint,
-    bindparam,
-    func,
-    insert,
-    literal,
-    select,
-    tuple_,
-    update,
-)
+from sqlalchemy import Connection, SmallInteger, bindparam, func, insert, literal, select, tuple_, update
 
-from coafi.database import Database, metadata, text
 from coafi.database.statements import insert_missing
+from coafi.ledger.store.tables import (
+    CheckpointRow,
+    EntryRow,
+    Head,
+    checkpoint_table,
+    entry_table,
+    head_table,
+    tile_table,
+)
 from coafi.ledger.tiles import Growth, TileId
 
 CHUNK = 500
 """Values in one IN list."""
-
-head_table = Table(
-    "ledger_head",
-    metadata,
-    Column("log_id", SmallInteger, primary_key=True, autoincrement=False),
-    Column("origin", text(), nullable=False),
-    Column("size", BigInteger, nullable=False),
-    Column("root", LargeBinary, nullable=False),
-)
-
-entry_table = Table(
-    "ledger_entry",
-    metadata,
-    Column("log_id", SmallInteger, primary_key=True, autoincrement=False),
-    Column("idx", BigInteger, primary_key=True, autoincrement=False),
-    Column("key", LargeBinary, nullable=False),
-    Column("request", LargeBinary, nullable=False),
-    Column("leaf_hash", LargeBinary, nullable=False),
-    Column("event_id", text(), nullable=False),
-    Column("type", text(), nullable=False),
-    Column("body", LargeBinary, nullable=False),
-    UniqueConstraint("log_id", "key"),
-    Index("ledger_entry_by_event", "log_id", "event_id", "idx"),
-)
-
-tile_table = Table(
-    "ledger_tile",
-    metadata,
-    Column("log_id", SmallInteger, primary_key=True, autoincrement=False),
-    Column("level", SmallInteger, primary_key=True, autoincrement=False),
-    Column("n", BigInteger, primary_key=True, autoincrement=False),
-    Column("hashes", LargeBinary, nullable=False),
-)
-
-checkpoint_table = Table(
-    "ledger_checkpoint",
-    metadata,
-    Column("log_id", SmallInteger, primary_key=True, autoincrement=False),
-    Column("size", BigInteger, primary_key=True, autoincrement=False),
-    Column("root", LargeBinary, nullable=False),
-    Column("note", text(), nullable=False),
-)
-
-
-class Head(NamedTuple):
-    """Name, size and root of the log as they were committed last."""
-
-    origin: str
-    size: int
-    root: bytes
-
-
-class EntryRow(NamedTuple):
-    """An entry as it is stored; ``key``, ``request`` and ``leaf_hash`` are 32 bytes."""
-
-    idx: int
-    key: bytes
-    request: bytes
-    leaf_hash: bytes
-    event_id: str
-    type: str
-    body: bytes
-
-
-class CheckpointRow(NamedTuple):
-    """A checkpoint as it is stored."""
-
-    size: int
-    root: bytes
-    note: str
-
 
 # Built once: building a statement costs SQLAlchemy more than SQLite needs to run it.
 _COLUMNS = tuple(entry_table.c[name] for name in EntryRow._fields)
@@ -288,18 +198,9 @@ class LedgerStore:
             connection, checkpoint_table, [{"log_id": self._log_id, "size": size, "root": root, "note": note}]
         )
         where = (checkpoint_table.c.log_id == self._log_id, checkpoint_table.c.size == size)
-        if connection.execute(select(checkpoint_table.c.root).where(*where)).scalar() != root:
+        kept = connection.execute(select(checkpoint_table.c.root, checkpoint_table.c.note).where(*where)).one()
+        if kept.root != root:
             return False
-        connection.execute(update(checkpoint_table).where(*where).values(note=note))
+        if kept.note != note:  # the key that follows has signed as well
+            connection.execute(update(checkpoint_table).where(*where).values(note=note))
         return True
-
-
-def store_for(database: Database) -> LedgerStore:
-    """The statements in the words of this database."""
-    if database.dialect == "postgresql":
-        from coafi.ledger.postgresql import PostgresqlLedgerStore
-
-        return PostgresqlLedgerStore()
-    from coafi.ledger.sqlite import SqliteLedgerStore
-
-    return SqliteLedgerStore()
