@@ -190,7 +190,7 @@ def test_a_process_with_a_key_file_signs_with_the_new_key_without_a_restart(tmp_
     with ledger_with(tmp_path, source) as running, ledger_with(tmp_path, key_file(tmp_path)) as command:
         running.append([draft(0)])
         old = running.checkpoint(force=True)
-        rotate(command, command._source.prepare())  # type: ignore[attr-defined]  # it is a file
+        rotate(command, command._signer._source.prepare())  # type: ignore[attr-defined]  # it is a file
         running.append([draft(1)])
         new = running.checkpoint(force=True)
         assert running.key == command.key
