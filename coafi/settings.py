@@ -210,7 +210,7 @@ class Settings(BaseSettings):
     bitt_api_key: str = Field(
         "",
         validation_alias="BITT_API_KEY",
-        description="Verifier key of that ledger, as `coafi ledger checkpoint` shows it.",
+        description="A verifier key that that ledger has or had, as `coafi ledger keys list` shows it.",
     )
     bitt_api_token: SecretStr = Field(
         SecretStr(""), validation_alias="BITT_API_TOKEN", description="Token that the other instance gave to this one."

@@ -86,6 +86,8 @@ def test_the_walk_through_ends_with_proved(run: tuple[Stack, Path]) -> None:
         "The operator",
         "You",
         "You",
+        "The operator",
+        "You",
     ]
     for heading, script in steps():
         home = stack.settings.home if heading.startswith("The operator") else None
@@ -99,6 +101,10 @@ def test_the_walk_through_ends_with_proved(run: tuple[Stack, Path]) -> None:
     (shown,) = blocks(AUDIT.read_text(), "text")
     labels = set(re.findall(r"^([A-Z][a-z]+(?: [a-z]+)?)(?:  |$)", shown, re.MULTILINE))
     assert labels == set(re.findall(r"^([A-Z][a-z]+(?: [a-z]+)?)(?:  |$)", verified, re.MULTILINE))
+    assert said["You: verify after a change of the key"].count(f"Proved: page.html is the page of {NAME}") == 2
+    later = (desk / "later.json").read_bytes()
+    assert later != (desk / "receipt.json").read_bytes()
+    assert play("coafi receipt verify later.json --key ledger-key.json", desk, None).returncode == 1
     assert said["You: compare the document"].split() == ["1", "1"]
     assert not list(desk.glob(".coafi*"))
 

@@ -15,7 +15,7 @@ import pytest
 from coafi.database import Database
 from coafi.errors import IntegrityError, LedgerUnavailable
 from coafi.ledger.checkpoint import open_checkpoint, sign_checkpoint
-from coafi.ledger.handover import HandOver, keyring
+from coafi.ledger.handover import HandOver, keyring, open_hand_over
 from coafi.ledger.keyfile import HeldKey, KeyFile
 from coafi.ledger.keys import Signer, VerifierKey, generate_key
 from coafi.ledger.log import Ledger
@@ -319,6 +319,16 @@ def test_a_hand_over_in_a_fork_of_the_log_is_refused(tmp_path: Path, way: Meddle
             with pytest.raises(IntegrityError, match=r"rewritten \(a fork\)"):
                 ledger.append([draft("never")])
     assert not (tmp_path / "here" / "state" / "hand-overs").exists()
+
+
+def test_hand_overs_in_another_order_than_the_log_s_are_no_chain(tmp_path: Path) -> None:
+    keys = [Signer(ORIGIN, bytes([number]) * 32) for number in (1, 2, 3)]
+    proofs, _ = hand_overs_between(tmp_path / "log", *keys)
+    first, second = map(open_hand_over, proofs)
+    assert len(keyring(keys[1].key, [first, second]).terms) == 3
+    for size in (first.size, first.size - 1):
+        with pytest.raises(IntegrityError, match="they are of two logs"):
+            keyring(keys[1].key, [first, second._replace(size=size)])
 
 
 def test_two_hand_overs_of_one_key_are_found_by_who_knows_one(there: Served, tmp_path: Path, way: Meddler) -> None:
