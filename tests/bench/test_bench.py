@@ -6,9 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
-def test_a_quick_run_reports_and_draws_everything_it_measures(tmp_path: Path) -> None:
-    areas, chart = ["ledger", "postgresql", "index", "end-to-end"], tmp_path / "bench.png"
+
+@pytest.mark.parametrize(
+    "areas", [["ledger", "end-to-end"], pytest.param(["postgresql", "index", "end-to-end"], marks=pytest.mark.soak)]
+)
+def test_a_quick_run_reports_and_draws_everything_it_measures(tmp_path: Path, areas: list[str]) -> None:
+    chart = tmp_path / "bench.png"
     options = [option for area in areas for option in ("--only", area)]
     command = [sys.executable, "-m", "tests.bench", "--quick", "--json", "--chart", str(chart), *options]
     done = subprocess.run(command, check=True, capture_output=True, text=True)

@@ -31,6 +31,7 @@ def assert_each_file_recorded_once(stack: Stack, files: int) -> None:
     assert stack.verify() == 3 * files + 2
 
 
+@pytest.mark.soak
 async def test_a_commit_of_2000_files_goes_on_after_kill_9_without_redoing_finished_batches(tmp_path: Path) -> None:
     async with running_stack(tmp_path, workers=False) as stack:
         payload = Repository.create(tmp_path / "repo").push(documents(FILES))

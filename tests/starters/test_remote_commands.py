@@ -117,6 +117,7 @@ def test_of_two_instances_that_received_the_same_each_has_its_receipt(pair: Pair
     assert {json.loads(one["entry"])["namespace"] for one in receipt["entries"]} == {"plant-d/default"}
 
 
+@pytest.mark.soak
 def test_after_a_change_of_the_key_both_instances_and_their_auditors_go_on(pair: Pair, tmp_path: Path) -> None:
     kept, before, after, keys = (str(tmp_path / name) for name in ("kept", "before.json", "after.json", "keys.json"))
     Path(kept).write_text(pair.at_b("ledger", "checkpoint"))
