@@ -300,10 +300,16 @@ def push_payload(url: str, after: str, *, before: str = "0" * 40, branch: str = 
     }
 
 
+def document_id(number: int) -> str:
+    """A valid id; its number has four digits, whatever ``number`` has."""
+    group = str(number // 10_000) if number >= 10_000 else ""
+    return f"COAFI-ENG{group}-{number % 10_000:04d}-SPEC-A"
+
+
 def document(number: int, *, text: str = "Some text.") -> str:
     """A valid document."""
     return (
-        f'---\ntitle: "Document {number}"\ndocument_id: COAFI-ENG-{number:04d}-SPEC-A\nversion: v1.0-RELEASE\n'
+        f'---\ntitle: "Document {number}"\ndocument_id: {document_id(number)}\nversion: v1.0-RELEASE\n'
         f"status: ACTIVE\nauthor: Ada\ndate: 2025-04-27\ntags: [COAFI]\ninfoCode: INFO-SPEC\nutids: TBD\n---\n\n"
         f"# Document {number}\n\n{text}\n"
     )
@@ -311,4 +317,4 @@ def document(number: int, *, text: str = "Some text.") -> str:
 
 def documents(count: int, *, text: str = "Some text.") -> dict[str, str | bytes | None]:
     """Valid documents under matching names."""
-    return {f"docs/COAFI-ENG-{number:04d}-SPEC-A.md": document(number, text=text) for number in range(1, count + 1)}
+    return {f"docs/{document_id(number)}.md": document(number, text=text) for number in range(1, count + 1)}
