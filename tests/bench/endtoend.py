@@ -111,6 +111,7 @@ async def _load(bench: Bench, service: Service, repositories: Sequence[Repositor
     what = f"{len(waiting)} pushes of {FILES} files at once"
     bench.progress(f"{bench.area}: load test, {what}")
     service.accepted.clear()
+    service.redelivered = 0
     start = perf_counter()
     async with watched(service.pid) as usage:
         runs = await service.deliver_all(waiting)
@@ -119,6 +120,7 @@ async def _load(bench: Bench, service: Service, repositories: Sequence[Repositor
     bench.report(f"load test, {what}: wall time", 1000 * seconds / len(runs), "ms/event")
     for name, value in (("median", median(service.accepted)), ("99 %", quantiles(service.accepted, n=100)[-1])):
         bench.report(f"load test: webhook answered, {name}", 1000 * value, "ms")
+    bench.report("load test: answers that asked to deliver again", service.redelivered, "answers")
     _report_usage(bench, usage, "load test", len(runs), "event")
     bench.report(
         "load test: ledger entries, none lost or doubled", _audited(service, {run.id for run in runs}), "entries"

@@ -93,6 +93,7 @@ class Service:
 
     Attributes:
         accepted: seconds until each delivery was answered.
+        redelivered: answers that asked to deliver again (503).
     """
 
     pid: int
@@ -101,9 +102,10 @@ class Service:
     gateway: str
     http: httpx.AsyncClient
     accepted: list[float] = field(default_factory=list)
+    redelivered: int = 0
 
     async def deliver(self, push: Push) -> WorkflowHandle[Any, Receipt]:
-        """Deliver a push as GitHub does, and wait until it is processed."""
+        """Deliver a push as GitHub does, again if the gateway asks for it, and wait until it is processed."""
         headers = {
             "Content-Type": "application/json",
             "X-GitHub-Event": "push",
@@ -111,7 +113,12 @@ class Service:
             "X-Hub-Signature-256": github.sign(push.body, SecretStr(SECRET)),
         }
         start = time.perf_counter()
-        response = await self.http.post(f"{self.gateway}/webhooks/github", content=push.body, headers=headers)
+        while True:
+            response = await self.http.post(f"{self.gateway}/webhooks/github", content=push.body, headers=headers)
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            self.redelivered += 1
+            await asyncio.sleep(1)
         self.accepted.append(time.perf_counter() - start)
         workflow_id = response.raise_for_status().json()["workflowId"]
         handle = self.client.get_workflow_handle(workflow_id, result_type=Receipt)
