@@ -37,9 +37,9 @@ def canonical_json(value: JsonValue | JsonObject | BaseModel) -> bytes:
         ValidationError: the value cannot be canonicalised (an integer beyond 2^53-1, NaN, a lone surrogate, hundreds of
             levels).
     """
-    plain: Any = (
-        value.model_dump(mode="json", by_alias=True, exclude_none=True) if isinstance(value, BaseModel) else value
-    )
+    plain: Any = value
+    if type(value) is not dict and isinstance(value, BaseModel):  # the former is quick to ask
+        plain = value.model_dump(mode="json", by_alias=True, exclude_none=True)
     try:
         return _dumps(plain)
     except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:  # the latter: a lone surrogate in a key

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Literal
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field
 
 from coafi.canonical import JsonObject, Sha256, canonical_json, sha256
 from coafi.errors import IntegrityError, ValidationError
@@ -21,17 +21,17 @@ from coafi.names import EntryType
 MAX_BODY = 65_535
 """Bytes of a body at most: C2SP tlog-tiles prefixes each entry of a bundle with a 16-bit length."""
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_quoted = json.encoder.encode_basestring  # a text as RFC 8785 writes it; lone surrogates are found when it is encoded
 _TIME = re.compile(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$")
 
 
 def entry_key(namespace: str, workflow_id: str, step: str, entry_type: str) -> str:
     """The key of an entry: SHA-256, in hexadecimal, of the canonical JSON array of its four parts."""
-    parts: list[JsonValue] = [namespace, workflow_id, step, entry_type]
+    parts = (namespace, workflow_id, step, entry_type)
     try:
-        return sha256(_encode(parts).encode())  # of text, and a tenth of the cost
+        return sha256(f"[{','.join(map(_quoted, parts))}]".encode())  # of text, and a tenth of the cost
     except UnicodeEncodeError:
-        return sha256(canonical_json(parts))  # which says what is wrong
+        return sha256(canonical_json(list(parts)))  # which says what is wrong
 
 
 def timestamp(moment: datetime) -> str:
@@ -87,22 +87,17 @@ class Draft:
         Raises:
             ValidationError: the data have no canonical form, or the body is longer than ``MAX_BODY``.
         """
-        body = self._canonical(
-            "data",
-            {
-                "version": 1,
-                "type": self.type.value,
-                "time": time,
-                "key": self.key,
-                "request": self.request_digest,
-                "event": self.event_id,
-                "utids": self.utids,
-                "namespace": self.namespace,
-                "workflow": self.workflow_id,
-                "step": self.step,
-                "data": self.data,
-            },
+        rest = (  # in canonical order: the bytes that canonical_json would give of all of it, at half the cost
+            f'"event":{_quoted(self.event_id)},"key":"{self.key}","namespace":{_quoted(self.namespace)},'
+            f'"request":"{self.request_digest}","step":{_quoted(self.step)},"time":{_quoted(time)},'
+            f'"type":"{self.type}","utids":{_quoted(self.utids)},"version":1,"workflow":{_quoted(self.workflow_id)}'
         )
+        try:
+            body = b'{"data":%b,%b}' % (self._canonical("data", self.data), rest.encode())
+        except UnicodeEncodeError as error:
+            raise ValidationError(
+                f"the entry {self} has no canonical form: {error}", remedy="write text without lone surrogates"
+            ) from None
         if len(body) > MAX_BODY:
             raise ValidationError(
                 f"the entry {self} has {len(body):,} bytes and may have {MAX_BODY:,}",

@@ -121,15 +121,9 @@ class Group:
             if first is None:
                 body = draft.body(self._moment)
                 index = self._size + len(self.rows) + len(fresh)
-                fresh[key] = EntryRow(
-                    idx=index,
-                    key=key,
-                    request=bytes.fromhex(draft.request_digest),
-                    leaf_hash=merkle.leaf_hash(body),
-                    event_id=draft.event_id,
-                    type=draft.type.value,
-                    body=body,
-                )
+                request = bytes.fromhex(draft.request_digest)
+                leaf = merkle.leaf_hash(body)
+                fresh[key] = EntryRow(index, key, request, leaf, draft.event_id, str(draft.type), body)
                 recorded.append(Recorded(index, body, fresh=True))
             elif first.request.hex() != draft.request_digest:
                 raise IdempotencyConflict(

@@ -27,7 +27,7 @@ from coafi.ledger.published import PublishedCheckpoint
 from coafi.ledger.reading import Reader
 from coafi.ledger.signing import CheckpointSigner
 from coafi.ledger.state import LogState
-from coafi.ledger.store import CheckpointRow, EntryRow, LedgerStore
+from coafi.ledger.store import CheckpointRow, EntryRow, store_for
 from coafi.ledger.tiles import Tile, TileId
 
 PUBLISH_SECONDS = 1.0
@@ -39,7 +39,7 @@ T = TypeVar("T")
 def is_begun(database: Database) -> bool:
     """Whether the database holds a ledger, even one without entries. The tables must exist."""
     with database.read() as connection:
-        return LedgerStore().head(connection) is not None
+        return store_for(database).head(connection) is not None
 
 
 class Ledger:

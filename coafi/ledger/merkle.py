@@ -208,16 +208,26 @@ class Frontier:
 def perfect_rows(row: bytes) -> tuple[bytes, ...]:
     """The hashes of all perfect subtrees over a row of hashes: item ``h`` holds those of height ``h``, concatenated.
 
-    The cache is by content, so it can be neither stale nor wrong; it holds 16 KiB for each full tile.
+    The cache is by content, so it can be neither stale nor wrong; it holds 16 KiB for each full tile. A row that goes
+    on where one of the last ended, as the edge of a growing tree does, costs only what is new.
     """
+    known = _begun.get(row[:HASH_SIZE], ())
+    if known and not row.startswith(known[0]):
+        known = ()
     rows = [row]
     while len(row) >= 2 * HASH_SIZE:
         pair = 2 * HASH_SIZE
-        row = b"".join(
-            hashlib.sha256(b"\x01" + row[at : at + pair]).digest() for at in range(0, len(row) // pair * pair, pair)
+        kept = known[len(rows)] if len(rows) < len(known) else b""
+        row = kept + b"".join(
+            hashlib.sha256(b"\x01" + row[at : at + pair]).digest()
+            for at in range(2 * len(kept), len(row) // pair * pair, pair)
         )
         rows.append(row)
-    return tuple(rows)
+    result = tuple(rows)
+    if len(_begun) >= _BEGUN:
+        _begun.clear()
+    _begun[result[0][:HASH_SIZE]] = result
+    return result
 
 
 def peaks(row: bytes) -> list[bytes]:
@@ -229,6 +239,10 @@ def peaks(row: bytes) -> list[bytes]:
     ]
 
 
+_BEGUN = 32
+"""Rows that are kept to go on from: the edge of a tree has one on each level."""
+
+_begun: dict[bytes, tuple[bytes, ...]] = {}
 _ASK_AGAIN = "ask for a proof of exactly this index and these sizes"
 
 

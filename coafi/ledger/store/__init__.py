@@ -3,8 +3,8 @@
 Each module knows those above it, and none below::
 
     tables      the tables and the rows that are read from them
-    statements  ``LedgerStore``: what the log asks of a database, in SQL that any understands
-    sqlite      the statements that run for every commit, in SQLite's own words
+    statements  ``LedgerStore``: what the log asks of a database
+    sqlite      what it asks at every commit, in SQLite's own words
     postgresql  the same in PostgreSQL's
 
 One contract test runs on both.

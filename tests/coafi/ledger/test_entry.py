@@ -1,13 +1,15 @@
 import hashlib
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
 from coafi.errors import IntegrityError, ValidationError
-from coafi.ledger.entry import MAX_BODY, Entry, Recorded, entry_key, timestamp
+from coafi.ledger.entry import MAX_BODY, Draft, Entry, Recorded, entry_key, timestamp
 from tests.coafi.ledger.making import draft
 
 TIME = "2026-11-23T20:03:29.123Z"
@@ -33,6 +35,28 @@ def test_a_body_is_canonical_json_under_wire_names() -> None:
         *("version", "type", "time", "key", "request", "event"),
         *("utids", "namespace", "workflow", "step", "data"),
     }
+
+
+@given(PART, PART, PART, PART, PART)
+def test_a_body_is_what_the_canonicaliser_makes_of_all_of_it(
+    namespace: str, workflow: str, step: str, event: str, utids: str
+) -> None:
+    made = replace(
+        draft(1, data={"é\U0001f600": 1.5, "\ue000": utids}),
+        namespace=namespace, workflow_id=workflow, step=step, event_id=event, utids=utids,
+    )  # fmt: skip
+    body = made.body(TIME)
+    assert body == rfc8785.dumps(json.loads(body))
+    entry = Entry.parse(body)
+    assert (entry.namespace, entry.workflow_id, entry.step) == (namespace, workflow, step)
+    assert (entry.event_id, entry.utids) == (event, utids)
+    entry.check_key()
+
+
+@pytest.mark.parametrize("made", [draft(1, event="\ud800"), replace(draft(1), utids="\ud800")])
+def test_text_that_is_no_unicode_is_refused(made: Draft) -> None:
+    with pytest.raises(ValidationError, match=r"FILE_PROCESSED of step .* has no canonical form"):
+        made.body(TIME)
 
 
 def test_the_key_is_the_digest_of_its_four_parts() -> None:

@@ -351,3 +351,18 @@ def test_growing_in_any_steps_gives_the_same_tiles_and_roots(steps: list[int]) -
         for at in range(0, len(hashes) // 32, 37):
             first = (n * 256 + at) << (8 * level)
             assert hashes[32 * at : 32 * at + 32] == mth(leaves[first : first + (1 << (8 * level))])
+
+
+def test_rows_that_go_on_where_others_ended_are_those_made_at_once() -> None:
+    leaves = [leaf_hash(b"%d" % number) for number in range(256)]
+    fresh = []
+    for size in range(1, 257):
+        merkle._begun.clear()
+        fresh.append(merkle.perfect_rows.__wrapped__(b"".join(leaves[:size])))
+    merkle._begun.clear()
+    for size in [*range(1, 257), 7, 100, 3]:
+        assert merkle.perfect_rows.__wrapped__(b"".join(leaves[:size])) == fresh[size - 1]
+    other = b"".join([leaves[0], *reversed(leaves[1:])])
+    expected = merkle.perfect_rows.__wrapped__(other)
+    merkle._begun.clear()
+    assert merkle.perfect_rows.__wrapped__(other) == expected != fresh[-1]

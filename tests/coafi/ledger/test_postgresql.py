@@ -26,9 +26,6 @@ from coafi.events import new_event
 from coafi.index.pointers import IndexPointer, add_pointer, newest_generation
 from coafi.ledger.group import LedgerTransaction
 from coafi.ledger.log import Ledger
-from coafi.ledger.store import EntryRow, Head, LedgerStore
-from coafi.ledger.store.postgresql import PostgresqlLedgerStore
-from coafi.ledger.tiles import Growth, TileId
 from coafi.names import EventType
 from coafi.registry.store import Registry, builtin_schemas
 from coafi.trees.facts import FactsStore
@@ -283,38 +280,3 @@ def test_a_restored_backup_is_refused(home: Path, postgresql: PostgresqlServer) 
     use_postgresql(home, postgresql.url(f"{name}_backup"))
     with pytest.raises(IntegrityError, match=r"5 entries, and a checkpoint of 6 .*old copy"), opened(home):
         pass
-
-
-# ---------------------------------------------------------------------- statements
-
-
-def test_both_ways_to_say_a_statement_do_the_same(home: Path) -> None:
-    database = Database(where(home))
-    database.create_tables()
-    plain, own = LedgerStore(), PostgresqlLedgerStore()
-    rows = [
-        EntryRow(i, bytes([i]) * 32, b"r" * 32, b"l" * 32, f"event {i}", "TYPE", bytes(range(i))) for i in range(40)
-    ]
-    fresh = {TileId(0, 0): b"a" * 32, TileId(0, 2**40): b"b" * 32, TileId(1, 0): b""}
-    grown = {TileId(0, 0): b"c" * 64, TileId(1, 0): b"d" * 32}
-    heads = Head("o", 5, b"1"), Head("o", 40, b"2")
-    for writer in (plain, own):
-        readers = plain, own
-        with pytest.raises(ZeroDivisionError), database.write() as connection:
-            writer.create_head(connection, Head("o", 0, b"0"))
-            writer.extend(connection, rows[:5], Growth(grown={}, fresh=fresh, edge={}), heads[0])
-            writer.extend(connection, rows[5:], Growth(grown=grown, fresh={}, edge={}), heads[1])
-            for reader in readers:
-                assert reader.head(connection) == reader.head(connection, lock=True) == heads[1]
-                assert reader.entries(connection, 0, 40) == rows
-                found = reader.with_keys(connection, [row.key for row in rows[5:]] + [b"x" * 32])
-                assert found == {row.key: row for row in rows[5:]}
-                assert reader.with_keys(connection, []) == {}
-                assert reader.tiles(connection, [*fresh, TileId(2, 0)]) == {
-                    TileId(0, 0): b"c" * 64,
-                    TileId(0, 2**40): b"b" * 32,
-                    TileId(1, 0): b"d" * 32,
-                }
-                assert reader.tiles(connection, []) == {}
-            raise ZeroDivisionError
-    database.close()
