@@ -1,12 +1,11 @@
 """Bytes that are the same wherever they are made: canonical JSON (RFC 8785) and SHA-256 digests of it."""
 
 import hashlib
-import json
 import re
-from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated, Any
 
+import msgspec
 import rfc8785
 from pydantic import BaseModel, JsonValue, StringConstraints
 
@@ -19,8 +18,8 @@ JsonObject = dict[str, JsonValue]
 
 _SAFE_INTEGER = 2**53 - 1
 _DEPTH = 100
-_ENCODE = json.JSONEncoder(ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":")).encode
-_BEYOND_THE_FIRST_PLANE = re.compile("[\U00010000-\U0010ffff]")
+_encode = msgspec.json.Encoder(order="sorted").encode
+_BEYOND_THE_FIRST_PLANE = re.compile(rb"[\xf0-\xf4]")  # how such a character begins in UTF-8
 
 
 def sha256(data: bytes) -> str:
@@ -59,18 +58,18 @@ def digest_of(value: JsonValue | JsonObject | BaseModel) -> str:
 
 
 def _dumps(value: Any) -> bytes:  # noqa: ANN401  # what is no JSON is refused here
-    """What :func:`rfc8785.dumps` gives, in a quarter of the time where Python's own encoder gives the same.
+    """What :func:`rfc8785.dumps` gives, in a tenth of the time where msgspec's encoder gives the same.
 
-    That one differs in numbers with a fraction, in what it takes as a number or a key, in surrogates, and in the order
-    of keys once there are characters beyond U+FFFF: RFC 8785 sorts by UTF-16 code units, Python by code points.
+    That one differs in numbers with a fraction, in what it takes as a number or a key, and in the order of keys once
+    there are characters beyond U+FFFF: RFC 8785 sorts by UTF-16 code units, msgspec by code points.
     """
     if _is_simple(value, _DEPTH):
-        text = _ENCODE(value)
-        if text.isascii():
-            return text.encode()
-        if not _BEYOND_THE_FIRST_PLANE.search(text):
-            with suppress(UnicodeEncodeError):  # a lone surrogate, about which rfc8785 complains
-                return text.encode()
+        try:
+            text = _encode(value)
+        except UnicodeEncodeError:  # a lone surrogate, about which rfc8785 complains
+            return rfc8785.dumps(value)
+        if text.isascii() or not _BEYOND_THE_FIRST_PLANE.search(text):
+            return text
     return rfc8785.dumps(value)
 
 
