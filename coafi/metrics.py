@@ -19,5 +19,6 @@ STEP_SECONDS = Histogram(
     ["step", "outcome"],
     buckets=(0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )
+API_REQUESTS = Counter("coafi_api_requests", "Requests to the API.", ["endpoint", "method", "status"])
 LEDGER_ENTRIES = Gauge("coafi_ledger_entries", "Entries in the ledger.")
 LEDGER_REQUESTS = Counter("coafi_ledger_requests", "Requests to the ledger's API.", ["route", "status"])

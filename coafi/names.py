@@ -39,6 +39,8 @@ class ActivityName(StrEnum):
     INDEX_UPDATE = "index.update"
     ANNOUNCE = "notify.announce"
     DELIVER = "notify.deliver"
+    OPERATE = "api.operate"
+    START = "api.start"
 
 
 class WorkflowName(StrEnum):
@@ -47,6 +49,7 @@ class WorkflowName(StrEnum):
     GIT_COMMIT = "GitCommitWorkflow"
     GIT_COMMIT_PROCESSING = "GitCommitProcessingWorkflow"
     NOTIFICATION = "NotificationWorkflow"
+    API_REQUEST = "APIRequestWorkflow"
 
 
 class SignalName(StrEnum):
@@ -55,10 +58,17 @@ class SignalName(StrEnum):
     COMMIT_PROCESSED = "commit_processed"
 
 
+class UpdateName(StrEnum):
+    """The updates that others than people send."""
+
+    ANSWER = "answer"
+
+
 class EventType(StrEnum):
     """The CloudEvents ``type`` of the events that have a handler."""
 
     GIT_COMMIT = "git.commit"
+    API_REQUEST = "api.request"
 
 
 class EntryType(StrEnum):

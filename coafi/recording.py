@@ -9,25 +9,17 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from coafi import commits
 from coafi.canonical import JsonObject, Sha256, digest_of
-from coafi.database import storable
 from coafi.deliveries import ClaimResult, claim, conclude, outcome_of
 from coafi.events import Event, EventRef, Wire
 from coafi.findings import Finding, Severity
 from coafi.ledger.entry import Draft, Recorded
 from coafi.ledger.port import Ledger, LedgerTransaction
 from coafi.names import CONCLUDE, EntryType, EventType, Phase
+from coafi.payloads import PAYLOADS, subject_of
 from coafi.registry.store import Registry
 from coafi.registry.validation import Schema
 from coafi.utids import permanent_utids
-
-PAYLOAD_SCHEMAS = {EventType.GIT_COMMIT: commits.PAYLOAD_SCHEMA}
-"""The schema of each type's payload."""
-
-PARAMETERS = ("repositoryUrl", "commitSha", "before", "branch", "deleted")
-"""Fields of a payload that say what is asked for; the others tell about people, or are taken from git."""
-
 
 class Range(Wire):
     """A run of ledger indices, both ends included."""
@@ -146,7 +138,7 @@ class EventRecorder:
 
         def unit(transaction: LedgerTransaction) -> Received:
             result, owner = claim(
-                transaction.connection, event, run_id=run_id, utids=utids, subject=_subject(event.data)
+                transaction.connection, event, run_id=run_id, utids=utids, subject=subject_of(event)
             )
             if result is ClaimResult.DUPLICATE:
                 return Received(phase=Phase.DUPLICATE, utids=owner.utids, duplicate_of=owner.run_id)
@@ -225,7 +217,11 @@ class EventRecorder:
         return Received(phase=Phase.REJECTED, utids=event.utids, findings=findings, entries=ranges_of(recorded))
 
     def _validate(self, event: Event) -> tuple[Schema, tuple[Finding, ...]]:
-        schema = self.registry.schema(PAYLOAD_SCHEMAS[EventType(event.type)])
+        payload = PAYLOADS[EventType(event.type)]
+        schema = self.registry.schema(payload.schema_id(event.data))
+        refusal = payload.refusal(event)
+        if refusal is not None:
+            return schema, (refusal,)
         return schema, tuple(
             Finding(
                 severity=Severity.ERROR,
@@ -234,7 +230,7 @@ class EventRecorder:
                 remedy=f"send a payload that fits the schema {schema.schema_id} {schema.version}",
                 pointer=violation.pointer,
             )
-            for violation in schema.violations(event.data)
+            for violation in schema.violations(payload.instance(event.data))
         )
 
     def _received(self, event: Event, run_id: str, utids: str, schema: Schema, *, valid: bool) -> Draft:
@@ -244,7 +240,7 @@ class EventRecorder:
             "principal": event.principal,
             "bodyDigest": event.bodydigest,
             "payloadDigest": digest_of(event.data),
-            "subject": _subject(event.data),
+            "subject": subject_of(event),
             "temporaryUtids": event.utids,
             "causationDepth": event.causationdepth,
             "schema": {"id": schema.schema_id, "version": schema.version, "digest": schema.digest},
@@ -252,7 +248,7 @@ class EventRecorder:
             "build": self.build,
         }
         if valid:  # what breaks its schema has no limits, and an entry has
-            data["parameters"] = {name: event.data[name] for name in PARAMETERS if name in event.data}
+            data["parameters"] = PAYLOADS[EventType(event.type)].parameters(event.data)
         if event.causationid is not None:
             data["causationId"] = event.causationid
         return self.draft(event.ref(utids), EntryType.EVENT_RECEIVED, step="receive", inputs={}, data=data)
@@ -281,13 +277,6 @@ def merge_ranges(ranges: Iterable[Range]) -> tuple[Range, ...]:
 def counts_in_order(counts: dict[str, int]) -> list[tuple[str, int]]:
     """The counts of a conclusion as people read them: all files, then the rest by name."""
     return sorted(counts.items(), key=lambda item: (item[0] != "files", item[0]))
-
-
-def _subject(data: JsonObject) -> str:
-    """One line for lists: what this event is about."""
-    parts = [data.get(name) for name in ("repositoryUrl", "branch", "commitSha")]
-    repository, branch, commit = (part if isinstance(part, str) else "?" for part in parts)
-    return storable(f"{repository} {branch} {commit[:12]}"[:500])
 
 
 def _reused_delivery(event: Event) -> Finding:

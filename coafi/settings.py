@@ -109,6 +109,17 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(25 * 2**20, ge=1, description="Largest webhook body that is accepted, in bytes.")
 
+    api_wait: Annotated[float, Field(ge=0, le=60)] = Field(
+        10.0, description="Seconds that a caller of the API waits for an answer who says nothing about it (`Prefer`)."
+    )
+    api_max_body_bytes: int = Field(
+        512 * 1024, ge=1, le=1024 * 1024, description="Largest body of a request to the API, in bytes."
+    )
+    api_rate: Annotated[float, Field(gt=0)] = Field(
+        50.0, description="Requests per second that each caller of the API may send, in the long run, per gateway."
+    )
+    api_burst: int = Field(200, ge=1, description="Requests that a caller of the API may send at once.")
+
     public_url: str = Field(
         "",
         pattern=r"^(https?://[^\s?#@]+)?$",

@@ -1,6 +1,7 @@
 """What the gateway's routes have in common: bodies read within limits, and problems (RFC 9457)."""
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
@@ -10,6 +11,9 @@ from starlette.responses import JSONResponse, Response
 
 from coafi.canonical import JsonObject
 from coafi.errors import ValidationError
+
+
+_TRACEPARENT = re.compile(r"^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$")
 
 
 class BodyTooLarge(ValidationError):
@@ -69,3 +73,9 @@ def problem(
     if errors:
         content["errors"] = list(errors)
     return JSONResponse(content, status, headers={**(headers or {}), **more}, media_type="application/problem+json")
+
+
+def traceparent_of(request: Request) -> str | None:
+    """The trace that a request says it belongs to (W3C Trace Context), if it says so in the right form."""
+    value = request.headers.get("traceparent", "")
+    return value if _TRACEPARENT.fullmatch(value) else None

@@ -5,7 +5,6 @@ deliver again (``503``) or what is wrong (``4xx``, ``application/problem+json``,
 """
 
 import asyncio
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -33,17 +32,16 @@ from coafi.events import Event
 from coafi.ledger.port import Ledger
 from coafi.objects import ObjectStore
 from coafi.webhooks import github
-from starters.answers import BodyTooLarge, BodyTooSlow, problem, read_body
+from starters.answers import BodyTooLarge, BodyTooSlow, problem, read_body, traceparent_of
+from starters.api import ApiGateway
 from starters.bitt import BittApi
-from starters.dispatch import Dispatcher, Started, reused_delivery
+from activities.dispatch import Dispatcher, Started, reused_delivery
 from starters.docs_pages import DocumentationPages
 
 log = structlog.stdlib.get_logger()
 
 RETRY_AFTER = 30.0
 """Seconds after which a sender may try again, where the error does not know better."""
-
-_TRACEPARENT = re.compile(r"^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$")
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,7 @@ class Gateway:
         body_timeout: seconds that a sender may take for a body.
         docs: serves the documentation, if it shall be served.
         bitt: serves the ledger, if it is kept here.
+        api: answers requests to the API.
     """
 
     dispatcher: Dispatcher
@@ -67,6 +66,7 @@ class Gateway:
     body_timeout: float = 30.0
     docs: DocumentationPages | None = None
     bitt: BittApi | None = None
+    api: ApiGateway | None = None
 
     def application(self) -> Starlette:
         """The ASGI application."""
@@ -79,6 +79,7 @@ class Gateway:
                 Route("/metrics", self.metrics),
                 *(self.docs.routes() if self.docs else ()),
                 *(self.bitt.routes() if self.bitt else ()),
+                *(self.api.routes() if self.api else ()),
             ],
             exception_handlers={HTTPException: _http_problem, Exception: _unexpected},
         )
@@ -128,7 +129,7 @@ class Gateway:
             return JSONResponse({"status": "ignored", "reason": "only pushes to branches start a run"})
         try:
             event = github.push_event(
-                payload, delivery=delivery, body=body, received=datetime.now(UTC), traceparent=_traceparent(request)
+                payload, delivery=delivery, body=body, received=datetime.now(UTC), traceparent=traceparent_of(request)
             )
         except ModelError as error:
             raise ValidationError(f"this delivery has no envelope: {error.errors()[0]['msg']}") from error
@@ -217,8 +218,3 @@ async def _http_problem(request: Request, error: Exception) -> Response:
 async def _unexpected(_request: Request, _error: Exception) -> Response:
     """A defect of ours: the server's log has the traceback, the client has not."""
     return problem(500, "this is a defect of the service; its log says more. Deliver it again later")
-
-
-def _traceparent(request: Request) -> str | None:
-    value = request.headers.get("traceparent", "")
-    return value if _TRACEPARENT.fullmatch(value) else None

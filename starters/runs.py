@@ -29,7 +29,7 @@ from coafi.recording import Decision, counts_in_order
 from coafi.settings import Settings
 from starters.addresses import run_url
 from starters.connection import connected
-from starters.dispatch import Dispatcher
+from activities.dispatch import Dispatcher
 from starters.output import (
     clean,
     command_settings,

@@ -13,6 +13,8 @@ import uvicorn
 from pydantic import SecretStr
 from temporalio.client import Client
 
+from coafi.api.reading import ApiReader
+from coafi.auth.authenticator import build_authenticator
 from coafi.deliveries import DeliveryReader
 from coafi.errors import Unavailable
 from coafi.ledger.log import Ledger
@@ -20,13 +22,15 @@ from coafi.logs import configure_logging
 from coafi.secret_files import read_or_make_secret
 from coafi.settings import Settings, load_settings
 from starters.addresses import temporal_address
+from starters.api import ApiGateway
 from starters.bitt import BittAccess, BittApi
 from starters.connection import connected
-from starters.dispatch import Dispatcher
+from activities.dispatch import Dispatcher
 from starters.docs_pages import DocsAccess, DocumentationPages
 from starters.embedded import ServiceAddress, TemporalServer, listening_socket, owned
 from starters.gateway import Gateway
 from starters.output import err, facts
+from starters.rates import Rates
 from workers.client import connect
 from workers.resources import Resources, open_resources
 from workers.wiring import running_workers
@@ -136,6 +140,7 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
             DocsAccess(settings.docs_tokens, host),
         ),
         bitt=_bitt(resources, host),
+        api=_api(client, resources),
     )
     config = uvicorn.Config(
         gateway.application(), log_config=None, lifespan="off", access_log=False, timeout_graceful_shutdown=5
@@ -157,6 +162,19 @@ def _bitt(resources: Resources, host: str) -> BittApi | None:
     if not isinstance(resources.ledger, Ledger):
         return None
     return BittApi(resources.ledger, BittAccess(settings.bitt_tokens, settings.bitt_append_tokens, host))
+
+
+def _api(client: Client, resources: Resources) -> ApiGateway:
+    settings = resources.settings
+    return ApiGateway(
+        dispatcher=Dispatcher(client, settings.temporal_start_timeout),
+        reader=ApiReader(resources.database, resources.ledger, resources.registry, settings.ledger_namespace),
+        objects=resources.objects,
+        authenticator=build_authenticator(settings),
+        rates=Rates(settings.api_rate, settings.api_burst),
+        max_body_bytes=settings.api_max_body_bytes,
+        wait=settings.api_wait,
+    )
 
 
 def github_secrets(settings: Settings) -> tuple[SecretStr, ...]:

@@ -11,11 +11,14 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.api import ApiActivities
+from activities.dispatch import Dispatcher
 from activities.events import EventActivities, Patience
 from activities.files import FileActivities
 from activities.git import GitActivities
-from activities.index import IndexActivities, IndexPolicy, IndexRequestActivities
+from activities.index import REQUEST_TIMEOUT, IndexActivities, IndexPolicy, IndexRequestActivities
 from activities.notifications import AnnounceActivities, DeliveryActivities, DeliveryPolicy
+from coafi.api.operations import ApiOperator
 from coafi.artifacts.cache import ArtifactService
 from coafi.artifacts.model import GeneratorConfig
 from coafi.documents.limits import DocumentLimits
@@ -34,11 +37,12 @@ from coafi.settings import Settings
 from coafi.trees.commit import CommitContexts
 from coafi.trees.recorder import TreeRecorder
 from workers.resources import Resources, url_policy
+from workflows.api_request import APIRequestWorkflow
 from workflows.git_commit import GitCommitWorkflow
 from workflows.git_commit_processing import GitCommitProcessingWorkflow
 from workflows.notification import NotificationWorkflow
 
-WORKFLOWS = (GitCommitWorkflow, GitCommitProcessingWorkflow, NotificationWorkflow)
+WORKFLOWS = (GitCommitWorkflow, GitCommitProcessingWorkflow, NotificationWorkflow, APIRequestWorkflow)
 """Every workflow type of the service."""
 
 SANDBOX = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_all_modules())
@@ -122,6 +126,10 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
         settings.public_url or gateway or f"http://{settings.gateway_host}:{settings.gateway_port}",
         DeliveryPolicy(timeout=settings.notify_timeout, patience=settings.notify_patience),
     )
+    api = ApiActivities(
+        ApiOperator(steps.events.recorder, resources.registry, resources.objects),
+        Dispatcher(client, REQUEST_TIMEOUT.total_seconds()),
+    )
     deliveries = DeliveryActivities(_deliverer(settings, subscribers, gone, stack))
     drain = timedelta(seconds=settings.drain_timeout)
 
@@ -141,6 +149,8 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
                 steps.events.finish,
                 requests.request,
                 announcements.announce,
+                api.operate,
+                api.start,
             ],
             # Local activities take threads from the same pool.
             activity_executor=threads(2 * settings.events_slots, "events"),

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, TypeVar, overload
+from typing import Any, ClassVar, TypeVar, overload
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy, SearchAttributeKey
@@ -57,6 +57,7 @@ REJECTING = frozenset(
         errors.AuthorizationError,
         errors.ResourceNotFoundError,
         errors.PolicyDenied,
+        errors.PreconditionFailed,
     )
 )
 """Error types that mean the event itself is wrong."""
@@ -146,6 +147,9 @@ class RunState(Wire):
 
 class EventWorkflow:
     """Base of the workflows that handle an event. A subclass writes ``run`` and hands its own steps to ``handle``."""
+
+    rejecting: ClassVar[frozenset[str]] = REJECTING
+    """Error types that end a run of this workflow as rejected."""
 
     def __init__(self) -> None:
         self._phase = Phase.RECEIVED
@@ -251,7 +255,7 @@ class EventWorkflow:
                     return await self._finish(event, self._ending)
                 return await self._attempt(event, process)
             except StepFailed as failed:
-                refused = None if failed.step == ActivityName.FINISH else _refusal(failed.error)
+                refused = None if failed.step == ActivityName.FINISH else _refusal(failed.error, self.rejecting)
                 if refused is not None:
                     self._ending = refused
                 elif await self._park(event, failed) is not Verdict.RETRY:
@@ -382,23 +386,33 @@ class EventWorkflow:
 
 
 @overload
-async def light(method: Callable[[Any, Task], Coroutine[Any, Any, Result]], task: Task, summary: str) -> Result: ...
+async def light(
+    method: Callable[[Any, Task], Coroutine[Any, Any, Result]],
+    task: Task,
+    summary: str,
+    rejecting: frozenset[str] = REJECTING,
+) -> Result: ...
 @overload
-async def light(method: Callable[[Any, Task], Result], task: Task, summary: str) -> Result: ...
-async def light(method: Callable[[Any, Any], Any], task: Wire, summary: str) -> Any:
+async def light(
+    method: Callable[[Any, Task], Result], task: Task, summary: str, rejecting: frozenset[str] = REJECTING
+) -> Result: ...
+async def light(
+    method: Callable[[Any, Any], Any], task: Wire, summary: str, rejecting: frozenset[str] = REJECTING
+) -> Any:
     """A step of a few milliseconds: as a local activity, and when that fails, patiently as a regular one.
 
     Args:
         method: of a class of activities; blocking or not.
         task: its argument.
         summary: for people, in the Web UI.
+        rejecting: error types that no further try can help.
     """
     try:
         return await workflow.execute_local_activity_method(
             method, task, start_to_close_timeout=LIGHT_STEP, retry_policy=LIGHT_TRIES, summary=summary
         )
     except FailureError as error:
-        if is_cancelled_exception(error) or _refusal(error):
+        if is_cancelled_exception(error) or _refusal(error, rejecting):
             raise
     return await workflow.execute_activity_method(
         method,
@@ -442,10 +456,10 @@ def _cause(error: FailureError) -> BaseException | None:
     return error.cause if isinstance(error, ActivityError) else error
 
 
-def _refusal(error: FailureError) -> Conclusion | None:
+def _refusal(error: FailureError, rejecting: frozenset[str] = REJECTING) -> Conclusion | None:
     """The rejection that an activity's error means, if it means that the event is wrong."""
     cause = _cause(error)
-    if not isinstance(cause, ApplicationError) or cause.type not in REJECTING:
+    if not isinstance(cause, ApplicationError) or cause.type not in rejecting:
         return None
     findings = []
     for detail in cause.details:

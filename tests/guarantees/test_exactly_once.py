@@ -16,7 +16,7 @@ from types import MappingProxyType
 from coafi.deliveries import DeliveryReader
 from coafi.names import EntryType, Phase
 from coafi.webhooks import github
-from starters.dispatch import Dispatcher
+from activities.dispatch import Dispatcher
 from tests.guarantees.support import finished, side_by_side
 from tests.harness import Repository, Stack, documents, running_stack, until, worker_process
 from workers.wiring import running_workers

@@ -25,7 +25,7 @@ from coafi.deliveries import DeliveryReader
 from coafi.errors import IntegrityError, LedgerUnavailable, Unavailable
 from coafi.names import EntryType, EventType, Phase, workflow_id
 from coafi.webhooks import github
-from starters.dispatch import Dispatcher
+from activities.dispatch import Dispatcher
 from starters.gateway import Gateway
 from tests.harness import SECRET, Repository, Stack, documents, push_payload, running_stack, until
 from tests.starters.conftest import MAX_BODY

@@ -13,7 +13,7 @@ from coafi.commits import MAX_SOURCE, source_of, submitted_commit
 from coafi.errors import Unavailable, ValidationError
 from coafi.events import Event
 from coafi.names import PRIORITY_APPLICATION, EventType, Phase, SearchAttribute, fairness_key, parse_workflow_id
-from starters.dispatch import Dispatcher, _summary
+from activities.dispatch import Dispatcher, _summary
 from tests.harness import Stack
 from workers.client import connect
 

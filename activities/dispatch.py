@@ -1,10 +1,10 @@
-"""From an event to its run: the one way in for every starter."""
+"""From an event to its run: the one way in, for every starter and for the runs that start others."""
 
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
-from temporalio.client import Client
+from temporalio.client import Client, WithStartWorkflowOperation, WorkflowUpdateFailedError
 from temporalio.common import (
     Priority,
     SearchAttributeKey,
@@ -13,27 +13,43 @@ from temporalio.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from coafi import metrics
+from coafi.api.answers import Answer
+from coafi.canonical import Sha256
 from coafi.errors import IdempotencyConflict, Unavailable, ValidationError
-from coafi.events import Event
+from coafi.events import Event, Wire
 from coafi.names import (
     PRIORITY_APPLICATION,
     EventType,
     Phase,
     SearchAttribute,
     TaskQueue,
+    UpdateName,
     WorkflowName,
     fairness_key,
 )
+from coafi.payloads import subject_of
 
-ROUTES: dict[str, WorkflowName] = {EventType.GIT_COMMIT: WorkflowName.GIT_COMMIT}
+ROUTES: dict[str, WorkflowName] = {
+    EventType.GIT_COMMIT: WorkflowName.GIT_COMMIT,
+    EventType.API_REQUEST: WorkflowName.API_REQUEST,
+}
 """Which workflow handles which type of event."""
 
 MEMO_BODY = "bodyDigest"
 """The memo of a run that says which body it was started for."""
+
+OTHER_REQUEST = "OtherRequest"
+"""The type of the error with which a run refuses to answer a request that is not its own."""
+
+
+class Asked(Wire):
+    """Who asks a run for its answer: whoever sent the body with this digest."""
+
+    body_digest: Sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +96,7 @@ class Dispatcher:
                     # Not USE_EXISTING: the SDK would not tell an open run that was found from one that was started.
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                     search_attributes=_search_attributes(event),
-                    priority=Priority(priority_key=PRIORITY_APPLICATION, fairness_key=fairness_key(event.source)),
+                    priority=_priority(event),
                     memo={MEMO_BODY: event.bodydigest},
                     static_summary=_summary(event),
                     rpc_timeout=timedelta(seconds=self.timeout),
@@ -99,6 +115,69 @@ class Dispatcher:
             ) from error
         metrics.ACCEPTED.labels(event.type).inc()
         return Started(event.workflow_id, handle.first_execution_run_id, existed=False)
+
+    async def ask(self, event: Event, *, wait: float) -> Answer | None:
+        """Start the run of a request, or find it, and wait for its answer.
+
+        Args:
+            event: of type ``api.request``.
+            wait: seconds to wait for the answer.
+
+        Returns:
+            The answer; ``None`` when there is none yet, or when the run has ended: then what is stored tells.
+
+        Raises:
+            IdempotencyConflict: the run is that of another request with the same key.
+            Unavailable: Temporal did not confirm the start; asking again with the same key is safe.
+        """
+        start = WithStartWorkflowOperation(
+            WorkflowName.API_REQUEST,
+            event,
+            id=event.workflow_id,
+            task_queue=TaskQueue.EVENTS,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            search_attributes=_search_attributes(event),
+            priority=_priority(event),
+            memo={MEMO_BODY: event.bodydigest},
+            static_summary=_summary(event),
+        )
+        try:
+            async with asyncio.timeout(wait):
+                answer: Answer = await self.client.execute_update_with_start_workflow(
+                    UpdateName.ANSWER,
+                    Asked(body_digest=event.bodydigest),
+                    start_workflow_operation=start,
+                    id=UpdateName.ANSWER,
+                    result_type=Answer,
+                )
+        except WorkflowAlreadyStartedError:
+            await self._refuse_other_body(event)
+            return None
+        except WorkflowUpdateFailedError as error:
+            if isinstance(error.cause, ApplicationError) and error.cause.type == OTHER_REQUEST:
+                raise reused_delivery(event.id, event.workflow_id) from None
+            return None  # the run ended while it was asked
+        except (RPCError, TimeoutError, RuntimeError) as error:
+            if isinstance(error, RPCError) and error.status is RPCStatusCode.INVALID_ARGUMENT:
+                raise ValidationError(f"Temporal refuses this request: {error.message}") from error
+            await self._require_run(event, error)
+            return None
+        metrics.ACCEPTED.labels(event.type).inc()
+        return answer
+
+    async def _require_run(self, event: Event, error: Exception) -> None:
+        """Make sure that an event has its run, after nothing was heard of it in time."""
+        try:
+            async with asyncio.timeout(self.timeout):
+                await self.client.get_workflow_handle(event.workflow_id).describe()
+        except (RPCError, TimeoutError, RuntimeError):
+            raise Unavailable(
+                f"Temporal did not confirm the start of {event.workflow_id}",
+                remedy="send it again with the same Idempotency-Key: a second start finds the first",
+                retry_after=30,
+            ) from error
+        metrics.ACCEPTED.labels(event.type).inc()
 
     async def _refuse_other_body(self, event: Event) -> None:
         """Compare the event with the one whose run there is."""
@@ -133,7 +212,13 @@ def _search_attributes(event: Event) -> TypedSearchAttributes:
     )
 
 
+def _priority(event: Event) -> Priority:
+    return Priority(priority_key=PRIORITY_APPLICATION, fairness_key=fairness_key(event.source))
+
+
 def _summary(event: Event) -> str:
     """The title of the run in the Web UI."""
+    if event.type == EventType.API_REQUEST:
+        return f"{subject_of(event)} · {event.principal}"[:200]
     branch, commit = (str(event.data.get(name, "?")) for name in ("branch", "commitSha"))
     return f"{event.source.partition('://')[2] or event.source} · {branch} @ {commit[:10]}"[:200]

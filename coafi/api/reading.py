@@ -1,0 +1,219 @@
+"""Requests that only read: answered from the database, with no run and no entry in the ledger."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pydantic import BaseModel, JsonValue
+
+from coafi.api.answers import (
+    Answer,
+    EventAnswer,
+    HistoryAnswer,
+    StoredAnswer,
+    ValidationAnswer,
+    ViolationAnswer,
+    refusal,
+)
+from coafi.api.routes import Operation, Route
+from coafi.api.stored import kept
+from coafi.canonical import JsonObject
+from coafi.database import Database
+from coafi.deliveries import Delivery, DeliveryReader
+from coafi.errors import ResourceNotFoundError, ValidationError
+from coafi.findings import Finding, Severity
+from coafi.ledger.entry import Recorded
+from coafi.ledger.port import Ledger
+from coafi.names import EntryType, EventType, Phase
+from coafi.recording import Conclusion
+from coafi.registry.entry import RegistryId
+from coafi.registry.reader import EntryQuery, EntryReader
+from coafi.registry.store import Registry
+
+OPEN = "OPEN"
+"""The phase of an event whose run has not ended."""
+
+_CONCLUSIONS = (EntryType.EVENT_PROCESSED, EntryType.EVENT_REJECTED, EntryType.EVENT_DEAD_LETTERED)
+
+
+@dataclass(frozen=True)
+class ApiReader:
+    """Answers requests that change nothing.
+
+    Attributes:
+        database: where deliveries, entries and answers are.
+        ledger: for what was recorded about an event.
+        registry: the schemas that requests and data are held against.
+        namespace: of this instance's entries.
+    """
+
+    database: Database
+    ledger: Ledger
+    registry: Registry
+    namespace: str
+
+    def read(self, route: Route, asked: JsonObject) -> Answer:
+        """Answer a request whose caller may send it.
+
+        Args:
+            route: what is asked for.
+            asked: the query, or the body of a POST; it need not fit its schema yet.
+
+        Raises:
+            Refused: it does not fit, or names what is not there.
+            Unavailable: the database is out of reach.
+        """
+        self.check(route, asked)
+        operations: Mapping[Operation, Callable[[JsonObject], Answer]] = {
+            Operation.READ_ENTRY: self._entry,
+            Operation.SEARCH_ENTRIES: self._search,
+            Operation.READ_HISTORY: self._history,
+            Operation.COMPARE_VERSIONS: self._compare,
+            Operation.READ_EVENT: self._event,
+            Operation.VALIDATE: self._validate,
+        }
+        return operations[route.operation](asked)
+
+    def check(self, route: Route, asked: JsonObject) -> None:
+        """Hold a request against its schema.
+
+        Raises:
+            ValidationError: it does not fit; every place is a finding.
+        """
+        schema = self.registry.schema(route.schema_id)
+        violations = schema.violations(asked)
+        if violations:
+            where = "query" if route.method == "GET" else "body"
+            raise ValidationError(
+                f"the {where} does not fit {schema.schema_id} {schema.version}",
+                findings=tuple(
+                    Finding(
+                        severity=Severity.ERROR,
+                        rule=f"payload/{one.keyword}",
+                        message=one.message,
+                        remedy=f"send a {where} that fits the schema {schema.schema_id} {schema.version}",
+                        pointer=one.pointer,
+                    )
+                    for one in violations
+                ),
+            )
+
+    def query_types(self, route: Route) -> Mapping[str, str]:
+        """The JSON types of the parameters of a query, by name."""
+        properties = self.registry.schema(route.schema_id).document.get("properties")
+        found = properties if isinstance(properties, dict) else {}
+        return {name: str(one["type"]) for name, one in found.items() if isinstance(one, dict) and "type" in one}
+
+    def delivery_of(self, source: str, delivery_id: str) -> Delivery | None:
+        """The delivery that a sender named, if it has been claimed."""
+        return DeliveryReader(self.database).get(source, delivery_id)
+
+    def delivery(self, name: str) -> Delivery | None:
+        """The delivery of an event that goes by a workflow id, an event id or a UTidS."""
+        found = DeliveryReader(self.database).find(name)
+        return found[0] if found else None
+
+    def stored(self, delivery: Delivery) -> Answer | None:
+        """The answer that a request has got, if its run has ended."""
+        if delivery.outcome is None:
+            return None
+        with self.database.read() as connection:
+            operated = kept(connection, delivery.workflow_id)
+        if delivery.outcome == Phase.PROCESSED and operated is not None:
+            return operated.answer
+        conclusion = _conclusion(self._entries(delivery))
+        if conclusion is not None and conclusion.findings:
+            return refusal(conclusion.findings)
+        return None
+
+    # ---------------------------------------------------------------- registry
+
+    def _entry(self, asked: JsonObject) -> Answer:
+        version = asked.get("version")
+        entry = EntryReader(self.database).get(
+            RegistryId(_text(asked, "registryId")), _text(asked, "entryId"), None if version is None else _int(version)
+        )
+        return Answer(status=200, body=entry.model_dump(mode="json", by_alias=True), etag=entry.etag)
+
+    def _search(self, asked: JsonObject) -> Answer:
+        return _answer(EntryReader(self.database).search(EntryQuery.model_validate(asked)))
+
+    def _history(self, asked: JsonObject) -> Answer:
+        registry, entry = RegistryId(_text(asked, "registryId")), _text(asked, "entryId")
+        versions = EntryReader(self.database).history(registry, entry)
+        return _answer(HistoryAnswer(registry_id=registry, entry_id=entry, versions=versions))
+
+    def _compare(self, asked: JsonObject) -> Answer:
+        registry, entry = RegistryId(_text(asked, "registryId")), _text(asked, "entryId")
+        old, new = _int(asked["old"]), _int(asked["new"])
+        return _answer(EntryReader(self.database).diff(registry, entry, old, new))
+
+    def _validate(self, asked: JsonObject) -> Answer:
+        schema = self.registry.schema(_text(asked, "schemaId"))
+        found = schema.violations(asked.get("data"))
+        return _answer(
+            ValidationAnswer(
+                schema_id=schema.schema_id,
+                version=schema.version,
+                digest=schema.digest,
+                valid=not found,
+                violations=tuple(
+                    ViolationAnswer(pointer=one.pointer, keyword=one.keyword, message=one.message) for one in found
+                ),
+            )
+        )
+
+    # ------------------------------------------------------------------ events
+
+    def _event(self, asked: JsonObject) -> Answer:
+        name = _text(asked, "id")
+        delivery = self.delivery(name)
+        if delivery is None:
+            raise ResourceNotFoundError(
+                f"no event goes by {name[:200]!r}", remedy="give its workflow id, its own id or its UTidS"
+            )
+        entries = self._entries(delivery)
+        answer = self.stored(delivery) if delivery.event_type == EventType.API_REQUEST else None
+        return _answer(
+            EventAnswer(
+                event_id=delivery.delivery_id,
+                type=delivery.event_type,
+                source=delivery.source,
+                workflow_id=delivery.workflow_id,
+                run_id=delivery.run_id,
+                utids=delivery.utids,
+                phase=delivery.outcome or OPEN,
+                subject=delivery.subject,
+                received=delivery.received_at,
+                concluded=delivery.concluded_at,
+                entries=tuple(one.index for one in entries),
+                answer=None if answer is None else StoredAnswer(status=answer.status, body=answer.body),
+            )
+        )
+
+    def _entries(self, delivery: Delivery) -> list[Recorded]:
+        run = (self.namespace, delivery.workflow_id)
+        found = self.ledger.by_event(delivery.delivery_id)
+        return [one for one in found if (one.entry.namespace, one.entry.workflow_id) == run]
+
+
+def _conclusion(entries: list[Recorded]) -> Conclusion | None:
+    for one in reversed(entries):
+        if one.entry.type in _CONCLUSIONS:
+            data = one.entry.data
+            return Conclusion.model_validate({name: data[name] for name in Conclusion.model_fields if name in data})
+    return None
+
+
+def _answer(body: BaseModel) -> Answer:
+    return Answer(status=200, body=body.model_dump(mode="json", by_alias=True))
+
+
+def _text(asked: JsonObject, name: str) -> str:
+    value = asked[name]
+    assert isinstance(value, str)  # noqa: S101  # the schema says so
+    return value
+
+
+def _int(value: JsonValue) -> int:
+    assert isinstance(value, int)  # noqa: S101  # the schema says so
+    return value

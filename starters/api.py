@@ -1,0 +1,413 @@
+"""Requests to the API, at ``/api/{endpoint}``: see :mod:`coafi.api.routes` for what there is.
+
+The gateway finds out who asks, how often they may, and what they ask for. What changes something is done by a run
+(:class:`workflows.api_request.APIRequestWorkflow`), which checks schema and permission and is waited for; what only
+reads is checked and answered here. No token goes further than this file.
+"""
+
+import asyncio
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+from pydantic import JsonValue
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route as HttpRoute
+from temporalio.common import SearchAttributeKey
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities.dispatch import Dispatcher, reused_delivery
+from coafi import metrics
+from coafi.api.answers import WAITING, Answer, WorkflowAnswer, error_places
+from coafi.api.reading import ApiReader
+from coafi.api.requests import SOURCE, ApiRequest, event_path
+from coafi.api.routes import BY_ENDPOINT, Operation, Route
+from coafi.auth.authenticator import Authenticator
+from coafi.auth.principal import Principal
+from coafi.canonical import JsonObject, sha256
+from coafi.documents.json_syntax import parse_json
+from coafi.documents.limits import DocumentLimits
+from coafi.documents.source import Source
+from coafi.errors import (
+    AuthorizationError,
+    CoafiError,
+    IdempotencyConflict,
+    PolicyDenied,
+    PreconditionFailed,
+    Refused,
+    ResourceNotFoundError,
+    Unavailable,
+    ValidationError,
+)
+from coafi.events import Event, new_event
+from coafi.findings import Finding, Severity
+from coafi.ledger.entry import timestamp
+from coafi.names import EventType, SearchAttribute
+from coafi.objects import ObjectStore
+from starters.answers import BodyTooLarge, BodyTooSlow, problem, read_body, traceparent_of
+from starters.rates import Rates
+
+log = structlog.stdlib.get_logger()
+
+RETRY_AFTER = 5.0
+"""Seconds after which a request may be tried again that found something out of reach."""
+
+MAX_KEY = 255
+"""Characters of an ``Idempotency-Key``."""
+
+LONGEST_WAIT = 60.0
+"""Seconds that a caller can have us wait for an answer."""
+
+_KEY = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"|([!-~]+)')
+_WAIT = re.compile(r"(?i)(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})\"?(?=$|[,;\s])")
+_ASYNC = re.compile(r"(?i)(?:^|[,\s])respond-async(?=$|[,;\s])")
+_ETAG = re.compile(r'"([0-9]{1,10})"')
+_INTEGER = re.compile(r"-?[0-9]{1,15}")
+_LIMITS = DocumentLimits(max_depth=100, max_nodes=100_000, max_findings=20)
+_SMALL = 16 * 1024
+_PHASE = SearchAttributeKey.for_keyword(SearchAttribute.PHASE)
+
+
+class TooManyRequests(Refused):
+    """The caller has asked too often."""
+
+    def __init__(self, name: str, rate: float, retry_after: float) -> None:
+        super().__init__(f"{name} may ask {rate:g} times a second", remedy="wait, as Retry-After says")
+        self.retry_after = retry_after
+
+
+class Unreadable(ValidationError):
+    """What was sent cannot be read as a request at all."""
+
+
+class WrongMediaType(ValidationError):
+    """The body is no JSON by its own word."""
+
+
+class _WrongMethod(Refused):
+    def __init__(self, message: str, *, remedy: str, allow: str) -> None:
+        super().__init__(message, remedy=remedy)
+        self.allow = allow
+
+
+_STATUS: Mapping[type[CoafiError], int] = {
+    TooManyRequests: 429,
+    BodyTooSlow: 408,
+    BodyTooLarge: 413,
+    AuthorizationError: 401,
+    PolicyDenied: 403,
+    ResourceNotFoundError: 404,
+    IdempotencyConflict: 422,  # a key that was used for another request, as the draft of Idempotency-Key has it
+    PreconditionFailed: 412,
+    WrongMediaType: 415,
+    Unreadable: 400,
+    ValidationError: 422,
+    Unavailable: 503,
+}
+
+
+
+
+@dataclass(frozen=True)
+class ApiGateway:
+    """The routes below ``/api/``, and what they need.
+
+    Attributes:
+        dispatcher: starts and asks the runs.
+        reader: answers what only reads.
+        objects: keeps the bodies of requests.
+        authenticator: finds out who asks.
+        rates: how often they may.
+        max_body_bytes: larger bodies are refused unread.
+        wait: seconds that a caller waits for an answer who says nothing about it.
+        body_timeout: seconds that a caller may take for a body.
+    """
+
+    dispatcher: Dispatcher
+    reader: ApiReader
+    objects: ObjectStore
+    authenticator: Authenticator
+    rates: Rates
+    max_body_bytes: int
+    wait: float = 10.0
+    body_timeout: float = 30.0
+
+    def routes(self) -> list[HttpRoute]:
+        """The routes, for the gateway: one, which looks into the table of what can be asked for."""
+        return [HttpRoute("/api/{path:path}", self.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])]
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request; every error is a problem (RFC 9457)."""
+        endpoint = "unknown"
+        try:
+            route, name = _route(request)
+            endpoint = route.endpoint
+            principal = await self.authenticator.authenticate(request.headers.get("authorization", ""))
+            self._count(principal)
+            if route.durable:
+                response = await self._run(request, route, principal)
+            else:
+                response = await self._read(request, route, principal, name)
+        except ClientDisconnect:
+            response = problem(400, "client left before its body was read")
+        except _WrongMethod as error:
+            response = problem(405, str(error), headers={"Allow": error.allow})
+        except CoafiError as error:
+            response = _problem(error)
+        metrics.API_REQUESTS.labels(endpoint, request.method, response.status_code).inc()
+        return response
+
+    def _count(self, principal: Principal) -> None:
+        early = self.rates.take(principal.name)
+        if early:
+            raise TooManyRequests(principal.name, self.rates.rate, early)
+
+    # ------------------------------------------------------------------- reads
+
+    async def _read(self, request: Request, route: Route, principal: Principal, name: str) -> Response:
+        if route.method == "GET":
+            asked = {"id": name} if route.takes_id else self._query(request, route)
+        else:
+            body = await self._body(request)
+            asked = body if isinstance(body, dict) else {}
+            if not isinstance(body, dict):
+                raise ValidationError("the body is no JSON object", remedy="send an object, as the endpoint's schema says")
+        if not principal.may(route.permission) and not (
+            route.operation is Operation.READ_EVENT and await asyncio.to_thread(self._owns, principal, name)
+        ):
+            raise PolicyDenied(
+                f"{principal.name} lacks the permission {route.permission}",
+                remedy="ask whoever runs the service for a role that has it",
+            )
+        if route.operation is Operation.READ_WORKFLOW:
+            answer = await self._workflow(route, asked)
+        else:
+            answer = await asyncio.to_thread(self.reader.read, route, asked)
+        if answer.etag is not None and answer.etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers={"ETag": answer.etag})
+        return _response(answer, {"Cache-Control": "private, no-cache"})
+
+    def _owns(self, principal: Principal, name: str) -> bool:
+        """Whether an event is a request of this very caller."""
+        delivery = self.reader.delivery(name)
+        return delivery is not None and delivery.source == SOURCE + principal.name
+
+    async def _workflow(self, route: Route, asked: JsonObject) -> Answer:
+        """Where a run stands: Temporal knows."""
+        await asyncio.to_thread(self.reader.check, route, asked)
+        workflow_id, run_id = str(asked["workflowId"]), asked.get("runId")
+        handle = self.dispatcher.client.get_workflow_handle(workflow_id, run_id=run_id if isinstance(run_id, str) else None)
+        try:
+            async with asyncio.timeout(self.dispatcher.timeout):
+                run = await handle.describe()
+        except (RPCError, TimeoutError, RuntimeError) as error:
+            if isinstance(error, RPCError) and error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
+                raise ResourceNotFoundError(
+                    f"Temporal has no run {workflow_id[:200]!r}", remedy="ask for the event: what was recorded stays"
+                ) from None
+            raise Unavailable("Temporal does not answer", remedy="ask again", retry_after=RETRY_AFTER) from error
+        found = WorkflowAnswer(
+            workflow_id=run.id,
+            run_id=run.run_id,
+            type=run.workflow_type,
+            status=run.status.name if run.status else "UNKNOWN",
+            phase=run.typed_search_attributes.get(_PHASE),
+            started=timestamp(run.start_time),
+            closed=timestamp(run.close_time) if run.close_time else None,
+        )
+        return Answer(status=200, body=found.model_dump(mode="json", by_alias=True))
+
+    def _query(self, request: Request, route: Route) -> JsonObject:
+        """The parameters of a query, with the types that the endpoint's schema gives them."""
+        types = self.reader.query_types(route)
+        asked: JsonObject = {}
+        for name in request.query_params:
+            values = request.query_params.getlist(name)
+            if types.get(name) == "array":
+                asked[name] = [*values]
+            elif len(values) > 1:
+                raise ValidationError(
+                    f"the query names {name} {len(values)} times",
+                    remedy="give it once",
+                    findings=(_finding(f"{name} may be given once", f"/{name}"),),
+                )
+            elif types.get(name) == "integer" and _INTEGER.fullmatch(values[0]):
+                asked[name] = int(values[0])
+            else:
+                asked[name] = values[0]
+        return asked
+
+    # ------------------------------------------------------------------- runs
+
+    async def _run(self, request: Request, route: Route, principal: Principal) -> Response:
+        key = _key(request)
+        wait, applied = self._wait(request)
+        asked = ApiRequest(
+            endpoint=route.endpoint,
+            method="POST",
+            request_id=key or str(uuid.uuid4()),
+            principal=principal,
+            if_match=_if_match(request),
+            body=await self._body(request),
+        )
+        document = asked.document()
+        event = new_event(
+            event_type=EventType.API_REQUEST,
+            source=asked.source,
+            delivery_id=asked.request_id,
+            time=datetime.now(UTC),
+            body_digest=sha256(document),
+            principal=principal.name,
+            data=asked.payload(),
+            traceparent=traceparent_of(request),
+        )
+        answer = await asyncio.to_thread(self._answered, event) if key else None
+        if answer is None:
+            await asyncio.to_thread(self.objects.put, document)
+            answer = await self.dispatcher.ask(event, wait=wait)
+        if answer is None:  # late, or ended before: what is stored tells
+            answer = await asyncio.to_thread(self._answered, event)
+        if answer is None or answer.status == WAITING:
+            place = event_path(event.workflow_id)
+            phase = answer.body if answer is not None and isinstance(answer.body, dict) else {}
+            waiting: JsonObject = {"status": "accepted", "workflowId": event.workflow_id, "location": place, **phase}
+            return JSONResponse(waiting, 202, headers={"Location": place, **applied})
+        log.info("request answered", event_id=event.id, workflow_id=event.workflow_id, status=answer.status)
+        return _response(answer, {**applied, "Coafi-Event": event_path(event.workflow_id)})
+
+    def _answered(self, event: Event) -> Answer | None:
+        """The answer that a request has got before.
+
+        Raises:
+            IdempotencyConflict: its key was used for another request.
+        """
+        known = self.reader.delivery_of(event.source, event.id)
+        if known is None:
+            return None
+        if known.body_digest != event.bodydigest:
+            raise reused_delivery(event.id, event.workflow_id)
+        return self.reader.stored(known)
+
+    async def _body(self, request: Request) -> JsonValue:
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type != "application/json" and not media_type.endswith("+json"):
+            raise WrongMediaType(
+                f"the body is {media_type or 'of no type that is named'}", remedy="send application/json"
+            )
+        raw = await read_body(request, self.max_body_bytes, self.body_timeout, remedy="raise COAFI_API_MAX_BODY_BYTES")
+        return await asyncio.to_thread(_json, raw) if len(raw) > _SMALL else _json(raw)
+
+    def _wait(self, request: Request) -> tuple[float, dict[str, str]]:
+        """How long to wait for the answer, and the header that says so (RFC 7240)."""
+        preferred = ", ".join(request.headers.getlist("prefer"))
+        if (found := _WAIT.search(preferred)) is not None:
+            seconds = min(float(found[1]), LONGEST_WAIT)
+            return seconds, {"Preference-Applied": f"wait={seconds:.0f}"}
+        if _ASYNC.search(preferred):
+            return 0.0, {"Preference-Applied": "respond-async"}
+        return self.wait, {}
+
+
+# ---------------------------------------------------------------------- what was sent
+
+
+def _route(request: Request) -> tuple[Route, str]:
+    """What is asked for, and the id in its path.
+
+    Raises:
+        ResourceNotFoundError: there is no such endpoint.
+        _WrongMethod: there is, for another method.
+    """
+    path = request.path_params["path"]
+    endpoint, name = path, ""
+    methods = BY_ENDPOINT.get(path)
+    if methods is None or any(one.takes_id for one in methods.values()):
+        endpoint, slash, name = path.partition("/")
+        methods = BY_ENDPOINT.get(endpoint) if slash and name else None
+        if methods is None or not any(one.takes_id for one in methods.values()):
+            raise ResourceNotFoundError(f"there is no endpoint /api/{path[:200]}", remedy="see /openapi.json")
+    method = "GET" if request.method == "HEAD" else request.method
+    if method not in methods:
+        raise _WrongMethod(f"{request.method} is not for /api/{endpoint}", remedy="see Allow", allow=", ".join(methods))
+    return methods[method], name
+
+
+def _key(request: Request) -> str:
+    """The caller's ``Idempotency-Key``, bare or as a string of structured fields; empty if there is none."""
+    given = request.headers.getlist("idempotency-key")
+    if not given:
+        return ""
+    found = _KEY.fullmatch(given[0].strip()) if len(given) == 1 and len(given[0]) <= MAX_KEY else None
+    key = "" if found is None else re.sub(r"\\(.)", r"\1", found[1]) if found[1] is not None else found[2]
+    if not key:
+        raise Unreadable(
+            f"the Idempotency-Key is no text of 1 to {MAX_KEY} printable ASCII characters", remedy="send a UUID"
+        )
+    return key
+
+
+def _if_match(request: Request) -> int | None:
+    """The version that the caller has seen; 0 for ``If-None-Match: *``: there must be none."""
+    given, none = request.headers.get("if-match"), request.headers.get("if-none-match")
+    if none is not None:
+        if none.strip() != "*" or given is not None:
+            raise Unreadable("If-None-Match is not *, or stands beside If-Match", remedy='send one: If-Match: "4"')
+        return 0
+    if given is None or given.strip() == "*":
+        return None
+    found = _ETAG.fullmatch(given.strip())
+    if found is None:
+        raise Unreadable("If-Match is not the ETag of one version", remedy='send it as you got it, such as "4"')
+    return int(found[1])
+
+
+def _json(raw: bytes) -> JsonValue:
+    """The value of a body.
+
+    Raises:
+        Unreadable: it is no JSON; with the places where it is not.
+    """
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"the body is not UTF-8: byte {error.start}", remedy="send UTF-8") from None
+    parsed = parse_json(Source.of(text), _LIMITS)
+    if parsed.findings or not parsed.values:
+        found = parsed.findings
+        message = f"line {found[0].line}, column {found[0].column}: {found[0].message}" if found else "it is empty"
+        raise Unreadable(f"the body is not JSON: {message}", remedy="correct it", findings=tuple(found))
+    return parsed.values[0]
+
+
+# ---------------------------------------------------------------------- what is answered
+
+
+def _response(answer: Answer, headers: Mapping[str, str]) -> Response:
+    more = {"ETag": answer.etag} if answer.etag else {}
+    if answer.location:
+        more["Location"] = answer.location
+    if answer.status < 400:
+        return JSONResponse(answer.body, answer.status, headers={**headers, **more})
+    body = answer.body if isinstance(answer.body, dict) else {}
+    errors = body.get("errors")
+    return problem(
+        answer.status, str(body.get("detail")), errors=errors if isinstance(errors, list) else (), headers=headers
+    )
+
+
+def _problem(error: CoafiError) -> Response:
+    status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
+    if status >= 500:
+        log.warning("request failed", status=status, reason=str(error))
+    headers = {"WWW-Authenticate": 'Bearer realm="coafi"'} if status == 401 else None
+    retry_after = getattr(error, "retry_after", None) or (RETRY_AFTER if status == 503 else None)
+    findings = error.findings if isinstance(error, Refused) else ()
+    return problem(status, str(error), retry_after=retry_after, headers=headers, errors=error_places(findings))
+
+
+def _finding(message: str, pointer: str) -> Finding:
+    return Finding(severity=Severity.ERROR, rule="payload/query", message=message, remedy="correct it", pointer=pointer)

@@ -1,0 +1,76 @@
+"""A request to the API: checked, done, recorded, and answered while its caller waits.
+
+Updates:
+    answer: wait for the answer; sent together with the start of the run.
+
+More queries and updates: see :class:`workflows.lifecycle.EventWorkflow`.
+"""
+
+from functools import partial
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError
+
+from workflows.lifecycle import REJECTING, EventWorkflow, Outcome, Receipt, light
+
+with workflow.unsafe.imports_passed_through():
+    from activities.api import ApiActivities
+    from activities.dispatch import OTHER_REQUEST, Asked
+    from activities.events import Patience
+    from coafi import errors
+    from coafi.api.answers import Answer, given_up, refusal, waiting
+    from coafi.api.operations import OperateTask
+    from coafi.api.requests import ApiRequest
+    from coafi.api.routes import Operation
+    from coafi.api.stored import Operated
+    from coafi.canonical import digest_of
+    from coafi.events import Event, EventRef
+    from coafi.names import Phase, UpdateName, WorkflowName
+
+
+@workflow.defn(name=WorkflowName.API_REQUEST)
+class APIRequestWorkflow(EventWorkflow):
+    """Takes one ``api.request`` event from its receipt to ``EVENT_PROCESSED``, and answers its caller."""
+
+    # An id or a version that was used for something else: nobody can mend that but the caller.
+    rejecting = REJECTING | {errors.IdempotencyConflict.__name__}
+
+    @workflow.init
+    def __init__(self, event: Event) -> None:
+        super().__init__()
+        self._body_digest = event.bodydigest
+        self._operated: Operated | None = None
+        self._receipt: Receipt | None = None
+
+    @workflow.run
+    async def run(self, event: Event) -> Receipt:
+        """Handle a request. The result is its receipt."""
+        self._receipt = await self.handle(event, partial(self._operate, event))
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self._receipt
+
+    @workflow.update(name=UpdateName.ANSWER, description="Wait for the answer")
+    async def answer(self, _asked: Asked) -> Answer:
+        """The answer, as soon as there is one; while the run is parked, that it waits."""
+        await workflow.wait_condition(lambda: self._receipt is not None or self._phase is Phase.PARKED)
+        receipt = self._receipt
+        if receipt is None or receipt.phase is Phase.DUPLICATE:
+            return waiting(self._phase)
+        if receipt.phase is Phase.PROCESSED and self._operated is not None:
+            return self._operated.answer
+        if receipt.phase is Phase.REJECTED:
+            return refusal(receipt.findings)
+        return given_up(receipt.failure.message if receipt.failure else receipt.phase)
+
+    @answer.validator
+    def _validate_answer(self, asked: Asked) -> None:
+        if asked.body_digest != self._body_digest:
+            raise ApplicationError("this run does another request", type=OTHER_REQUEST, non_retryable=True)
+
+    async def _operate(self, event: Event, ref: EventRef, _patience: Patience) -> Outcome:
+        request = ApiRequest.model_validate(event.data)
+        task = OperateTask(event=ref, request=request)
+        starts = request.route.operation is Operation.START_WORKFLOW
+        method, name = (ApiActivities.start, "api.start") if starts else (ApiActivities.operate, "api.operate")
+        self._operated = await self.step(name, lambda: light(method, task, request.route.summary, self.rejecting))
+        return Outcome(counts=self._operated.counts, digests={"answer": digest_of(self._operated.answer)})
