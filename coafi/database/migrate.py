@@ -19,7 +19,7 @@ from coafi.database.port import Database
 from coafi.database.schema import metadata
 from coafi.errors import ResourceNotFoundError, Unavailable, ValidationError
 
-VERSIONS = ("0001", "0002")
+VERSIONS = ("0001", "0002", "0003")
 """Every version, the oldest first."""
 
 NEWEST = VERSIONS[-1]
@@ -33,6 +33,7 @@ TABLE_OWNERS = (
     "coafi.ledger.store.tables",
     "coafi.notify.gone",
     "coafi.registry.store",
+    "coafi.registry.tables",
     "coafi.results",
     "coafi.trees.facts",
 )
