@@ -130,6 +130,9 @@ class Dispatcher:
             IdempotencyConflict: the run is that of another request with the same key.
             Unavailable: Temporal did not confirm the start; asking again with the same key is safe.
         """
+        if not wait:
+            await self.start(event)
+            return None
         start = WithStartWorkflowOperation(
             WorkflowName.API_REQUEST,
             event,
@@ -142,42 +145,28 @@ class Dispatcher:
             memo={MEMO_BODY: event.bodydigest},
             static_summary=_summary(event),
         )
+        asking = self.client.execute_update_with_start_workflow(
+            UpdateName.ANSWER,
+            Asked(body_digest=event.bodydigest),
+            start_workflow_operation=start,
+            id=UpdateName.ANSWER,
+            result_type=Answer,
+        )
         try:
             async with asyncio.timeout(wait):
-                answer: Answer = await self.client.execute_update_with_start_workflow(
-                    UpdateName.ANSWER,
-                    Asked(body_digest=event.bodydigest),
-                    start_workflow_operation=start,
-                    id=UpdateName.ANSWER,
-                    result_type=Answer,
-                )
+                answer: Answer | None = await asking
         except WorkflowAlreadyStartedError:
             await self._refuse_other_body(event)
-            return None
+            answer = None
         except WorkflowUpdateFailedError as error:
             if isinstance(error.cause, ApplicationError) and error.cause.type == OTHER_REQUEST:
                 raise reused_delivery(event.id, event.workflow_id) from None
-            return None  # the run ended while it was asked
-        except (RPCError, TimeoutError, RuntimeError) as error:
-            if isinstance(error, RPCError) and error.status is RPCStatusCode.INVALID_ARGUMENT:
-                raise ValidationError(f"Temporal refuses this request: {error.message}") from error
-            await self._require_run(event, error)
+            answer = None  # the run ended while it was asked
+        except (RPCError, TimeoutError, RuntimeError):
+            await self.start(event)  # nobody knows whether that was done before the time was up
             return None
         metrics.ACCEPTED.labels(event.type).inc()
         return answer
-
-    async def _require_run(self, event: Event, error: Exception) -> None:
-        """Make sure that an event has its run, after nothing was heard of it in time."""
-        try:
-            async with asyncio.timeout(self.timeout):
-                await self.client.get_workflow_handle(event.workflow_id).describe()
-        except (RPCError, TimeoutError, RuntimeError):
-            raise Unavailable(
-                f"Temporal did not confirm the start of {event.workflow_id}",
-                remedy="send it again with the same Idempotency-Key: a second start finds the first",
-                retry_after=30,
-            ) from error
-        metrics.ACCEPTED.labels(event.type).inc()
 
     async def _refuse_other_body(self, event: Event) -> None:
         """Compare the event with the one whose run there is."""

@@ -24,8 +24,10 @@ delivery = Table(
     Column("received_at", text(32), nullable=False),
     Column("outcome", text(20)),
     Column("concluded_at", text(32)),
+    Column("temporary_utids", text(40)),
     Index("delivery_received_at", "received_at"),
     Index("delivery_utids", "utids"),
+    Index("delivery_temporary_utids", "temporary_utids"),
 )
 
 
@@ -39,7 +41,12 @@ class ClaimResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One delivery as it is remembered. ``outcome`` is the final phase, ``None`` while the run is at work."""
+    """One delivery as it is remembered.
+
+    Attributes:
+        outcome: the final phase; ``None`` while the run is at work.
+        temporary_utids: the UTidS that it was given at ingress; ``utids`` is the permanent one once there is one.
+    """
 
     source: str
     delivery_id: str
@@ -52,6 +59,7 @@ class Delivery:
     received_at: str
     outcome: str | None
     concluded_at: str | None
+    temporary_utids: str | None
 
 
 def claim(
@@ -86,6 +94,7 @@ def claim(
             received_at=_now(),
             outcome=None,
             concluded_at=None,
+            temporary_utids=event.utids,
         )
         connection.execute(
             insert(delivery).values({name: getattr(fresh, name) for name in Delivery.__dataclass_fields__})
@@ -140,14 +149,18 @@ class DeliveryReader:
         return None if row is None else _delivery(row)
 
     def find(self, name: str) -> tuple[Delivery, ...]:
-        """The deliveries that ``name`` means: a delivery id, a workflow id or a UTidS."""
+        """The deliveries that ``name`` means: a delivery id, a workflow id or a UTidS, permanent or temporary."""
+        known_as = (delivery.c.delivery_id, delivery.c.workflow_id, delivery.c.utids, delivery.c.temporary_utids)
         with self._database.read() as connection:
-            rows = connection.execute(
-                select(delivery).where(
-                    or_(delivery.c.delivery_id == name, delivery.c.workflow_id == name, delivery.c.utids == name)
-                )
-            )
+            rows = connection.execute(select(delivery).where(or_(*(column == name for column in known_as))))
             return tuple(_delivery(row) for row in rows)
+
+    def by_utids(self, utids: str) -> Delivery | None:
+        """The delivery with this UTidS, permanent or temporary."""
+        query = select(delivery).where(or_(delivery.c.utids == utids, delivery.c.temporary_utids == utids)).limit(1)
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _delivery(row)
 
 
 def _delivery(row: Row[tuple[object, ...]]) -> Delivery:

@@ -8,7 +8,8 @@
     │   ├── AuthorizationError      nobody we trust sent it, or they may not ask for this
     │   ├── ResourceNotFoundError   it names something that does not exist
     │   ├── PolicyDenied            a rule of this installation forbids it
-    │   └── IdempotencyConflict     the same key came before with other content
+    │   ├── IdempotencyConflict     the same key came before with other content
+    │   └── PreconditionFailed      what it wants to change is no longer what it expects
     ├── Unavailable                 something we need is out of reach; trying again helps
     │   └── LedgerUnavailable       … and without the ledger nothing may proceed
     └── IntegrityError              stored data contradicts its digest, key or proof
@@ -68,6 +69,10 @@ class PolicyDenied(Refused):
 
 class IdempotencyConflict(Refused):
     """A key that was used before comes again with other content."""
+
+
+class PreconditionFailed(Refused):
+    """The version that the input wants to change is no longer the newest one: somebody else was first."""
 
 
 class Unavailable(CoafiError):

@@ -83,6 +83,7 @@ class Conclusion(Wire):
         digests: what the run made, by name, such as ``{"manifest": "<sha256>"}``.
         entries: ledger indices of everything recorded on the way, up to this conclusion.
         findings: why it was rejected.
+        refused: type of the error that rejected it, where it was a step that did.
         failure: why it failed.
         decisions: the operators' decisions on the way, the last ones where there are many.
     """
@@ -92,6 +93,7 @@ class Conclusion(Wire):
     digests: dict[str, Sha256] = Field(default_factory=dict)
     entries: tuple[Range, ...] = ()
     findings: tuple[Finding, ...] = ()
+    refused: str | None = None
     failure: Failure | None = None
     decisions: tuple[Decision, ...] = ()
 

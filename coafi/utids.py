@@ -5,11 +5,16 @@ No format was ever published; this one is ours: ``UTIDS-T-`` (temporary) or ``UT
 the event can derive them again:
 
 - temporary: SHA-256 over the canonical JSON of ``["utids", "temporary", type, source, id, body digest]``;
-- permanent: the same with ``"permanent"`` and the digest of the validated payload's canonical JSON in the last place.
+- permanent: the same with ``"permanent"`` and the digest of the validated payload's canonical JSON in the last place;
+- of an entry of a registry, permanent: over ``["utids", "permanent", "registry", registry, entry id]``;
+- of whatever else somebody gives a name to, permanent: over ``["utids", "permanent", "names", digest]``, with the
+  digest of the canonical JSON of what it names.
 """
 
 import re
 from typing import Literal
+
+from pydantic import JsonValue
 
 from coafi.canonical import digest_of
 
@@ -25,6 +30,20 @@ def temporary_utids(event_type: str, source: str, event_id: str, body_digest: st
 def permanent_utids(event_type: str, source: str, event_id: str, data_digest: str) -> str:
     """The id that an event gets when its payload was found valid."""
     return _utids("permanent", event_type, source, event_id, data_digest)
+
+
+def entry_utids(registry_id: str, entry_id: str) -> str:
+    """The id of an entry of a registry: the same for all its versions."""
+    return _utids("permanent", "registry", registry_id, entry_id)
+
+
+def naming_utids(names: JsonValue) -> str:
+    """The id of what ``names`` names.
+
+    Raises:
+        ValidationError: it has no canonical JSON.
+    """
+    return _utids("permanent", "names", digest_of(names))
 
 
 def _utids(kind: Literal["temporary", "permanent"], *parts: str) -> str:

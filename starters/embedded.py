@@ -216,7 +216,8 @@ def listening_socket(host: str, port: int, *, fall_back: bool = True) -> socket.
         ValidationError: neither is to be had.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named, or asyncio does not turn Nagle's algorithm off: every answer would then wait 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     for wish in (port, 0) if fall_back else (port,):
         try:

@@ -59,7 +59,7 @@ class APIRequestWorkflow(EventWorkflow):
         if receipt.phase is Phase.PROCESSED and self._operated is not None:
             return self._operated.answer
         if receipt.phase is Phase.REJECTED:
-            return refusal(receipt.findings)
+            return refusal(receipt.findings, receipt.refused)
         return given_up(receipt.failure.message if receipt.failure else receipt.phase)
 
     @answer.validator

@@ -98,6 +98,7 @@ class Receipt(Wire):
     entries: tuple[Range, ...] = ()
     conclusion: int | None = None
     findings: tuple[Finding, ...] = ()
+    refused: str | None = None
     failure: Failure | None = None
     decisions: tuple[Decision, ...] = ()
     duplicate_of: str | None = None
@@ -344,6 +345,7 @@ class EventWorkflow:
             entries=merge_ranges([*conclusion.entries, Range(first=concluded.entry, last=concluded.entry)]),
             conclusion=concluded.entry,
             findings=conclusion.findings,
+            refused=conclusion.refused,
             failure=conclusion.failure,
             decisions=conclusion.decisions,
         )
@@ -467,7 +469,7 @@ def _refusal(error: FailureError, rejecting: frozenset[str] = REJECTING) -> Conc
             findings.append(Finding.model_validate(detail))
         except ModelError:
             workflow.logger.warning("an error carried details that are no findings")
-    return Conclusion(phase=Phase.REJECTED, findings=tuple(findings))
+    return Conclusion(phase=Phase.REJECTED, findings=tuple(findings), refused=cause.type)
 
 
 def _cancelled(failure: Failure | None) -> Failure:

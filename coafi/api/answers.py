@@ -148,10 +148,13 @@ GIVEN_UP = 500
 WAITING = 202
 
 
-def refusal(findings: tuple[Finding, ...]) -> Answer:
-    """The answer of a request that was rejected."""
-    kinds = [one.rule.removeprefix("event/") for one in findings if one.rule.startswith("event/")]
-    status = STATUS.get(kinds[0], 422) if kinds else 422
+def refusal(findings: tuple[Finding, ...], refused: str | None) -> Answer:
+    """The answer of a request that was rejected.
+
+    Args:
+        refused: type of the error that rejected it; by default it is told by the first finding.
+    """
+    status = STATUS.get(refused or findings[0].rule.removeprefix("event/"), 422)
     detail = _sentence(findings[0]) if len(findings) == 1 else f"the request is wrong in {len(findings)} places"
     return _error(status, Refusal(detail=detail, errors=tuple(_place(one) for one in findings if one.pointer is not None)))
 

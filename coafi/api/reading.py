@@ -122,7 +122,7 @@ class ApiReader:
             return operated.answer
         conclusion = _conclusion(self._entries(delivery))
         if conclusion is not None and conclusion.findings:
-            return refusal(conclusion.findings)
+            return refusal(conclusion.findings, conclusion.refused)
         return None
 
     # ---------------------------------------------------------------- registry

@@ -19,13 +19,14 @@ from coafi.database.port import Database
 from coafi.database.schema import metadata
 from coafi.errors import ResourceNotFoundError, Unavailable, ValidationError
 
-VERSIONS = ("0001", "0002")
+VERSIONS = ("0001", "0002", "0003", "0004")
 """Every version, the oldest first."""
 
 NEWEST = VERSIONS[-1]
 """The version that this software needs."""
 
 TABLE_OWNERS = (
+    "coafi.api.stored",
     "coafi.artifacts.cache",
     "coafi.deliveries",
     "coafi.index.pointers",
@@ -33,6 +34,7 @@ TABLE_OWNERS = (
     "coafi.ledger.store.tables",
     "coafi.notify.gone",
     "coafi.registry.store",
+    "coafi.registry.tables",
     "coafi.results",
     "coafi.trees.facts",
 )

@@ -9,11 +9,11 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from coafi.canonical import JsonObject, Sha256
+from coafi.canonical import JsonObject
 from coafi.documents.body import body_findings
 from coafi.documents.context import CheckContext
 from coafi.documents.damage import damages
-from coafi.documents.frontmatter import SchemaLookup, read_front_matter
+from coafi.documents.frontmatter import read_front_matter
 from coafi.documents.identity import identity_findings
 from coafi.documents.images import check_image, is_lfs_pointer
 from coafi.documents.json_syntax import parse_json
@@ -25,7 +25,7 @@ from coafi.documents.schemas import schema_findings
 from coafi.documents.source import Source, visible
 from coafi.documents.yaml_syntax import parse_yaml
 from coafi.findings import Finding, Severity
-from coafi.registry.validation import Schema
+from coafi.registry.validation import CheckedSchema, Schema, SchemaLookup
 
 __all__ = ["DELETED", "CheckedSchema", "DocumentLimits", "FileReport", "SchemaLookup", "Verdict", "check_file"]
 
@@ -51,14 +51,6 @@ class Verdict(StrEnum):
 
 class _Wire(BaseModel):
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
-
-
-class CheckedSchema(_Wire):
-    """The schema that front matter was held against: the verdict can be repeated with it."""
-
-    schema_id: str
-    version: str
-    digest: Sha256
 
 
 class FileReport(_Wire):
@@ -208,8 +200,7 @@ class _Check:
             verdict=verdict,
             findings=shown,
             metadata=metadata,
-            schema_used=schema
-            and CheckedSchema(schema_id=schema.schema_id, version=schema.version, digest=schema.digest),
+            schema_used=schema and schema.reference,
             inexact=visible(inexact, 300),
         )
 

@@ -21,7 +21,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Protocol
 
 from pydantic import JsonValue
 
@@ -32,7 +31,7 @@ from coafi.documents.source import Position, Source, line_spans, visible
 from coafi.documents.yaml_syntax import parse_yaml
 from coafi.errors import ValidationError
 from coafi.findings import Finding, Severity
-from coafi.registry.validation import Schema, Violation
+from coafi.registry.validation import Schema, SchemaLookup, Violation
 
 GENERAL_SCHEMA = "frontmatter.general"
 """The schema of documents that name no ``infoCode``, or one that has no schema of its own."""
@@ -53,14 +52,6 @@ _CUSTOMARY_WITHOUT = re.compile(
     "authors|changelog|changes|code_of_conduct|codeowners|contributing|issue_template|license|licence|notice|"
     "pull_request_template|readme|security|support"
 )
-
-
-class SchemaLookup(Protocol):
-    """Where schemas come from: the registry."""
-
-    def find(self, schema_id: str) -> Schema | None:
-        """The current version of the schema with this id, or ``None`` when there is none."""
-        ...
 
 
 class Place(StrEnum):

@@ -1,17 +1,24 @@
-"""Schemas by id and version, in the database: loaded from the package, immutable once they are there."""
+"""Schemas by id and version, in the database: published by the package and by entries, and immutable from then on."""
 
 import json
+import threading
+import time
+from collections.abc import Callable
 
-from sqlalchemy import Column, Table, select
+from sqlalchemy import Column, Connection, Table, func, select
 
 from coafi.canonical import canonical_json
 from coafi.database import Database, metadata, text
 from coafi.database.statements import insert_missing
-from coafi.errors import IdempotencyConflict, ResourceNotFoundError
+from coafi.errors import IdempotencyConflict, ResourceNotFoundError, ValidationError
 from coafi.registry.builtin import builtin_schemas
+from coafi.registry.tables import registry_entry
 from coafi.registry.validation import Schema
 
-__all__ = ["Registry", "builtin_schemas", "schema_version"]
+__all__ = ["FRESH_SECONDS", "Registry", "builtin_schemas", "publish_one", "refuse_unpublishable", "schema_version"]
+
+FRESH_SECONDS = 1.0
+"""How long a process may go on with the schemas that it knows before it asks whether there are newer ones."""
 
 schema_version = Table(
     "schema_version",
@@ -24,52 +31,53 @@ schema_version = Table(
 
 
 class Registry:
-    """The registry in its first form: the JSON Schemas that the service validates with.
+    """The published schemas, for those who validate with them. Any number of threads may use it.
 
     Args:
         database: where published schemas are kept.
+        clock: seconds that only grow.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
-        self._latest: dict[str, Schema] | None = None
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._latest: dict[str, Schema] = {}
+        self._count = 0
+        self._fresh_until = float("-inf")
 
     def publish(self, schemas: tuple[Schema, ...]) -> None:
-        """Add the schemas that are missing.
+        """Add schemas of the package that are missing.
+
+        Where the organisation has integrated a version of its own, the package's are left out: a new release must not
+        change what holds for its documents.
 
         Raises:
             IdempotencyConflict: a published version would change.
         """
-        rows = [
-            {
-                "schema_id": schema.schema_id,
-                "version": schema.version,
-                "digest": schema.digest,
-                "document": canonical_json(schema.document).decode(),
-            }
-            for schema in schemas
-        ]
         with self._database.write() as connection:
-            # Whoever else publishes at the same time was waited for: what is there now is what was published.
-            insert_missing(connection, schema_version, rows)
-            known = {
-                (row.schema_id, row.version): row.digest
-                for row in connection.execute(
-                    select(schema_version.c.schema_id, schema_version.c.version, schema_version.c.digest)
-                )
-            }
-            for schema in schemas:
-                if known[schema.schema_id, schema.version] != schema.digest:
-                    raise IdempotencyConflict(
-                        f"schema {schema.schema_id} {schema.version} is published with other content",
-                        remedy="a published schema never changes: raise the version in its $id",
+            own = set(
+                connection.scalars(
+                    select(registry_entry.c.entry_id).where(
+                        registry_entry.c.registry_id == "schemas", registry_entry.c.integrated_version > 0
                     )
-        self._latest = None
+                )
+            )
+            wanted = tuple(schema for schema in schemas if schema.schema_id not in own)
+            insert_missing(connection, schema_version, [_row(schema) for schema in wanted])
+            # Whoever else publishes at the same time was waited for: what is there now is what was published.
+            for schema in wanted:
+                _require_same(connection, schema)
+        self.refresh()
 
     def find(self, schema_id: str) -> Schema | None:
-        """The newest published version of a schema, or ``None``."""
-        if self._latest is None:
-            self._latest = self._load()
+        """The newest published version of a schema, or ``None``; what others publish is seen after ``FRESH_SECONDS``.
+
+        Raises:
+            Unavailable: the database is out of reach.
+        """
+        if self._clock() >= self._fresh_until:
+            self._look()
         return self._latest.get(schema_id)
 
     def schema(self, schema_id: str) -> Schema:
@@ -83,8 +91,100 @@ class Registry:
             raise ResourceNotFoundError(f"schema {schema_id} is not in the registry", remedy="publish it first")
         return found
 
-    def _load(self) -> dict[str, Schema]:
-        with self._database.read() as connection:
-            rows = connection.execute(select(schema_version)).all()
-        rows = sorted(rows, key=lambda row: tuple(int(part) for part in row.version.split(".")))
-        return {row.schema_id: Schema(row.schema_id, row.version, json.loads(row.document)) for row in rows}
+    def refresh(self) -> None:
+        """See what was published up to now at the next look."""
+        self._fresh_until = float("-inf")
+
+    def _look(self) -> None:
+        """Read what was published since the last look. Published schemas never change or go: counting them tells."""
+        with self._lock:
+            now = self._clock()
+            if now < self._fresh_until:
+                return  # another thread was quicker
+            with self._database.read() as connection:
+                count = connection.execute(select(func.count()).select_from(schema_version)).scalar_one()
+                if count != self._count:
+                    self._latest = self._load(connection)
+                    self._count = count
+            self._fresh_until = now + FRESH_SECONDS
+
+    def _load(self, connection: Connection) -> dict[str, Schema]:
+        """The newest of each; those that are known stay the same objects, which have been compiled."""
+        keys = connection.execute(select(schema_version.c.schema_id, schema_version.c.version))
+        newest: dict[str, str] = {}
+        for schema_id, version in keys:
+            if schema_id not in newest or ordered(version) > ordered(newest[schema_id]):
+                newest[schema_id] = version
+        found: dict[str, Schema] = {}
+        for schema_id, version in newest.items():
+            known = self._latest.get(schema_id)
+            found[schema_id] = known if known and known.version == version else _read(connection, schema_id, version)
+        return found
+
+
+def ordered(version: str) -> tuple[int, ...]:
+    """A version as it is compared: by number, not by letter."""
+    return tuple(int(part) for part in version.split("."))
+
+
+def refuse_unpublishable(connection: Connection, schema: Schema) -> None:
+    """Refuse a schema that could not be published now, within the caller's transaction.
+
+    Raises:
+        IdempotencyConflict: this version is published, with other content.
+        ValidationError: a higher version is published.
+    """
+    table = schema_version.c
+    known = dict(
+        connection.execute(select(table.version, table.digest).where(table.schema_id == schema.schema_id))
+        .tuples()
+        .all()
+    )
+    if known.get(schema.version, schema.digest) != schema.digest:
+        raise _changed(schema)
+    newest = max(known, key=ordered, default=None)
+    if newest is not None and ordered(newest) > ordered(schema.version):
+        raise ValidationError(
+            f"schema {schema.schema_id} {schema.version} comes after {newest}, which is published",
+            remedy="raise the version in its $id above that",
+        )
+
+
+def publish_one(connection: Connection, schema: Schema) -> None:
+    """Publish a schema, within the caller's transaction. To publish it again changes nothing.
+
+    Raises:
+        IdempotencyConflict: this version is published, with other content.
+    """
+    insert_missing(connection, schema_version, [_row(schema)])
+    _require_same(connection, schema)
+
+
+def _row(schema: Schema) -> dict[str, str]:
+    return {
+        "schema_id": schema.schema_id,
+        "version": schema.version,
+        "digest": schema.digest,
+        "document": canonical_json(schema.document).decode(),
+    }
+
+
+def _require_same(connection: Connection, schema: Schema) -> None:
+    table = schema_version.c
+    query = select(table.digest).where(table.schema_id == schema.schema_id, table.version == schema.version)
+    if connection.execute(query).scalar_one() != schema.digest:
+        raise _changed(schema)
+
+
+def _changed(schema: Schema) -> IdempotencyConflict:
+    return IdempotencyConflict(
+        f"schema {schema.schema_id} {schema.version} is published with other content",
+        remedy="a published schema never changes: raise the version in its $id",
+    )
+
+
+def _read(connection: Connection, schema_id: str, version: str) -> Schema:
+    query = select(schema_version.c.document).where(
+        schema_version.c.schema_id == schema_id, schema_version.c.version == version
+    )
+    return Schema(schema_id, version, json.loads(connection.execute(query).scalar_one()))

@@ -6,12 +6,13 @@ hostile input: no remote ``$ref`` is ever fetched, and a pattern that needs back
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import jsonschema_rs
-from pydantic import JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic.alias_generators import to_camel
 
-from coafi.canonical import JsonObject, digest_of
+from coafi.canonical import JsonObject, Sha256, digest_of
 from coafi.errors import ValidationError
 
 MAX_VIOLATIONS = 50
@@ -33,6 +34,16 @@ class Violation:
     message: str
 
 
+class CheckedSchema(BaseModel):
+    """The schema that something was held against: the verdict can be repeated with it."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+    schema_id: str
+    version: str
+    digest: Sha256
+
+
 @dataclass(frozen=True)
 class Schema:
     """One published version of a JSON Schema: immutable, known by its id and version.
@@ -51,6 +62,11 @@ class Schema:
     def digest(self) -> str:
         """SHA-256 of the schema's canonical JSON: verdicts record it."""
         return digest_of(self.document)
+
+    @cached_property
+    def reference(self) -> CheckedSchema:
+        """What a verdict says of this schema."""
+        return CheckedSchema(schema_id=self.schema_id, version=self.version, digest=self.digest)
 
     def violations(self, instance: JsonValue) -> tuple[Violation, ...]:
         """Where ``instance`` breaks this schema, at most ``MAX_VIOLATIONS`` places; empty when it is valid."""
@@ -75,6 +91,14 @@ class Schema:
                 f"schema {self.schema_id} {self.version} cannot be used: {str(error).splitlines()[0]}",
                 remedy="mend the schema: 2020-12, no remote $ref, no back-references or look-around in patterns",
             ) from error
+
+
+class SchemaLookup(Protocol):
+    """Where schemas come from: the registry."""
+
+    def find(self, schema_id: str) -> Schema | None:
+        """The current version of the schema with this id, or ``None`` when there is none."""
+        ...
 
 
 def shorten(text: str, limit: int = 300) -> str:
