@@ -21,6 +21,7 @@ from coafi.registry.store import Registry
 from coafi.registry.validation import Schema
 from coafi.utids import permanent_utids
 
+
 class Range(Wire):
     """A run of ledger indices, both ends included."""
 
@@ -74,6 +75,20 @@ class Failure(Wire):
     failed_steps: int = 1
 
 
+class Refusal(Wire):
+    """Why a step refuses an event.
+
+    Attributes:
+        step: such as ``git.fetch``.
+        error: stable name of the error's type.
+        message: what is wrong and what to do, for a person.
+    """
+
+    step: str
+    error: str
+    message: str
+
+
 class Conclusion(Wire):
     """How a run ends: what a receipt says of it.
 
@@ -83,7 +98,7 @@ class Conclusion(Wire):
         digests: what the run made, by name, such as ``{"manifest": "<sha256>"}``.
         entries: ledger indices of everything recorded on the way, up to this conclusion.
         findings: why it was rejected.
-        refused: type of the error that rejected it, where it was a step that did.
+        refused: what rejected it, where it was a step that did.
         failure: why it failed.
         decisions: the operators' decisions on the way, the last ones where there are many.
     """
@@ -93,7 +108,7 @@ class Conclusion(Wire):
     digests: dict[str, Sha256] = Field(default_factory=dict)
     entries: tuple[Range, ...] = ()
     findings: tuple[Finding, ...] = ()
-    refused: str | None = None
+    refused: Refusal | None = None
     failure: Failure | None = None
     decisions: tuple[Decision, ...] = ()
 
@@ -139,9 +154,7 @@ class EventRecorder:
         utids = event.utids if findings else permanent_utids(event.type, event.source, event.id, digest_of(event.data))
 
         def unit(transaction: LedgerTransaction) -> Received:
-            result, owner = claim(
-                transaction.connection, event, run_id=run_id, utids=utids, subject=subject_of(event)
-            )
+            result, owner = claim(transaction.connection, event, run_id=run_id, utids=utids, subject=subject_of(event))
             if result is ClaimResult.DUPLICATE:
                 return Received(phase=Phase.DUPLICATE, utids=owner.utids, duplicate_of=owner.run_id)
             if result is ClaimResult.CONFLICT:

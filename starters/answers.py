@@ -12,7 +12,6 @@ from starlette.responses import JSONResponse, Response
 from coafi.canonical import JsonObject
 from coafi.errors import ValidationError
 
-
 _TRACEPARENT = re.compile(r"^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$")
 
 

@@ -22,7 +22,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.dispatch import Dispatcher, reused_delivery
 from coafi import metrics
-from coafi.api.answers import WAITING, Answer, WorkflowAnswer, error_places
+from coafi.api.answers import WAITING, Answer, error_places
+from coafi.api.bodies import WorkflowAnswer
 from coafi.api.reading import ApiReader
 from coafi.api.requests import SOURCE, ApiRequest, event_path
 from coafi.api.routes import BY_ENDPOINT, Operation, Route
@@ -69,6 +70,7 @@ _ETAG = re.compile(r'"([0-9]{1,10})"')
 _INTEGER = re.compile(r"-?[0-9]{1,15}")
 _LIMITS = DocumentLimits(max_depth=100, max_nodes=100_000, max_findings=20)
 _SMALL = 16 * 1024
+_NO_RUN = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT)
 _PHASE = SearchAttributeKey.for_keyword(SearchAttribute.PHASE)
 
 
@@ -108,8 +110,6 @@ _STATUS: Mapping[type[CoafiError], int] = {
     ValidationError: 422,
     Unavailable: 503,
 }
-
-
 
 
 @dataclass(frozen=True)
@@ -169,13 +169,6 @@ class ApiGateway:
     # ------------------------------------------------------------------- reads
 
     async def _read(self, request: Request, route: Route, principal: Principal, name: str) -> Response:
-        if route.method == "GET":
-            asked = {"id": name} if route.takes_id else self._query(request, route)
-        else:
-            body = await self._body(request)
-            asked = body if isinstance(body, dict) else {}
-            if not isinstance(body, dict):
-                raise ValidationError("the body is no JSON object", remedy="send an object, as the endpoint's schema says")
         if not principal.may(route.permission) and not (
             route.operation is Operation.READ_EVENT and await asyncio.to_thread(self._owns, principal, name)
         ):
@@ -183,11 +176,16 @@ class ApiGateway:
                 f"{principal.name} lacks the permission {route.permission}",
                 remedy="ask whoever runs the service for a role that has it",
             )
+        asked: JsonObject
+        if route.takes_id:
+            asked = {"id": name}
+        else:
+            asked = self._query(request, route) if route.method == "GET" else await self._body(request)
         if route.operation is Operation.READ_WORKFLOW:
             answer = await self._workflow(route, asked)
         else:
             answer = await asyncio.to_thread(self.reader.read, route, asked)
-        if answer.etag is not None and answer.etag in request.headers.get("if-none-match", ""):
+        if answer.etag is not None and answer.etag in _etags(request):
             return Response(status_code=304, headers={"ETag": answer.etag})
         return _response(answer, {"Cache-Control": "private, no-cache"})
 
@@ -200,12 +198,17 @@ class ApiGateway:
         """Where a run stands: Temporal knows."""
         await asyncio.to_thread(self.reader.check, route, asked)
         workflow_id, run_id = str(asked["workflowId"]), asked.get("runId")
-        handle = self.dispatcher.client.get_workflow_handle(workflow_id, run_id=run_id if isinstance(run_id, str) else None)
+        handle = self.dispatcher.client.get_workflow_handle(
+            workflow_id, run_id=run_id if isinstance(run_id, str) else None
+        )
         try:
             async with asyncio.timeout(self.dispatcher.timeout):
                 run = await handle.describe()
         except (RPCError, TimeoutError, RuntimeError) as error:
-            if isinstance(error, RPCError) and error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
+            if isinstance(error, RPCError) and error.status in (
+                RPCStatusCode.NOT_FOUND,
+                RPCStatusCode.INVALID_ARGUMENT,
+            ):
                 raise ResourceNotFoundError(
                     f"Temporal has no run {workflow_id[:200]!r}", remedy="ask for the event: what was recorded stays"
                 ) from None
@@ -292,14 +295,17 @@ class ApiGateway:
             raise reused_delivery(event.id, event.workflow_id)
         return self.reader.stored(known)
 
-    async def _body(self, request: Request) -> JsonValue:
+    async def _body(self, request: Request) -> JsonObject:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type != "application/json" and not media_type.endswith("+json"):
             raise WrongMediaType(
                 f"the body is {media_type or 'of no type that is named'}", remedy="send application/json"
             )
         raw = await read_body(request, self.max_body_bytes, self.body_timeout, remedy="raise COAFI_API_MAX_BODY_BYTES")
-        return await asyncio.to_thread(_json, raw) if len(raw) > _SMALL else _json(raw)
+        body = await asyncio.to_thread(_json, raw) if len(raw) > _SMALL else _json(raw)
+        if not isinstance(body, dict):
+            raise ValidationError("the body is no JSON object", remedy="send an object, as the endpoint's schema says")
+        return body
 
     def _wait(self, request: Request) -> tuple[float, dict[str, str]]:
         """How long to wait for the answer, and the header that says so (RFC 7240)."""
@@ -363,6 +369,11 @@ def _if_match(request: Request) -> int | None:
     if found is None:
         raise Unreadable("If-Match is not the ETag of one version", remedy='send it as you got it, such as "4"')
     return int(found[1])
+
+
+def _etags(request: Request) -> list[str]:
+    """The versions that the caller has already, weak or not."""
+    return [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
 
 
 def _json(raw: bytes) -> JsonValue:

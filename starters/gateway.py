@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from activities.dispatch import Dispatcher, Started, reused_delivery
 from coafi import metrics
 from coafi.deliveries import DeliveryReader
 from coafi.errors import (
@@ -35,7 +36,6 @@ from coafi.webhooks import github
 from starters.answers import BodyTooLarge, BodyTooSlow, problem, read_body, traceparent_of
 from starters.api import ApiGateway
 from starters.bitt import BittApi
-from activities.dispatch import Dispatcher, Started, reused_delivery
 from starters.docs_pages import DocumentationPages
 
 log = structlog.stdlib.get_logger()

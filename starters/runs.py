@@ -20,6 +20,7 @@ from temporalio.client import (
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.dispatch import Dispatcher
 from coafi.canonical import JsonObject
 from coafi.commits import submitted_commit
 from coafi.errors import Unavailable, ValidationError
@@ -29,7 +30,6 @@ from coafi.recording import Decision, counts_in_order
 from coafi.settings import Settings
 from starters.addresses import run_url
 from starters.connection import connected
-from activities.dispatch import Dispatcher
 from starters.output import (
     clean,
     command_settings,

@@ -13,6 +13,7 @@ import uvicorn
 from pydantic import SecretStr
 from temporalio.client import Client
 
+from activities.dispatch import Dispatcher
 from coafi.api.reading import ApiReader
 from coafi.auth.authenticator import build_authenticator
 from coafi.deliveries import DeliveryReader
@@ -25,7 +26,6 @@ from starters.addresses import temporal_address
 from starters.api import ApiGateway
 from starters.bitt import BittAccess, BittApi
 from starters.connection import connected
-from activities.dispatch import Dispatcher
 from starters.docs_pages import DocsAccess, DocumentationPages
 from starters.embedded import ServiceAddress, TemporalServer, listening_socket, owned
 from starters.gateway import Gateway

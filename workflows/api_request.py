@@ -50,7 +50,7 @@ class APIRequestWorkflow(EventWorkflow):
         return self._receipt
 
     @workflow.update(name=UpdateName.ANSWER, description="Wait for the answer")
-    async def answer(self, _asked: Asked) -> Answer:
+    async def answer(self, asked: Asked) -> Answer:
         """The answer, as soon as there is one; while the run is parked, that it waits."""
         await workflow.wait_condition(lambda: self._receipt is not None or self._phase is Phase.PARKED)
         receipt = self._receipt
@@ -70,7 +70,12 @@ class APIRequestWorkflow(EventWorkflow):
     async def _operate(self, event: Event, ref: EventRef, _patience: Patience) -> Outcome:
         request = ApiRequest.model_validate(event.data)
         task = OperateTask(event=ref, request=request)
-        starts = request.route.operation is Operation.START_WORKFLOW
-        method, name = (ApiActivities.start, "api.start") if starts else (ApiActivities.operate, "api.operate")
-        self._operated = await self.step(name, lambda: light(method, task, request.route.summary, self.rejecting))
-        return Outcome(counts=self._operated.counts, digests={"answer": digest_of(self._operated.answer)})
+        summary = request.route.summary
+        if request.route.operation is Operation.START_WORKFLOW:
+            operated = await self.step("api.start", lambda: light(ApiActivities.start, task, summary, self.rejecting))
+        else:
+            operated = await self.step(
+                "api.operate", lambda: light(ApiActivities.operate, task, summary, self.rejecting)
+            )
+        self._operated = operated
+        return Outcome(counts=operated.counts, digests={"answer": digest_of(operated.answer)})

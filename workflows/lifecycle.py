@@ -28,7 +28,7 @@ with workflow.unsafe.imports_passed_through():
     from coafi.events import Event, EventRef, Wire
     from coafi.findings import Finding
     from coafi.names import ActivityName, Phase, SearchAttribute, TaskQueue
-    from coafi.recording import Conclusion, Decision, Failure, Range, Received, counts_in_order, merge_ranges
+    from coafi.recording import Conclusion, Decision, Failure, Range, Received, Refusal, counts_in_order, merge_ranges
 
 LIGHT_STEP = timedelta(seconds=4)
 """One try of a light step, as a local activity: it must end within a workflow task."""
@@ -98,7 +98,7 @@ class Receipt(Wire):
     entries: tuple[Range, ...] = ()
     conclusion: int | None = None
     findings: tuple[Finding, ...] = ()
-    refused: str | None = None
+    refused: Refusal | None = None
     failure: Failure | None = None
     decisions: tuple[Decision, ...] = ()
     duplicate_of: str | None = None
@@ -256,7 +256,8 @@ class EventWorkflow:
                     return await self._finish(event, self._ending)
                 return await self._attempt(event, process)
             except StepFailed as failed:
-                refused = None if failed.step == ActivityName.FINISH else _refusal(failed.error, self.rejecting)
+                finishing = failed.step == ActivityName.FINISH
+                refused = None if finishing else _refusal(failed.error, self.rejecting, failed.step)
                 if refused is not None:
                     self._ending = refused
                 elif await self._park(event, failed) is not Verdict.RETRY:
@@ -458,7 +459,7 @@ def _cause(error: FailureError) -> BaseException | None:
     return error.cause if isinstance(error, ActivityError) else error
 
 
-def _refusal(error: FailureError, rejecting: frozenset[str] = REJECTING) -> Conclusion | None:
+def _refusal(error: FailureError, rejecting: frozenset[str], step: str = "") -> Conclusion | None:
     """The rejection that an activity's error means, if it means that the event is wrong."""
     cause = _cause(error)
     if not isinstance(cause, ApplicationError) or cause.type not in rejecting:
@@ -469,7 +470,8 @@ def _refusal(error: FailureError, rejecting: frozenset[str] = REJECTING) -> Conc
             findings.append(Finding.model_validate(detail))
         except ModelError:
             workflow.logger.warning("an error carried details that are no findings")
-    return Conclusion(phase=Phase.REJECTED, findings=tuple(findings), refused=cause.type)
+    refused = Refusal(step=step, error=cause.type, message=cause.message[:2000])
+    return Conclusion(phase=Phase.REJECTED, findings=tuple(findings), refused=refused)
 
 
 def _cancelled(failure: Failure | None) -> Failure:

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
-from coafi.api.answers import Answer, StartedAnswer
+from coafi.api.answers import Answer
+from coafi.api.bodies import StartedAnswer
 from coafi.api.requests import ApiRequest, event_path
 from coafi.api.routes import Operation
 from coafi.api.stored import Operated, keep, kept
-from coafi.canonical import JsonObject
 from coafi.commits import submitted_commit
 from coafi.errors import ResourceNotFoundError
 from coafi.events import Event, EventRef, Wire
@@ -61,11 +61,11 @@ class ApiOperator:
         )
         match request.route.operation:
             case Operation.UPDATE_ENTRY:
-                update = EntryUpdate.parse(_body(request), request.if_match)
+                update = EntryUpdate.parse(request.body, request.if_match)
                 checked = check_update(update, self.registry)  # slow: not while everybody waits for the ledger
                 return self._change(task, lambda connection: plan_update(connection, checked, origin))
             case Operation.CHANGE_STATUS:
-                status = StatusUpdate.parse(_body(request), request.if_match)
+                status = StatusUpdate.parse(request.body, request.if_match)
                 return self._change(task, lambda connection: plan_status(connection, status, origin))
             case other:
                 raise ResourceNotFoundError(f"this step does not do {other}", remedy="look at the run's workflow")
@@ -73,7 +73,7 @@ class ApiOperator:
     def work(self, task: OperateTask) -> Event:
         """The event that shall be started for a request; its body is in the object store then."""
         request = task.request
-        asked = _body(request).get("input")
+        asked = request.body.get("input")
         given = asked if isinstance(asked, dict) else {}
         before, branch = given.get("before"), given.get("branch", "main")
         event, body = submitted_commit(
@@ -141,8 +141,3 @@ class ApiOperator:
             inputs=planned.inputs,
             data=planned.data,
         )
-
-
-def _body(request: ApiRequest) -> JsonObject:
-    """The body of a request that fits its schema, which says that it is an object."""
-    return request.body if isinstance(request.body, dict) else {}

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, JsonValue
 
-from coafi.api.answers import (
-    Answer,
+from coafi.api.answers import Answer, refusal
+from coafi.api.bodies import (
     EventAnswer,
     HistoryAnswer,
     StoredAnswer,
     ValidationAnswer,
     ViolationAnswer,
-    refusal,
 )
 from coafi.api.routes import Operation, Route
 from coafi.api.stored import kept

@@ -3,7 +3,7 @@
 from typing import Literal
 from urllib.parse import quote
 
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from coafi.api.routes import BY_ENDPOINT, Route
@@ -34,7 +34,7 @@ class ApiRequest(Wire):
     request_id: str
     principal: Principal
     if_match: int | None = Field(default=None, ge=0)
-    body: JsonValue
+    body: JsonObject
 
     @property
     def route(self) -> Route:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from coafi.api.answers import EventAnswer, HistoryAnswer, StartedAnswer, ValidationAnswer, WorkflowAnswer
+from coafi.api.bodies import EventAnswer, HistoryAnswer, StartedAnswer, ValidationAnswer, WorkflowAnswer
 from coafi.registry.entry import Entry
 from coafi.registry.reader import EntryDiff, EntryPage
 

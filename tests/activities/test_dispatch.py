@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
+from activities.dispatch import Dispatcher, _summary
 from coafi.commits import MAX_SOURCE, source_of, submitted_commit
 from coafi.errors import Unavailable, ValidationError
 from coafi.events import Event
 from coafi.names import PRIORITY_APPLICATION, EventType, Phase, SearchAttribute, fairness_key, parse_workflow_id
-from activities.dispatch import Dispatcher, _summary
 from tests.harness import Stack
 from workers.client import connect
 

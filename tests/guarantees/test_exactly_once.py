@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from activities.dispatch import Dispatcher
 from coafi.deliveries import DeliveryReader
 from coafi.names import EntryType, Phase
 from coafi.webhooks import github
-from activities.dispatch import Dispatcher
 from tests.guarantees.support import finished, side_by_side
 from tests.harness import Repository, Stack, documents, running_stack, until, worker_process
 from workers.wiring import running_workers

@@ -19,13 +19,13 @@ from pydantic import SecretStr
 from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
 
+from activities.dispatch import Dispatcher
 from coafi.canonical import JsonObject, sha256
 from coafi.commits import source_of
 from coafi.deliveries import DeliveryReader
 from coafi.errors import IntegrityError, LedgerUnavailable, Unavailable
 from coafi.names import EntryType, EventType, Phase, workflow_id
 from coafi.webhooks import github
-from activities.dispatch import Dispatcher
 from starters.gateway import Gateway
 from tests.harness import SECRET, Repository, Stack, documents, push_payload, running_stack, until
 from tests.starters.conftest import MAX_BODY

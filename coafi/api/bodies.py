@@ -1,0 +1,112 @@
+"""The bodies of answers."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic.alias_generators import to_camel
+
+from coafi.registry.entry import EntrySummary
+
+
+class Body(BaseModel):
+    """What crosses HTTP: camelCase outside, snake_case inside."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+
+class HistoryAnswer(Body):
+    """Every version of an entry, the newest first."""
+
+    registry_id: str
+    entry_id: str
+    versions: tuple[EntrySummary, ...]
+
+
+class StartedAnswer(Body):
+    """A run that was started, or that was there."""
+
+    workflow_id: str
+    run_id: str | None
+    event_id: str
+    existed: bool
+    location: str
+
+
+class WorkflowAnswer(Body):
+    """Where a run stands. ``phase`` is that of the event, where it handles one."""
+
+    workflow_id: str
+    run_id: str
+    type: str
+    status: str
+    phase: str | None
+    started: str
+    closed: str | None
+
+
+class StoredAnswer(Body):
+    """The answer that a request got."""
+
+    status: int
+    body: JsonValue
+
+
+class EventAnswer(Body):
+    """What became of an event.
+
+    Attributes:
+        phase: how it ended, or ``OPEN``.
+        entries: ledger indices of what was recorded about it.
+        answer: of a request to the API, once there is one.
+    """
+
+    event_id: str
+    type: str
+    source: str
+    workflow_id: str
+    run_id: str | None
+    utids: str | None
+    phase: str
+    subject: str
+    received: str | None
+    concluded: str | None
+    entries: tuple[int, ...]
+    answer: StoredAnswer | None = None
+
+
+class ViolationAnswer(Body):
+    """One place where data breaks a schema."""
+
+    pointer: str
+    keyword: str
+    message: str
+
+
+class ValidationAnswer(Body):
+    """Whether data fits a schema, and every place where it does not."""
+
+    schema_id: str
+    version: str
+    digest: str
+    valid: bool
+    violations: tuple[ViolationAnswer, ...]
+
+
+class ErrorPlace(Body):
+    """One thing that is wrong with a request, and where."""
+
+    pointer: str | None = None
+    detail: str
+    rule: str | None = None
+
+
+class Problem(BaseModel):
+    """An error, after RFC 9457."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    type: str = "about:blank"
+    title: str
+    status: Annotated[int, Field(ge=400, le=599)]
+    detail: str
+    errors: tuple[ErrorPlace, ...] = ()
