@@ -15,7 +15,6 @@ from temporalio.client import Client
 
 from activities.dispatch import Dispatcher
 from coafi.api.reading import ApiReader
-from coafi.auth.authenticator import build_authenticator
 from coafi.deliveries import DeliveryReader
 from coafi.errors import Unavailable
 from coafi.ledger.log import Ledger
@@ -32,10 +31,13 @@ from starters.gateway import Gateway
 from starters.output import err, facts
 from starters.rates import Rates
 from workers.client import connect
-from workers.resources import Resources, open_resources
+from workers.resources import Resources, build_authenticator, open_resources
 from workers.wiring import running_workers
 
 log = structlog.stdlib.get_logger()
+
+MAX_HEADERS = 64 * 1024
+"""Bytes of headers that are kept while more may come; whoever sends more is answered 400."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,13 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
         api=_api(client, resources),
     )
     config = uvicorn.Config(
-        gateway.application(), log_config=None, lifespan="off", access_log=False, timeout_graceful_shutdown=5
+        gateway.application(),
+        log_config=None,
+        lifespan="off",
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        http="h11",
+        h11_max_incomplete_event_size=MAX_HEADERS,
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
