@@ -375,7 +375,7 @@ def _key(request: Request) -> str:
 
 def _reused(event: Event) -> IdempotencyConflict:
     return IdempotencyConflict(
-        f"the Idempotency-Key {event.id} was used for another request, whose answer is at {event_path(event.workflow_id)}",
+        f"the Idempotency-Key {event.id} was used for another request; see {event_path(event.workflow_id)}",
         remedy="take a new key for a new request; send the same one again only with the same key",
     )
 

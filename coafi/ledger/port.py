@@ -36,6 +36,11 @@ class Ledger(Protocol):
     """An append-only log of entries, and its signed checkpoints."""
 
     @property
+    def atomic(self) -> bool:
+        """Whether what a unit appends and the rows that it writes are committed in one transaction, or not at all."""
+        ...
+
+    @property
     def key(self) -> VerifierKey:
         """The public key that signs the checkpoints now."""
         ...
@@ -99,8 +104,8 @@ class Ledger(Protocol):
         """The index of the entry with this key, if there is one."""
         ...
 
-    def by_event(self, event_id: str) -> list[Recorded]:
-        """The entries of an event, in order; those of other instances too, where they share the ledger."""
+    def by_event(self, event_id: str, *, limit: int | None = None) -> list[Recorded]:
+        """The entries of an event, in order, at most ``limit``; also those of other instances, if they share it."""
         ...
 
     def bodies(self) -> Iterator[bytes]:

@@ -149,6 +149,11 @@ class RemoteLedger:
             self._last_seen()
 
     @property
+    def atomic(self) -> bool:
+        """Entries are there before the rows are here."""
+        return False
+
+    @property
     def key(self) -> VerifierKey:
         """The newest key that is known: until a checkpoint is signed by another one, that is the one it was given."""
         return self._keys.ring.terms[-1].key
@@ -329,8 +334,8 @@ class RemoteLedger:
             raise self._lies("asked for the entry with a key, it answers with another")
         return found[0].index if found else None
 
-    def by_event(self, event_id: str) -> list[Recorded]:
-        """The entries of an event, in order; those of other instances too."""
+    def by_event(self, event_id: str, *, limit: int | None = None) -> list[Recorded]:
+        """The entries of an event, in order, at most ``limit``; those of other instances too."""
         found: list[Recorded] = []
         start = 0
         while page := self._page({"event": event_id, "start": start}):
@@ -339,9 +344,9 @@ class RemoteLedger:
                     raise self._lies("asked for the entries of an event, it answers with others, or in disorder")
                 start = one.index + 1
             found += page
-            if len(page) < PAGE:
+            if len(page) < PAGE or (limit is not None and len(found) >= limit):
                 break
-        return found
+        return found[:limit]
 
     def bodies(self) -> Iterator[bytes]:
         """The bytes of every entry there is now, in order, for the verifier."""

@@ -139,7 +139,7 @@ async def test_reads_start_no_run_and_record_nothing(stack: Stack, http: httpx.A
 async def test_an_entry_goes_through_its_life_step_by_step(http: httpx.AsyncClient) -> None:
     asked = entry()
     await http.post("/registry/update", json=asked)
-    name = {"registryId": "AERO", "entryId": asked["entryId"]}
+    name = {"registryId": "AERO", "entryId": str(asked["entryId"])}
     refused = problem(await http.post("/registry/status", json={**name, "status": "Integration"}), 422)
     assert pointers(refused) == ["/status"]
     for status in ("Review", "Approval", "Integration"):
@@ -352,7 +352,11 @@ async def test_every_violation_of_a_body_is_named_with_its_place(http: httpx.Asy
     assert set(pointers(body)) == {"/registryId", "/entryId", "/data", "/class", "/tags/1", ""}
     query = {"registryId": "AERO", "entryId": "x", "version": "one", "other": "y"}
     assert set(pointers(problem(await http.get("/registry/entry", params=query), 422))) == {"/version", ""}
-    twice = [("registryId", "AERO"), ("registryId", "SPACE"), ("entryId", "x")]
+    twice: list[tuple[str, str | int | float | bool | None]] = [
+        ("registryId", "AERO"),
+        ("registryId", "SPACE"),
+        ("entryId", "x"),
+    ]
     assert pointers(problem(await http.get("/registry/entry", params=twice), 422)) == ["/registryId"]
 
 
