@@ -208,12 +208,17 @@ _CLEANER = nh3.Cleaner(
 
 @dataclass(slots=True)
 class _Heading:
-    """A heading while the text is walked: where its tags are in the output, and what it says."""
+    """A heading while the text is walked: where its tags are in the output, and what it says, in pieces."""
 
     level: int
     opened: int
     closed: int = -1
-    text: str = ""
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """What it says, on one line."""
+        return " ".join("".join(self.said).split())
 
 
 @dataclass
@@ -252,7 +257,7 @@ class _Finisher:
     def _text(self, text: str) -> None:
         heading = self._open_heading()
         if heading is not None:
-            heading.text += unescape(text)
+            heading.said.append(unescape(text))
         self._said += len(text)
         if "://" in text and not any(self._inside[name] for name in _NO_LINKS_IN):
             text = _URL.sub(_link, text)
@@ -326,7 +331,7 @@ class _Finisher:
             text = coloured
         heading = self._open_heading()
         if heading is not None:
-            heading.text += plain
+            heading.said.append(plain)
         self.out.append(f'<pre tabindex="0"><code class="language-{language}">{text}</code></pre>')
 
     def _link(self, attributes: str, whole: str) -> None:
@@ -343,7 +348,7 @@ class _Finisher:
         alt, url = attributes.get("alt", "").strip(), links.tidy(unescape(attributes.get("src", "")))
         heading = self._open_heading()
         if heading is not None:
-            heading.text += unescape(alt)
+            heading.said.append(unescape(alt))
         if links.is_within(url) and len(url) <= links.MAX_LENGTH:
             others = "".join(
                 f' {name}="{attributes[name]}"' for name in ("title", "width", "height") if name in attributes
@@ -366,7 +371,7 @@ class _Finisher:
         if first is None or first.closed < 0:
             self.title = self.title or "Untitled document"
             return
-        said = " ".join(first.text.split())
+        said = first.text
         leads = first.level == 1 and not "".join(self.out[: first.opened]).strip()
         if not self.title:
             self.title = said or "Untitled document"
@@ -385,7 +390,7 @@ class _Finisher:
             while above and above[-1] >= heading.level:
                 above.pop()
             above.append(heading.level)
-            text = " ".join(heading.text.split())
+            text = heading.text
             level = min(6, len(above) + 1)
             anchor = take_anchor(text, self.ids, self.repeated)
             self.out[heading.opened] = f'<h{level} id="{escape(anchor)}">'

@@ -60,8 +60,8 @@ _REFERRING = _words("use textPath linearGradient radialGradient pattern filter")
 _INNER = re.compile(r"\s*#([^\s#]+)\s*")
 _EMBEDDED = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*")
 
-_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
-_FUNCTION = re.compile(r"([\w-]+)\(")
+# A name starts where no name was before it, and gives nothing back: a long word would be read again from every letter.
+_FUNCTION = re.compile(r"(?<![\w-])([\w-]++)\(")
 _FUNCTIONS = _words(
     "blur brightness calc circle clamp contrast cubic-bezier drop-shadow ellipse grayscale hsl hsla hue-rotate hwb "
     "inset invert is lab lch matrix matrix3d max min not nth-child nth-last-child nth-of-type oklab oklch opacity path "
@@ -239,7 +239,7 @@ class _Writer:
             if not _is_harmless_css(text):
                 self._removed["style"] = None
                 return
-            text, closing = escape(_COMMENT.sub(" ", text)), "</style>"
+            text, closing = escape(_without_comments(text)), "</style>"
             self._out.append(f"<style>{text}")
         self._out.append(closing)
 
@@ -292,7 +292,17 @@ def _is_harmless_css(text: str) -> bool:
     """
     if "(" not in text and "@" not in text and "\\" not in text:
         return True
-    text = _COMMENT.sub(" ", text)
+    text = _without_comments(text)
     if "\\" in text or "/*" in text or _AT_RULE.search(text):
         return False
     return all(name.lower() in _FUNCTIONS for name in _FUNCTION.findall(_URL.sub(" ", text)))
+
+
+def _without_comments(css: str) -> str:
+    """CSS with a space for every comment; one that has no end stays."""
+    kept: list[str] = []
+    at = 0
+    while (start := css.find("/*", at)) >= 0 and (end := css.find("*/", start + 2)) >= 0:
+        kept += (css[at:start], " ")
+        at = end + 2
+    return "".join([*kept, css[at:]])
