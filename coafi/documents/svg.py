@@ -19,6 +19,7 @@ _XML = "http://www.w3.org/XML/1998/namespace"
 _MAX_DEPTH = 64
 _MAX_ELEMENTS = 50_000
 _MAX_DRAWN = 200_000
+_MAX_DECLARED = 50
 
 
 def _words(text: str) -> frozenset[str]:
@@ -132,6 +133,8 @@ class _Writer:
         self._style: list[str] | None = None
         self._parts: dict[str, _Part] = {"": _Part()}
         self._within: list[tuple[int, str]] = [(0, "")]
+        self._declared = 0
+        """How many attributes a document type gives to elements: each element gets all of them."""
         self._parser = expat.ParserCreate(namespace_separator=" ")
 
     def write(self, content: bytes) -> CleanSvg:
@@ -142,6 +145,7 @@ class _Writer:
         parser.CharacterDataHandler = self._text
         parser.ProcessingInstructionHandler = self._instruction
         parser.EntityDeclHandler = self._entity
+        parser.AttlistDeclHandler = self._attribute
         # Without this handler entities that are not declared would vanish when there is a document type.
         parser.SkippedEntityHandler = self._skipped
         parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
@@ -163,6 +167,11 @@ class _Writer:
 
     def _entity(self, name: str, *_: object) -> None:
         raise self._refuse(f"it defines the entity {name}")
+
+    def _attribute(self, *_: object) -> None:
+        self._declared += 1
+        if self._declared > _MAX_DECLARED:
+            raise self._refuse(f"it declares more than {_MAX_DECLARED} attributes")
 
     def _skipped(self, name: str, _: bool) -> None:
         raise self._refuse(f"it uses the entity {name}, which is not defined")

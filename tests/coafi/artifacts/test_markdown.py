@@ -337,6 +337,8 @@ HEAVY = {
     "hostile HTML code": ("```html\n" + ("<!--" * 99 + "\n") * 20 + "```\n\n") * 40,
     "hostile Go code": ("```go\n" + ("/* x" * 99 + "\n") * 20 + "```\n\n") * 40,
     "unknown code": "```nope\n" + "<&>" * 300_000 + "\n```\n",
+    "one heading": "# " + "*a*b" * 400_000,
+    "punctuation in a heading": "# " + "!" * 5_000_000,
     "symbols in many paragraphs": "§ x\n\n" * 100_000,
     "cells": "|a|\n|-|\n" + "|x|\n" * 50_000,
 }
