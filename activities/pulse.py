@@ -14,7 +14,7 @@ EVERY = 5.0
 """Seconds between two heartbeats."""
 
 LONGEST = 300.0
-"""Seconds that one thing may take. The worst file that was found takes ten of processor time, on a machine that may
+"""Seconds that one thing may take. The worst file that was found takes a dozen of processor time, on a machine that may
 be busy; what takes longer is stuck, and is not to be kept alive."""
 
 
