@@ -220,7 +220,7 @@ def _place(provenance: Provenance, *, served: bool) -> bytes:
     ]
     if served:
         index = "../" * one.path.count("/") or "./"
-        parts = [f'<a href="{index}">All documents</a>', *parts, '<a href="?findings">Findings and history</a>']
+        parts = [f'<a href="{index}">All documents</a>', *parts, '<a href="?findings">Findings</a>']
     return f"{_PLACE.decode()}{' · '.join(parts)}</p>".encode("utf-8", "replace")
 
 
