@@ -59,13 +59,13 @@ def main(
 ) -> None:
     """Measure the system against the cheapest thing that could be done instead.
 
-    Ratios can be compared between machines, absolute figures cannot. The area "memory" runs only when it is asked for.
+    Ratios can be compared between machines, absolute figures cannot.
     """
     configure_logging(Settings(log_level="warning"))
     start, machine = time.monotonic(), _machine()
     bench = Bench(quick, lambda text: err.print(text, style="dim", highlight=False))
     with tempfile.TemporaryDirectory(prefix="coafi-bench-") as directory:
-        asyncio.run(_measure(bench, only or [area for area in Area if area is not Area.MEMORY], Path(directory)))
+        asyncio.run(_measure(bench, only or list(Area), Path(directory)))
     machine |= {"load afterwards": f"{os.getloadavg()[0]:.1f}", "seconds": f"{time.monotonic() - start:.0f}"}
     draw(bench.figures, chart)
     if json:
