@@ -25,7 +25,7 @@ from coafi import metrics
 from coafi.api.answers import WAITING, Answer, error_places
 from coafi.api.bodies import WorkflowAnswer
 from coafi.api.reading import ApiReader
-from coafi.api.requests import SOURCE, ApiRequest, event_path
+from coafi.api.requests import ApiRequest, event_path, source_of
 from coafi.api.routes import BY_ENDPOINT, Operation, Route
 from coafi.auth.authenticator import Authenticator
 from coafi.auth.principal import Principal
@@ -57,7 +57,7 @@ log = structlog.stdlib.get_logger()
 RETRY_AFTER = 5.0
 """Seconds after which a request may be tried again that found something out of reach."""
 
-MAX_KEY = 255
+MAX_KEY = 200
 """Characters of an ``Idempotency-Key``."""
 
 MAX_HEADERS = 32 * 1024
@@ -201,7 +201,7 @@ class ApiGateway:
     def _owns(self, principal: Principal, name: str) -> bool:
         """Whether an event is a request of this very caller."""
         delivery = self.reader.delivery(name)
-        return delivery is not None and delivery.source == SOURCE + principal.name
+        return delivery is not None and delivery.source == source_of(principal.name)
 
     async def _workflow(self, route: Route, asked: JsonObject) -> Answer:
         """Where a run stands: Temporal knows."""

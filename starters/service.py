@@ -15,6 +15,7 @@ from temporalio.client import Client
 
 from activities.dispatch import Dispatcher
 from coafi.api.reading import ApiReader
+from coafi.auth.authenticator import Authenticator
 from coafi.deliveries import DeliveryReader
 from coafi.errors import Unavailable
 from coafi.ledger.log import Ledger
@@ -30,8 +31,9 @@ from starters.embedded import ServiceAddress, TemporalServer, listening_socket, 
 from starters.gateway import Gateway
 from starters.output import err, facts
 from starters.rates import Rates
+from workers.auth import build_authenticator
 from workers.client import connect
-from workers.resources import Resources, build_authenticator, open_resources
+from workers.resources import Resources, open_resources
 from workers.wiring import running_workers
 
 log = structlog.stdlib.get_logger()
@@ -127,6 +129,7 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
     settings = resources.settings
     listener = listening_socket(settings.gateway_host, settings.gateway_port, fall_back=fall_back)
     host, port = listener.getsockname()[:2]
+    authenticator = build_authenticator(settings)
     gateway = Gateway(
         dispatcher=Dispatcher(client, settings.temporal_start_timeout),
         deliveries=DeliveryReader(resources.database),
@@ -142,7 +145,7 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
             DocsAccess(settings.docs_tokens, host),
         ),
         bitt=_bitt(resources, host),
-        api=_api(client, resources),
+        api=_api(client, resources, authenticator),
     )
     config = uvicorn.Config(
         gateway.application(),
@@ -162,6 +165,7 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
     finally:
         server.should_exit = True
         await serving
+        await authenticator.close()
 
 
 def _bitt(resources: Resources, host: str) -> BittApi | None:
@@ -172,13 +176,13 @@ def _bitt(resources: Resources, host: str) -> BittApi | None:
     return BittApi(resources.ledger, BittAccess(settings.bitt_tokens, settings.bitt_append_tokens, host))
 
 
-def _api(client: Client, resources: Resources) -> ApiGateway:
+def _api(client: Client, resources: Resources, authenticator: Authenticator) -> ApiGateway:
     settings = resources.settings
     return ApiGateway(
         dispatcher=Dispatcher(client, settings.temporal_start_timeout),
         reader=ApiReader(resources.database, resources.ledger, resources.registry, settings.ledger_namespace),
         objects=resources.objects,
-        authenticator=build_authenticator(settings),
+        authenticator=authenticator,
         rates=Rates(settings.api_rate, settings.api_burst),
         max_body_bytes=settings.api_max_body_bytes,
         wait=settings.api_wait,
