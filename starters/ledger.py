@@ -1,8 +1,9 @@
 """Commands about the ledger: read it, prove, verify, change its key. They need the database, not Temporal."""
 
 import json
+import signal
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -69,27 +70,43 @@ def show_entries(first: int | None, last: int | None, *, limit: int, as_json: bo
 
 def tail_entries(limit: int, *, follow: bool, as_json: bool) -> None:
     """``coafi ledger tail``: a line for each entry; with ``follow``, until Ctrl-C."""
-    with opened_ledger(command_settings()) as ledger:
+    with opened_ledger(command_settings()) as ledger, _interrupted() as stop:
         at = max(0, ledger.size() - limit)
         told = ""
-        try:
-            while True:
-                try:
-                    for one in _from(ledger, at):
-                        _print_line(one, as_json=as_json)
-                        at = one.index + 1
-                    told = ""
-                except Unavailable as error:
-                    if not follow:
-                        raise
-                    if error.message != told:
-                        print_error(error)
-                        told = error.message
+        while not stop.is_set():
+            try:
+                for one in _from(ledger, at):
+                    _print_line(one, as_json=as_json)
+                    at = one.index + 1
+                    if stop.is_set():
+                        return
+                told = ""
+            except Unavailable as error:
                 if not follow:
-                    return
-                time.sleep(FOLLOW_SECONDS)
-        except KeyboardInterrupt:
-            return
+                    raise
+                if error.message != told:
+                    print_error(error)
+                    told = error.message
+            if not follow:
+                return
+            stop.wait(FOLLOW_SECONDS)
+
+
+@contextmanager
+def _interrupted() -> Iterator[threading.Event]:
+    """Is set by the first Ctrl-C, which so never cuts a statement or a line in two; the second one ends at once."""
+    pressed = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+
+    def press(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        pressed.set()
+
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def find_entries(query: Query, *, as_json: bool) -> None:

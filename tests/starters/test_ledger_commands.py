@@ -165,8 +165,7 @@ def test_tail_follows_through_locks_until_ctrl_c(home: Home) -> None:
         assert json.loads(process.stdout.readline())["index"] == 22
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=HANG)
-        assert (process.returncode, out) == (0, "")
-        assert "Traceback" not in errors
+        assert (process.returncode, out, errors) == (0, "", "")
     finally:
         process.kill()
         process.communicate()
@@ -183,7 +182,7 @@ def test_tail_waits_out_an_outage_and_says_so_once(
         if number in (2, 3):
             raise Unavailable("the database is away", remedy="wait")
         if number > 6:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return entries(ledger, start, stop)
 
     monkeypatch.setattr(Ledger, "entries", sometimes)
