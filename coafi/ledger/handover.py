@@ -163,7 +163,7 @@ def keyring(trusted: VerifierKey, hand_overs: Iterable[HandOver]) -> Keyring:
 
 def _consent(change: KeyChange) -> bytes:
     """What both keys sign. Its first line has spaces, unlike that of a checkpoint, and it is no DSSE envelope."""
-    return f"coafi ledger key change\n{change.old}\n{change.new}\n".encode()
+    return f"BITT key change\n{change.old}\n{change.new}\n".encode()
 
 
 def _step(new: VerifierKey) -> str:

@@ -74,7 +74,7 @@ def test_a_change_of_keys_is_an_entry_and_a_checkpoint_that_both_signed(tmp_path
         entry = ledger.entry(3).entry
         assert entry.type == EntryType.LEDGER_KEY_CHANGED
         assert (entry.data["old"], entry.data["new"]) == (str(OLD.key), str(NEW.key))
-        message = f"coafi ledger key change\n{OLD.key}\n{NEW.key}\n".encode()
+        message = f"BITT key change\n{OLD.key}\n{NEW.key}\n".encode()
         for key, name in ((OLD.key, "signedByOld"), (NEW.key, "signedByNew")):
             assert key.verifies(base64.b64decode(str(entry.data[name])), message)
         ids = [line.key_id for line in parse_note(done.proof.checkpoint).signatures]
