@@ -1,5 +1,6 @@
 """Commands about the ledger: read it, prove, verify, change its key. They need the database, not Temporal."""
 
+import contextlib
 import json
 import signal
 import sys
@@ -210,7 +211,7 @@ def verify_proof(path: Path, key: str, hand_overs: Path | None, *, as_json: bool
 
 def verify_against(path: Path, key: str | None, hand_overs: Path | None, *, as_json: bool) -> None:
     """``coafi ledger verify --against``: has this ledger only grown since a checkpoint that was kept elsewhere?"""
-    note = _read(path)
+    note = _kept_note(_read(path))
     with opened_ledger(command_settings()) as ledger:
         keys = keyring(ledger.key, ledger.hand_overs()) if key is None else trusted_log(key, hand_overs)
         old = open_checkpoint(note, keys).checkpoint
@@ -371,6 +372,15 @@ def _read(path: Path) -> bytes:
             return file.read(_MAX_FILE)
     except OSError as error:
         raise ValidationError(f"{path} cannot be read: {error.strerror}", remedy="check its path") from error
+
+
+def _kept_note(content: bytes) -> bytes | str:
+    """The note in what somebody has kept: the note itself, or what ``ledger checkpoint --json`` prints."""
+    with contextlib.suppress(ValueError, RecursionError, LookupError, TypeError):
+        note = json.loads(content)["checkpoint"]
+        if isinstance(note, str):
+            return note
+    return content
 
 
 def _write(path: Path, text: str) -> None:

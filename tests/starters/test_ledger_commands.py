@@ -241,6 +241,12 @@ def test_a_checkpoint_that_was_kept_shows_a_fork_or_none(home: Home, tmp_path: P
         ledger.append([draft(20)])
     assert home.json("ledger", "verify", "--against", str(kept))["to"] == 21
     assert "begin with the 20" in home.coafi("ledger", "verify", "--against", str(kept)).stdout
+    as_json = tmp_path / "kept.json"
+    as_json.write_text(json.dumps({"checkpoint": kept.read_text(), "key": "whatever"}))
+    assert home.json("ledger", "verify", "--against", str(as_json))["from"] == 20
+    for garbage in ('{"checkpoint": 7}', "[[", "[" * 100_000, '{"checkpoint": "x"}'):
+        as_json.write_text(garbage)
+        refused(home, "verify", "--against", str(as_json), said="this is not a signed checkpoint")
     forged = Home(tmp_path / "forged")
     forged.path.mkdir(parents=True)
     os.link(home.path / "secrets" / "ledger-key", tmp_path / "key")
