@@ -572,7 +572,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
                 commits=(),
             )
         )
-        ledger.append([key_change(ledger.key, Signer("docs", bytes(31) + b"1").key)])
+        ledger.append([key_change(ledger.key, ledger.sign, Signer("docs", bytes(31) + b"1"))])
         fields: dict[str, set[str]] = defaultdict(set)
         for one in ledger.entries(0, ledger.size()):
             fields[one.entry.type] |= set(one.data)
