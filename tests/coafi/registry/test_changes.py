@@ -333,7 +333,7 @@ steps = st.lists(
 
 
 @given(steps)
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_asked_every_version_is_kept_and_the_rules_hold(
     books: Registers, done: list[tuple[str, object]]
 ) -> None:
