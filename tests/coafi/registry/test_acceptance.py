@@ -246,7 +246,8 @@ def test_whatever_is_accepted_is_quick_on_tall_values(defs: dict[str, Any], root
 @given(_any_schema)
 @settings(max_examples=100)
 def test_whatever_is_accepted_is_a_schema_to_the_reference_too(root: Any) -> None:
-    document = {**schema("part", **(root if isinstance(root, dict) else {})), "$defs": {"a": {}, "b": {}}}
+    document: JsonObject = schema("part", **(root if isinstance(root, dict) else {}))
+    document["$defs"] = {"a": {}, "b": {}}
     try:
         accept_schema("part", document)
     except ValidationError:
