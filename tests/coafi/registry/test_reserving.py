@@ -1,6 +1,7 @@
 """A remote ledger, which records before the rows are written: whoever loses a race must leave no entry about it."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from coafi.errors import LedgerUnavailable, PreconditionFailed, Unavailable
 from coafi.registry.entry import EntryUpdate
 from coafi.registry.reserving import RESERVED_SECONDS, reserved
 from coafi.registry.tables import registry_reservation
-from tests.coafi.ledger.serving import remote, served
+from tests.coafi.ledger.making import HANG
+from tests.coafi.ledger.serving import INSTANCE, remote, served
 from tests.coafi.registry.making import Registers, registers
 
 WING = EntryUpdate.parse({"registryId": "AERO", "entryId": "wing", "data": {}})
@@ -25,7 +27,7 @@ def afar(tmp_path_factory: pytest.TempPathFactory, place: Path) -> Iterator[Regi
         served(tmp_path_factory.mktemp("there")) as there,
         remote(there, place) as ledger,
     ):
-        yield Registers(books.database, ledger, books.schemas)
+        yield Registers(books.database, ledger, books.schemas, namespace=f"{INSTANCE}/default")
 
 
 def held(books: Registers) -> list[str]:
@@ -56,16 +58,18 @@ def test_of_writers_that_expect_the_same_version_one_leaves_an_entry(afar: Regis
 
     def write(number: int) -> None:
         start.wait()
-        while True:
+        until = time.monotonic() + HANG
+        while time.monotonic() < until:
             try:
                 afar.put("wing", {"n": number}, expected=0, run=f"run-{number}")
             except PreconditionFailed:
                 told.append("lost")
+                return
             except Unavailable:
-                continue
+                time.sleep(0.01)
             else:
                 told.append("won")
-            return
+                return
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
     for thread in threads:
