@@ -20,6 +20,8 @@ from coafi.events import Wire
 MAX_NAME: Final = 200
 """Most characters of a principal's name."""
 
+ROLE_NAME: Final = "[a-z][a-z0-9-]{0,62}"
+
 _SEGMENT = r"[A-Za-z0-9._{}-]+"
 _PERMISSION = re.compile(rf"api:(\*|{_SEGMENT}(?:/{_SEGMENT})*(?:/\*)?):(\*|[A-Z]+)")
 
@@ -53,7 +55,7 @@ def check_permission(permission: str) -> str:
 
 PrincipalName = Annotated[str, AfterValidator(check_name)]
 Permission = Annotated[str, AfterValidator(check_permission)]
-RoleName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+RoleName = Annotated[str, StringConstraints(pattern=rf"^{ROLE_NAME}$")]
 
 
 class Principal(Wire):
@@ -82,11 +84,10 @@ def permission_of(endpoint: str, method: str) -> str:
 def allows(permissions: Iterable[str], needed: str) -> bool:
     """Whether one of ``permissions`` covers the permission ``needed``, which names one endpoint and one method.
 
-    Wildcards count in what was given only: nobody has ``api:*:*`` by asking for it. What is no permission gives
-    nothing.
+    Wildcards count in what was given only: nobody may do what needs ``api:*:GET``. What is no permission gives nothing.
     """
     wanted = _PERMISSION.fullmatch(needed)
-    if wanted is None:
+    if wanted is None or "*" in needed:
         return False
     endpoint, method = wanted.groups()
     for permission in permissions:
