@@ -1,6 +1,7 @@
 """Tokens for tests, right and wrong, and an identity provider on a real port."""
 
 import base64
+import contextlib
 import json
 import threading
 import time
@@ -89,13 +90,14 @@ def authenticator(
 
 @dataclass
 class Provider:
-    """An identity provider: what it answers, and what it was asked."""
+    """An identity provider: what it answers, once its gate is open, and what it was asked."""
 
     answer: bytes = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     chunks: Iterator[bytes] | None = None
     delay: float = 0.0
+    gate: threading.Event = field(default_factory=threading.Event)
     asked: list[str] = field(default_factory=list)
     seen: list[dict[str, str]] = field(default_factory=list)
     port: int = 0
@@ -110,27 +112,27 @@ class Provider:
 def provider(*keys: Key, port: int = 0) -> Iterator[Provider]:
     """A provider that publishes these keys."""
     here = Provider(jwks(*keys) if keys else b"")
+    here.gate.set()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             here.asked.append(self.path)
             here.seen.append(dict(self.headers))
             time.sleep(here.delay)
+            here.gate.wait(30)
+            with contextlib.suppress(OSError):  # the other side has had enough
+                self.answer(here.chunks)
+
+        def answer(self, chunks: Iterator[bytes] | None) -> None:
             self.send_response(here.status)
             for name, value in here.headers.items():
                 self.send_header(name, value)
-            if here.chunks is None:
+            if chunks is None:
                 self.send_header("Content-Length", str(len(here.answer)))
-                self.end_headers()
-                self.wfile.write(here.answer)
-                return
             self.end_headers()
-            try:
-                for chunk in here.chunks:
-                    self.wfile.write(chunk)
-                    self.wfile.flush()
-            except OSError:
-                return
+            for chunk in chunks or (here.answer,):
+                self.wfile.write(chunk)
+                self.wfile.flush()
 
         def log_message(self, *args: object) -> None:
             pass
@@ -143,6 +145,7 @@ def provider(*keys: Key, port: int = 0) -> Iterator[Provider]:
     try:
         yield here
     finally:
+        here.gate.set()
         server.shutdown()
         server.server_close()
         thread.join()
