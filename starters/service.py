@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -15,7 +16,6 @@ from temporalio.client import Client
 
 from activities.dispatch import Dispatcher
 from coafi.api.reading import ApiReader
-from coafi.auth.authenticator import build_authenticator
 from coafi.deliveries import DeliveryReader
 from coafi.errors import Unavailable
 from coafi.ledger.log import Ledger
@@ -32,10 +32,13 @@ from starters.gateway import Gateway
 from starters.output import err, facts
 from starters.rates import Rates
 from workers.client import connect
-from workers.resources import Resources, open_resources
+from workers.resources import Resources, build_authenticator, open_resources
 from workers.wiring import running_workers
 
 log = structlog.stdlib.get_logger()
+
+REGISTRY_READS = 16
+"""Reads of another instance's registry that a gateway has under way at a time."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,8 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
     settings = resources.settings
     listener = listening_socket(settings.gateway_host, settings.gateway_port, fall_back=fall_back)
     host, port = listener.getsockname()[:2]
+    # Another instance that is slow must not keep the threads that everything else here needs.
+    reads = ThreadPoolExecutor(REGISTRY_READS, "registry") if resources.registry.is_remote else None
     gateway = Gateway(
         dispatcher=Dispatcher(client, settings.temporal_start_timeout),
         deliveries=DeliveryReader(resources.database),
@@ -140,7 +145,7 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
             DocsAccess(settings.docs_tokens, host),
         ),
         bitt=_bitt(resources, host),
-        api=_api(client, resources),
+        api=_api(client, resources, reads),
     )
     config = uvicorn.Config(
         gateway.application(), log_config=None, lifespan="off", access_log=False, timeout_graceful_shutdown=5
@@ -154,6 +159,8 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
     finally:
         server.should_exit = True
         await serving
+        if reads is not None:
+            reads.shutdown(wait=False, cancel_futures=True)
 
 
 def _bitt(resources: Resources, host: str) -> BittApi | None:
@@ -164,7 +171,7 @@ def _bitt(resources: Resources, host: str) -> BittApi | None:
     return BittApi(resources.ledger, BittAccess(settings.bitt_tokens, settings.bitt_append_tokens, host))
 
 
-def _api(client: Client, resources: Resources) -> ApiGateway:
+def _api(client: Client, resources: Resources, reads: Executor | None) -> ApiGateway:
     settings = resources.settings
     return ApiGateway(
         dispatcher=Dispatcher(client, settings.temporal_start_timeout),
@@ -174,6 +181,7 @@ def _api(client: Client, resources: Resources) -> ApiGateway:
         rates=Rates(settings.api_rate, settings.api_burst),
         max_body_bytes=settings.api_max_body_bytes,
         wait=settings.api_wait,
+        threads=reads,
     )
 
 
