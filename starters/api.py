@@ -23,12 +23,12 @@ from starlette.routing import Route as HttpRoute
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.dispatch import Dispatcher, reused_delivery
+from activities.dispatch import Dispatcher
 from coafi import metrics
 from coafi.api.answers import WAITING, Answer, error_places, problem_type
 from coafi.api.bodies import WorkflowAnswer
 from coafi.api.reading import ApiReader
-from coafi.api.requests import SOURCE, ApiRequest, event_path
+from coafi.api.requests import ApiRequest, event_path, source_of
 from coafi.api.routes import BY_ENDPOINT, Operation, Route
 from coafi.auth.authenticator import Authenticator
 from coafi.auth.principal import Principal
@@ -62,13 +62,16 @@ T = TypeVar("T")
 RETRY_AFTER = 5.0
 """Seconds after which a request may be tried again that found something out of reach."""
 
-MAX_KEY = 255
+MAX_KEY = 200
 """Characters of an ``Idempotency-Key``."""
+
+MAX_HEADERS = 32 * 1024
+"""Bytes of a request's headers."""
 
 LONGEST_WAIT = 60.0
 """Seconds that a caller can have us wait for an answer."""
 
-_KEY = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"|([!-~]+)')
+_KEY = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"|([!#-~]+)')
 _WAIT = re.compile(r"(?i)(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})\"?(?=$|[,;\s])")
 _ASYNC = re.compile(r"(?i)(?:^|[,\s])respond-async(?=$|[,;\s])")
 _ETAG = re.compile(r'"([0-9]{1,10})"')
@@ -99,6 +102,10 @@ class Misdirected(Refused):
     """Another instance asks for a registry that is not kept here."""
 
 
+class HeadersTooLarge(ValidationError):
+    """The headers are larger than any client of ours needs."""
+
+
 class _WrongMethod(Refused):
     def __init__(self, message: str, *, remedy: str, allow: str) -> None:
         super().__init__(message, remedy=remedy)
@@ -107,6 +114,7 @@ class _WrongMethod(Refused):
 
 _STATUS: Mapping[type[CoafiError], int] = {
     TooManyRequests: 429,
+    HeadersTooLarge: 431,
     BodyTooSlow: 408,
     BodyTooLarge: 413,
     AuthorizationError: 401,
@@ -158,6 +166,7 @@ class ApiGateway:
         try:
             route, name = _route(request)
             endpoint = route.endpoint
+            _check_size(request)
             principal = await self.authenticator.authenticate(request.headers.get("authorization", ""))
             self._count(principal)
             self._refuse_detour(request, route)
@@ -217,7 +226,7 @@ class ApiGateway:
     def _owns(self, principal: Principal, name: str) -> bool:
         """Whether an event is a request of this very caller."""
         delivery = self.reader.delivery(name)
-        return delivery is not None and delivery.source == SOURCE + principal.name
+        return delivery is not None and delivery.source == source_of(principal.name)
 
     async def _workflow(self, route: Route, asked: JsonObject) -> Answer:
         """Where a run stands: Temporal knows."""
@@ -299,7 +308,10 @@ class ApiGateway:
         answer = await asyncio.to_thread(self._answered, event) if key else None
         if answer is None:
             await asyncio.to_thread(self.objects.put, document)
-            answer = await self.dispatcher.ask(event, wait=wait)
+            try:
+                answer = await self.dispatcher.ask(event, wait=wait)
+            except IdempotencyConflict:
+                raise _reused(event) from None
         if answer is None:  # late, or ended before: what is stored tells
             answer = await asyncio.to_thread(self._answered, event)
         if answer is None or answer.status == WAITING:
@@ -320,7 +332,7 @@ class ApiGateway:
         if known is None:
             return None
         if known.body_digest != event.bodydigest:
-            raise reused_delivery(event.id, event.workflow_id)
+            raise _reused(event)
         return self.reader.stored(known)
 
     async def _body(self, request: Request) -> JsonObject:
@@ -377,6 +389,11 @@ def _lacks(principal: Principal, route: Route) -> PolicyDenied:
     )
 
 
+def _check_size(request: Request) -> None:
+    if sum(len(name) + len(value) for name, value in request.headers.raw) > MAX_HEADERS:
+        raise HeadersTooLarge(f"the headers have more than {MAX_HEADERS} bytes", remedy="send fewer, or shorter ones")
+
+
 def _key(request: Request) -> str:
     """The caller's ``Idempotency-Key``, bare or as a string of structured fields; empty if there is none."""
     given = request.headers.getlist("idempotency-key")
@@ -389,6 +406,13 @@ def _key(request: Request) -> str:
             f"the Idempotency-Key is no text of 1 to {MAX_KEY} printable ASCII characters", remedy="send a UUID"
         )
     return key
+
+
+def _reused(event: Event) -> IdempotencyConflict:
+    return IdempotencyConflict(
+        f"the Idempotency-Key {event.id} was used for another request; see {event_path(event.workflow_id)}",
+        remedy="take a new key for a new request; send the same one again only with the same key",
+    )
 
 
 def _if_match(request: Request) -> int | None:

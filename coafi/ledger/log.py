@@ -217,6 +217,10 @@ class Ledger:
         """See :meth:`CheckpointSigner.lost_hand_overs`."""
         return self._signer.lost_hand_overs()
 
+    def false_key_changes(self) -> list[tuple[int, ValidationError]]:
+        """See :meth:`CheckpointSigner.false_key_changes`."""
+        return self._signer.false_key_changes()
+
     def checkpoint(self, *, force: bool = False) -> SignedCheckpoint:
         """See :meth:`CheckpointSigner.checkpoint`."""
         return self._signer.checkpoint(force=force)

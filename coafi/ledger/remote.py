@@ -543,6 +543,7 @@ class RemoteLedger:
     def _parsed(self, recorded: Recorded) -> Entry:
         try:
             recorded.entry.check_key()
+            recorded.entry.check_canonical(recorded.body)
         except (ValidationError, IntegrityError) as error:
             raise self._lies(f"entry {recorded.index}: {error.message}") from error
         return recorded.entry
