@@ -22,6 +22,7 @@ class TaskQueue(StrEnum):
     EVENTS = "coafi-events"
     GIT = "coafi-git"
     FILES = "coafi-files"
+    API = "coafi-api"
     DELIVERY = "coafi-delivery"
 
 
@@ -86,6 +87,9 @@ class EntryType(StrEnum):
     REGISTRY_ENTRY_CHANGED = "REGISTRY_ENTRY_CHANGED"
     LEDGER_KEY_CHANGED = "LEDGER_KEY_CHANGED"
 
+
+REGISTRY_CALLER = "Coafi-Registry-Caller"
+"""The header with which an instance says that it asks for the registry of another one; its namespace follows."""
 
 KEY_CHANGES = "ledger.keys"
 """What the entries about the ledger's own keys say instead of a namespace, a workflow and an event."""

@@ -17,7 +17,7 @@ from coafi.ledger.entry import Draft, Recorded
 from coafi.ledger.port import Ledger, LedgerTransaction
 from coafi.names import CONCLUDE, EntryType, EventType, Phase
 from coafi.payloads import PAYLOADS, subject_of
-from coafi.registry.store import Registry
+from coafi.registry.port import Schemas
 from coafi.registry.validation import Schema
 from coafi.utids import permanent_utids
 
@@ -139,7 +139,7 @@ class EventRecorder:
     """
 
     ledger: Ledger
-    registry: Registry
+    registry: Schemas
     namespace: str
     build: str
 

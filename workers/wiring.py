@@ -92,6 +92,7 @@ def build_activities(resources: Resources) -> Activities:
         files=settings.files_patience,
         parked=settings.parked_patience,
         asks_for_index=True,
+        api=settings.api_patience if resources.registry.is_remote else None,
     )
     processor = BatchProcessor(
         recorder=recorder,
@@ -177,6 +178,15 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
             max_concurrent_activities=settings.files_slots,
             max_task_queue_activities_per_second=settings.files_rate,
             max_heartbeat_throttle_interval=timedelta(seconds=2),  # what is done must be known soon
+            graceful_shutdown_timeout=drain,
+        ),
+        Worker(
+            client,
+            task_queue=TaskQueue.API,
+            activities=[api.operate],
+            activity_executor=threads(settings.api_slots, "api"),
+            max_concurrent_activities=settings.api_slots,
+            max_task_queue_activities_per_second=settings.api_queue_rate,
             graceful_shutdown_timeout=drain,
         ),
         Worker(

@@ -6,12 +6,13 @@ Updates:
 More queries and updates: see :class:`workflows.lifecycle.EventWorkflow`.
 """
 
+from datetime import timedelta
 from functools import partial
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from workflows.lifecycle import REJECTING, EventWorkflow, Outcome, Receipt, light
+from workflows.lifecycle import REJECTING, EventWorkflow, Outcome, Receipt, light, patient
 
 with workflow.unsafe.imports_passed_through():
     from activities.api import ApiActivities
@@ -25,7 +26,10 @@ with workflow.unsafe.imports_passed_through():
     from coafi.api.stored import Operated
     from coafi.canonical import digest_of
     from coafi.events import Event, EventRef
-    from coafi.names import Phase, UpdateName, WorkflowName
+    from coafi.names import Phase, TaskQueue, UpdateName, WorkflowName
+
+OPERATE_ELSEWHERE = timedelta(seconds=60)
+"""One try of a change that another instance makes; it is longer than that one is waited for."""
 
 
 @workflow.defn(name=WorkflowName.API_REQUEST)
@@ -67,15 +71,29 @@ class APIRequestWorkflow(EventWorkflow):
         if asked.body_digest != self._body_digest:
             raise ApplicationError("this run does another request", type=OTHER_REQUEST, non_retryable=True)
 
-    async def _operate(self, event: Event, ref: EventRef, _patience: Patience) -> Outcome:
+    async def _operate(self, event: Event, ref: EventRef, patience: Patience) -> Outcome:
         request = ApiRequest.model_validate(event.data)
         task = OperateTask(event=ref, request=request)
         summary = request.route.summary
         if request.route.operation is Operation.START_WORKFLOW:
             operated = await self.step("api.start", lambda: light(ApiActivities.start, task, summary, self.rejecting))
-        else:
+        elif patience.api is None:
             operated = await self.step(
                 "api.operate", lambda: light(ApiActivities.operate, task, summary, self.rejecting)
             )
+        else:
+            operated = await self.step("api.operate", partial(_operate_elsewhere, task, summary, patience.api))
         self._operated = operated
         return Outcome(counts=operated.counts, digests={"answer": digest_of(operated.answer)})
+
+
+async def _operate_elsewhere(task: OperateTask, summary: str, patience: float) -> Operated:
+    """The step that leaves the process: its queue has limits, and other runs do not wait behind it."""
+    return await workflow.execute_activity_method(
+        ApiActivities.operate,
+        task,
+        task_queue=TaskQueue.API,
+        start_to_close_timeout=OPERATE_ELSEWHERE,
+        retry_policy=patient(patience),
+        summary=f"{summary} (another instance's)",
+    )
