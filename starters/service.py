@@ -36,6 +36,9 @@ from workers.wiring import running_workers
 
 log = structlog.stdlib.get_logger()
 
+MAX_HEADERS = 64 * 1024
+"""Bytes of headers that are kept while more may come; whoever sends more is answered 400."""
+
 
 @dataclass(frozen=True)
 class Service:
@@ -142,7 +145,13 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
         api=_api(client, resources),
     )
     config = uvicorn.Config(
-        gateway.application(), log_config=None, lifespan="off", access_log=False, timeout_graceful_shutdown=5
+        gateway.application(),
+        log_config=None,
+        lifespan="off",
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        http="h11",
+        h11_max_incomplete_event_size=MAX_HEADERS,
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))

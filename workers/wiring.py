@@ -134,7 +134,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
     )
     announcements = AnnounceActivities(client, audience)
     api = ApiActivities(
-        ApiOperator(steps.events.recorder, resources.registry, resources.objects),
+        ApiOperator(steps.events.recorder, resources.registry, resources.database, resources.objects),
         Dispatcher(client, REQUEST_TIMEOUT.total_seconds()),
         audience,
     )

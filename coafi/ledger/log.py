@@ -86,6 +86,11 @@ class Ledger:
         self._appender = Appender(self._state, self._signer.checkpoint, publish_seconds, clock)
         self._signer.open()
 
+    @property
+    def atomic(self) -> bool:
+        """Entries and rows are in one database."""
+        return True
+
     # ------------------------------------------------------------------ append
 
     def append(self, drafts: Sequence[Draft]) -> list[Recorded]:

@@ -9,7 +9,7 @@ import pydantic
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
-from coafi.canonical import JsonObject, Sha256
+from coafi.canonical import JsonObject, Sha256, canonical_json
 from coafi.errors import ValidationError
 from coafi.events import Wire
 from coafi.findings import Finding, Severity
@@ -220,6 +220,22 @@ def utids_of(update: EntryUpdate) -> str:
 def finding(rule: str, message: str, *, pointer: str, remedy: str = "mend this place") -> Finding:
     """A finding about a request to a registry: always an error."""
     return Finding(severity=Severity.ERROR, rule=rule, message=message, remedy=remedy, pointer=pointer)
+
+
+def require_size(data: JsonObject) -> bytes:
+    """The canonical JSON of an entry's data.
+
+    Raises:
+        ValidationError: it has none, or is longer than ``MAX_DATA``.
+    """
+    canonical = canonical_json(data)
+    if len(canonical) > MAX_DATA:
+        raise ValidationError(
+            f"the data has {len(canonical):,} bytes and may have {MAX_DATA:,}",
+            remedy="keep what is large elsewhere, and name it here by its digest",
+            findings=(finding("registry/too-large", f"{len(canonical):,} bytes", pointer="/data"),),
+        )
+    return canonical
 
 
 def require_depth(data: object, limit: int = MAX_DEPTH) -> None:

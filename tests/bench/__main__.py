@@ -19,7 +19,7 @@ import typer
 from coafi.logs import configure_logging
 from coafi.settings import Settings
 from starters.output import err, facts, out, print_json, table
-from tests.bench import command_line, endtoend, files, git, index, ledger, postgresql
+from tests.bench import api, command_line, endtoend, files, git, index, ledger, postgresql
 from tests.bench.chart import draw
 from tests.bench.measure import Bench, Figure
 
@@ -33,6 +33,7 @@ class Area(StrEnum):
     GIT = "git"
     INDEX = "index"
     END_TO_END = "end-to-end"
+    API = "api"
     COMMAND_LINE = "command-line"
     MEMORY = "memory"
 
@@ -44,6 +45,7 @@ MEASURES: dict[Area, Callable[[Bench], Awaitable[None]]] = {
     Area.GIT: git.measure,
     Area.INDEX: index.measure,
     Area.END_TO_END: endtoend.measure,
+    Area.API: api.measure,
     Area.COMMAND_LINE: command_line.measure,
     Area.MEMORY: endtoend.measure_memory,
 }
