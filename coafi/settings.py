@@ -55,6 +55,21 @@ def _database_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _roles(value: dict[str, tuple[str, ...]] | None) -> dict[str, tuple[str, ...]] | None:
+    if value:
+        from coafi.auth.roles import check_role
+
+        for role, given in value.items():
+            check_role(role, given)
+    return value
+
+
+def _long_enough(value: SecretStr) -> SecretStr:
+    if 0 < len(value.get_secret_value().encode()) < 32:
+        raise ValueError("is shorter than 32 bytes")
+    return value
+
+
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 HostList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_lower)]
 PathList = Annotated[tuple[AbsolutePath, ...], NoDecode, BeforeValidator(_split)]
@@ -63,6 +78,7 @@ SecretList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 InstanceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
 Tokens = Annotated[tuple[Annotated[SecretStr, Field(min_length=1)], ...], Field(min_length=1)]
 InstanceTokens = Annotated[dict[InstanceName, Tokens], NoDecode, BeforeValidator(_as_lists)]
+RoleTable = Annotated[dict[str, tuple[str, ...]] | None, NoDecode, BeforeValidator(_decode), AfterValidator(_roles)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=30 * 86_400)]
 
 
@@ -130,6 +146,43 @@ class Settings(BaseSettings):
         description="Tokens that open the documentation, comma-separated: as password of any user, or as bearer; "
         "empty: it is open on a loopback address, and closed on any other.",
     )
+    api_keys_file: AbsolutePath | None = Field(
+        None, description="File of the API keys, see [authentication](auth.md); empty: `secrets/api-keys.json`."
+    )
+    auth_jwks_url: str = Field(
+        "",
+        pattern=r"^((https://[^\s?#@/]+|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?)(/[^\s#@]*)?)?$",
+        description="URL at which the identity provider publishes the keys of its tokens (JWKS): https, or http on "
+        "this machine.",
+    )
+    auth_key_file: AbsolutePath | None = Field(
+        None,
+        description="File of a key that tokens are verified with (PEM), or of a set of them (JWKS); empty: "
+        "`secrets/auth-key.pem`, which `coafi auth token` makes.",
+    )
+    auth_secret: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
+        SecretStr(""),
+        validation_alias="AUTH_SECRET",
+        description="Secret of 32 bytes or more that tokens are signed and verified with (HS256).",
+    )
+    auth_secret_file: Path | None = Field(
+        None,
+        validation_alias="AUTH_SECRET_FILE",
+        description="File that holds that secret, instead of the secret itself.",
+    )
+    auth_issuer: str = Field(
+        "", description="Issuer (`iss`) that tokens must have; empty: `coafi`, that of `coafi auth token`."
+    )
+    auth_audience: str = Field("coafi", min_length=1, description="Audience (`aud`) that tokens must be for.")
+    auth_skew: Annotated[float, Field(ge=0, le=300)] = Field(
+        30.0, description="Seconds that the clock of a token's issuer may differ."
+    )
+    auth_roles: RoleTable = Field(
+        None,
+        description='What roles may do, as JSON: `{"reader": ["api:*:GET"]}`; '
+        "if unset, the [built-in ones](auth.md#roles) count, and else none of them.",
+    )
+
     index_debounce: Annotated[float, Field(ge=0, le=86_400)] = Field(
         1.0, description="Seconds that the update of an index waits for more commits."
     )
@@ -278,6 +331,16 @@ class Settings(BaseSettings):
     def ledger_key_path(self) -> Path:
         """The file of the ledger's signing key, unless the key itself was given."""
         return self.ledger_key_file or self.secrets_directory / "ledger-key"
+
+    @property
+    def api_keys_path(self) -> Path:
+        """The file of API keys."""
+        return self.api_keys_file or self.secrets_directory / "api-keys.json"
+
+    @property
+    def auth_key_path(self) -> Path:
+        """The file of the keys that tokens are verified with."""
+        return self.auth_key_file or self.secrets_directory / "auth-key.pem"
 
     @property
     def secrets_directory(self) -> Path:

@@ -49,10 +49,14 @@ app.add_typer(files, name="files")
 database = typer.Typer(no_args_is_help=True, help="The tables of the database, and their version.")
 docs = typer.Typer(no_args_is_help=True, help="The documentation indexes of the branches.")
 subscribers = typer.Typer(no_args_is_help=True, help="Who is notified of new indexes.")
+auth = typer.Typer(no_args_is_help=True, help="Who may use the API: keys, tokens, and what they permit.")
+auth_key = typer.Typer(no_args_is_help=True, help="API keys for machines: make, list, revoke.")
 app.add_typer(submit, name="submit")
 app.add_typer(events, name="events")
 app.add_typer(docs, name="docs")
 app.add_typer(subscribers, name="subscribers")
+app.add_typer(auth, name="auth")
+auth.add_typer(auth_key, name="key")
 app.add_typer(ledger, name="ledger")
 app.add_typer(database, name="database")
 ledger.add_typer(ledger_keys, name="keys")
@@ -62,6 +66,7 @@ app.add_typer(dead_letters, name="dead-letters")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 By = Annotated[str, typer.Option("--by", help="Who decides; goes on the record.", default_factory=getpass.getuser)]
 Runs = Annotated[list[str] | None, typer.Argument(help="Workflow ids, event ids or UTidS.", show_default=False)]
+RoleNames = Annotated[list[str], typer.Option("--role", help="A role; repeatable.")]
 HandOvers = Annotated[
     Path | None,
     typer.Option(help="File of `ledger keys list --json`: leads from your key to the others of the log."),
@@ -213,6 +218,63 @@ def subscribers_enable(
     from starters.subscribers import enable_subscriber
 
     enable_subscriber(name, as_json=as_json)
+
+
+@auth_key.command("add")
+def auth_key_add(
+    name: Annotated[str, typer.Argument(help="Who or what the key is for.")],
+    role: RoleNames,
+    expires: Annotated[str, typer.Option(help="How long it is valid: 12h, 90d, or never.")] = "90d",
+    another: Annotated[bool, typer.Option("--another", help="Beside a valid key of this name, to replace it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make an API key and print it. It is shown this once."""
+    from starters.auth import add_key
+
+    add_key(name, role, expires, another=another, as_json=as_json)
+
+
+@auth_key.command("list")
+def auth_key_list(as_json: Json = False) -> None:
+    """The API keys that were made, and which of them are valid."""
+    from starters.auth import list_keys
+
+    list_keys(as_json=as_json)
+
+
+@auth_key.command("revoke")
+def auth_key_revoke(
+    name: Annotated[str, typer.Argument(help="Name: every key that has it; or the id of one key.")],
+    as_json: Json = False,
+) -> None:
+    """Revoke API keys. Counts at once."""
+    from starters.auth import revoke_keys
+
+    revoke_keys(name, as_json=as_json)
+
+
+@auth.command("token")
+def auth_token(
+    subject: Annotated[str, typer.Option(help="Who the token is for.")],
+    role: Annotated[list[str] | None, typer.Option("--role", help="A role; repeatable.", show_default=False)] = None,
+    permission: Annotated[
+        list[str] | None, typer.Option("--permission", help="A permission; repeatable.", show_default=False)
+    ] = None,
+    ttl: Annotated[str, typer.Option(help="How long it is valid: 30m, 1h, 7d.")] = "1h",
+    as_json: Json = False,
+) -> None:
+    """Make a token for development and print it: signed with AUTH_SECRET, or with a key that is made if missing."""
+    from starters.auth import make_token
+
+    make_token(subject, role or [], permission or [], ttl, as_json=as_json)
+
+
+@auth.command("check")
+def auth_check(as_json: Json = False) -> None:
+    """Read a token or key from standard input; say who it is and what it may do. Exit 1 if it is not valid."""
+    from starters.auth import check_token
+
+    check_token(as_json=as_json)
 
 
 @ledger.command("verify")

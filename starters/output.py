@@ -25,12 +25,14 @@ _ROOMY = 150
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """What moves a cursor, recolours a terminal or turns text around: file names and messages are other people's."""
 
-out = Console(width=None if sys.stdout.isatty() else WIDTH_OF_PIPES)
-err = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH_OF_PIPES)
+out = Console(width=None if sys.stdout.isatty() else WIDTH_OF_PIPES, emoji=False)
+err = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH_OF_PIPES, emoji=False)
 
 _STYLES = {
     "PROCESSED": "green",
     "valid": "green",
+    "expired": "yellow",
+    "revoked": "red",
     "VALIDATED": "cyan",
     "RECEIVED": "cyan",
     "open": "cyan",

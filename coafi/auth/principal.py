@@ -20,6 +20,8 @@ from coafi.events import Wire
 MAX_NAME: Final = 200
 """Most characters of a principal's name."""
 
+ROLE_NAME: Final = "[a-z][a-z0-9-]{0,62}"
+
 _SEGMENT = r"[A-Za-z0-9._{}-]+"
 _PERMISSION = re.compile(rf"api:(\*|{_SEGMENT}(?:/{_SEGMENT})*(?:/\*)?):(\*|[A-Z]+)")
 
@@ -53,7 +55,7 @@ def check_permission(permission: str) -> str:
 
 PrincipalName = Annotated[str, AfterValidator(check_name)]
 Permission = Annotated[str, AfterValidator(check_permission)]
-RoleName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+RoleName = Annotated[str, StringConstraints(pattern=rf"^{ROLE_NAME}$")]
 
 
 class Principal(Wire):
