@@ -15,7 +15,6 @@ from temporalio.client import Client
 
 from activities.dispatch import Dispatcher
 from coafi.api.reading import ApiReader
-from coafi.auth.authenticator import build_authenticator
 from coafi.deliveries import DeliveryReader
 from coafi.errors import Unavailable
 from coafi.ledger.log import Ledger
@@ -32,7 +31,7 @@ from starters.gateway import Gateway
 from starters.output import err, facts
 from starters.rates import Rates
 from workers.client import connect
-from workers.resources import Resources, open_resources
+from workers.resources import Resources, build_authenticator, open_resources
 from workers.wiring import running_workers
 
 log = structlog.stdlib.get_logger()

@@ -17,7 +17,7 @@ are understood in a schema for front matter:
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -190,32 +190,46 @@ def _check(block: Source, schemas: SchemaLookup, limits: DocumentLimits) -> Fron
     def find(pointer: str) -> Position | None:
         return parsed.locate({pointer}).get(pointer)
 
-    schema = _schema_for(metadata, schemas)
+    schema = schema_for(metadata, schemas)
     if schema is None:
         found.append(RULES["frontmatter/no-schema"].finding(at=Position(1, 1)))
         return FrontMatter(metadata, tuple(found), find=find)
     try:
-        violations = schema.violations(metadata)
+        found.extend(metadata_findings(metadata, schema, parsed.locate))
     except ValidationError as error:
         found.append(RULES["frontmatter/unusable-schema"].finding(str(error.message), at=Position(1, 1)))
-        return FrontMatter(metadata, tuple(found), schema, find)
-    places = parsed.locate({violation.pointer for violation in violations})
-    found.extend(
-        _breach(violation, metadata, schema, places.get(violation.pointer, Position(1, 1)))
-        for violation in violations
-        if not (violation.keyword == "required" and violation.pointer == "")  # told one by one, below
-    )
-    found.extend(_missing_keys(metadata, schema))
     return FrontMatter(metadata, tuple(found), schema, find)
 
 
-def _schema_for(metadata: JsonObject, schemas: SchemaLookup) -> Schema | None:
+def schema_for(metadata: JsonObject, schemas: SchemaLookup) -> Schema | None:
+    """The schema that front matter is held against: that of its info code, or else the general one."""
     code = metadata.get("infoCode")
     if isinstance(code, str) and _INFO_CODE.match(code):
         own = schemas.find(f"frontmatter.{code}")
         if own is not None:
             return own
     return schemas.find(GENERAL_SCHEMA)
+
+
+def metadata_findings(
+    metadata: JsonObject, schema: Schema, locate: Callable[[set[str]], Mapping[str, Position]] = lambda _pointers: {}
+) -> tuple[Finding, ...]:
+    """What is wrong with front matter that was read, after one schema.
+
+    Args:
+        locate: the places of values, by their JSON Pointers; what it does not know is on the first line.
+
+    Raises:
+        ValidationError: the schema cannot be used.
+    """
+    violations = schema.violations(metadata)
+    places = locate({violation.pointer for violation in violations})
+    found = [
+        _breach(violation, metadata, schema, places.get(violation.pointer, Position(1, 1)))
+        for violation in violations
+        if not (violation.keyword == "required" and violation.pointer == "")  # told one by one, below
+    ]
+    return (*found, *_missing_keys(metadata, schema))
 
 
 def _missing_keys(metadata: JsonObject, schema: Schema) -> list[Finding]:

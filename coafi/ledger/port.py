@@ -99,8 +99,8 @@ class Ledger(Protocol):
         """The index of the entry with this key, if there is one."""
         ...
 
-    def by_event(self, event_id: str) -> list[Recorded]:
-        """The entries of an event, in order; those of other instances too, where they share the ledger."""
+    def by_event(self, event_id: str, *, limit: int | None = None) -> list[Recorded]:
+        """The entries of an event, in order, at most ``limit``; also those of other instances, if they share it."""
         ...
 
     def bodies(self) -> Iterator[bytes]:

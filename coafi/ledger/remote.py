@@ -329,8 +329,8 @@ class RemoteLedger:
             raise self._lies("asked for the entry with a key, it answers with another")
         return found[0].index if found else None
 
-    def by_event(self, event_id: str) -> list[Recorded]:
-        """The entries of an event, in order; those of other instances too."""
+    def by_event(self, event_id: str, *, limit: int | None = None) -> list[Recorded]:
+        """The entries of an event, in order, at most ``limit``; those of other instances too."""
         found: list[Recorded] = []
         start = 0
         while page := self._page({"event": event_id, "start": start}):
@@ -339,9 +339,9 @@ class RemoteLedger:
                     raise self._lies("asked for the entries of an event, it answers with others, or in disorder")
                 start = one.index + 1
             found += page
-            if len(page) < PAGE:
+            if len(page) < PAGE or (limit is not None and len(found) >= limit):
                 break
-        return found
+        return found[:limit]
 
     def bodies(self) -> Iterator[bytes]:
         """The bytes of every entry there is now, in order, for the verifier."""

@@ -19,6 +19,12 @@ MAX_VIOLATIONS = 50
 """Violations reported of one instance; more would not help the person who has to mend it."""
 
 
+_PATTERN_BYTES = 1024 * 1024
+
+PATTERNS = jsonschema_rs.RegexOptions(size_limit=_PATTERN_BYTES, dfa_size_limit=_PATTERN_BYTES)
+"""How regular expressions are matched: in linear time, and small ones only, since the time grows with their size."""
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """One place where an instance breaks its schema.
@@ -83,7 +89,7 @@ class Schema:
             return jsonschema_rs.Draft202012Validator(
                 self.document,
                 validate_formats=True,
-                pattern_options=jsonschema_rs.RegexOptions(),
+                pattern_options=PATTERNS,
                 retriever=_refuse_remote,
             )
         except (ValueError, jsonschema_rs.ValidationError) as error:
