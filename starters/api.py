@@ -1,4 +1,4 @@
-"""Requests to the API, at ``/api/{endpoint}``: see :mod:`coafi.api.routes` for what there is.
+"""Requests to the API, at ``/api/{endpoint}`` and ``/utids/{id}``: see :mod:`coafi.api.routes` for what there is.
 
 The gateway finds out who asks, how often they may, and what they ask for. What changes something is done by a run
 (:class:`workflows.api_request.APIRequestWorkflow`), which checks schema and permission and is waited for; what only
@@ -17,15 +17,16 @@ from pydantic import JsonValue
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as HttpRoute
+from starlette.types import Receive, Scope, Send
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.dispatch import Dispatcher, reused_delivery
 from coafi import metrics
 from coafi.api.answers import WAITING, Answer, error_places
-from coafi.api.bodies import WorkflowAnswer
+from coafi.api.bodies import AcceptedAnswer, WorkflowAnswer
 from coafi.api.reading import ApiReader
-from coafi.api.requests import SOURCE, ApiRequest, event_path
+from coafi.api.requests import MAX_KEY, SOURCE, ApiRequest, event_path
 from coafi.api.routes import BY_ENDPOINT, Operation, Route
 from coafi.auth.authenticator import Authenticator
 from coafi.auth.principal import Principal
@@ -57,13 +58,10 @@ log = structlog.stdlib.get_logger()
 RETRY_AFTER = 5.0
 """Seconds after which a request may be tried again that found something out of reach."""
 
-MAX_KEY = 255
-"""Characters of an ``Idempotency-Key``."""
-
 LONGEST_WAIT = 60.0
 """Seconds that a caller can have us wait for an answer."""
 
-_KEY = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"|([!-~]+)')
+_KEY = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"|([!#-~]+)')
 _WAIT = re.compile(r"(?i)(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})\"?(?=$|[,;\s])")
 _ASYNC = re.compile(r"(?i)(?:^|[,\s])respond-async(?=$|[,;\s])")
 _ETAG = re.compile(r'"([0-9]{1,10})"')
@@ -114,7 +112,7 @@ _STATUS: Mapping[type[CoafiError], int] = {
 
 @dataclass(frozen=True)
 class ApiGateway:
-    """The routes below ``/api/``, and what they need.
+    """The routes below ``/api/`` and ``/utids/``, and what they need.
 
     Attributes:
         dispatcher: starts and asks the runs.
@@ -137,8 +135,8 @@ class ApiGateway:
     body_timeout: float = 30.0
 
     def routes(self) -> list[HttpRoute]:
-        """The routes, for the gateway: one, which looks into the table of what can be asked for."""
-        return [HttpRoute("/api/{path:path}", self.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])]
+        """The routes, for the gateway: they take every method, and look into the table of what can be asked for."""
+        return [HttpRoute(f"{prefix}{{path:path}}", _AnyMethod(self)) for prefix in ("/api/", "/utids/")]
 
     async def answer(self, request: Request) -> Response:
         """Answer a request; every error is a problem (RFC 9457)."""
@@ -184,10 +182,18 @@ class ApiGateway:
         if route.operation is Operation.READ_WORKFLOW:
             answer = await self._workflow(route, asked)
         else:
-            answer = await asyncio.to_thread(self.reader.read, route, asked)
+            answer = await self._look(route, asked)
         if answer.etag is not None and answer.etag in _etags(request):
             return Response(status_code=304, headers={"ETag": answer.etag})
         return _response(answer, {"Cache-Control": "private, no-cache"})
+
+    async def _look(self, route: Route, asked: JsonObject) -> Answer:
+        try:
+            return await asyncio.to_thread(self.reader.read, route, asked)
+        except ValidationError as error:
+            if not route.takes_id:
+                raise
+            raise Unreadable(error.message, remedy=error.remedy, findings=error.findings) from None
 
     def _owns(self, principal: Principal, name: str) -> bool:
         """Whether an event is a request of this very caller."""
@@ -276,9 +282,10 @@ class ApiGateway:
             answer = await asyncio.to_thread(self._answered, event)
         if answer is None or answer.status == WAITING:
             place = event_path(event.workflow_id)
-            phase = answer.body if answer is not None and isinstance(answer.body, dict) else {}
-            waiting: JsonObject = {"status": "accepted", "workflowId": event.workflow_id, "location": place, **phase}
-            return JSONResponse(waiting, 202, headers={"Location": place, **applied})
+            phase = {"phase": answer.body["phase"]} if answer is not None and isinstance(answer.body, dict) else {}
+            waiting = AcceptedAnswer(workflow_id=event.workflow_id, location=place, **phase)
+            body = waiting.model_dump(mode="json", by_alias=True, exclude_none=True)
+            return JSONResponse(body, 202, headers={"Location": place, **applied})
         log.info("request answered", event_id=event.id, workflow_id=event.workflow_id, status=answer.status)
         return _response(answer, {**applied, "Coafi-Event": event_path(event.workflow_id)})
 
@@ -318,6 +325,17 @@ class ApiGateway:
         return self.wait, {}
 
 
+class _AnyMethod:
+    """Lets requests of every method through: what is not for an endpoint is answered with what is."""
+
+    def __init__(self, api: ApiGateway) -> None:
+        self._api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._api.answer(Request(scope, receive))
+        await response(scope, receive, send)
+
+
 # ---------------------------------------------------------------------- what was sent
 
 
@@ -328,17 +346,21 @@ def _route(request: Request) -> tuple[Route, str]:
         ResourceNotFoundError: there is no such endpoint.
         _WrongMethod: there is, for another method.
     """
-    path = request.path_params["path"]
+    prefix = "/api/" if request.scope["path"].startswith("/api/") else "/"
+    path = request.scope["path"].removeprefix(prefix)
+    if not path:
+        raise _WrongMethod(f"{request.method} is not for {prefix}", remedy="see Allow", allow="GET, HEAD")
     endpoint, name = path, ""
     methods = BY_ENDPOINT.get(path)
     if methods is None or any(one.takes_id for one in methods.values()):
         endpoint, slash, name = path.partition("/")
         methods = BY_ENDPOINT.get(endpoint) if slash and name else None
-        if methods is None or not any(one.takes_id for one in methods.values()):
-            raise ResourceNotFoundError(f"there is no endpoint /api/{path[:200]}", remedy="see /openapi.json")
+    if methods is None or any(one.takes_id != bool(name) or one.prefix != prefix for one in methods.values()):
+        raise ResourceNotFoundError(f"there is no endpoint {prefix}{path[:200]}", remedy="see /api/")
     method = "GET" if request.method == "HEAD" else request.method
     if method not in methods:
-        raise _WrongMethod(f"{request.method} is not for /api/{endpoint}", remedy="see Allow", allow=", ".join(methods))
+        allow = ", ".join([*methods, *(["HEAD"] if "GET" in methods else [])])
+        raise _WrongMethod(f"{request.method} is not for {prefix}{endpoint}", remedy="see Allow", allow=allow)
     return methods[method], name
 
 

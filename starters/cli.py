@@ -282,6 +282,8 @@ def auth_check(as_json: Json = False) -> None:
     from starters.auth import check_token
 
     check_token(as_json=as_json)
+
+
 @registry.command("list")
 def registry_list(
     in_registry: InRegistry = "",

@@ -1,6 +1,6 @@
 """The bodies of answers."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
@@ -20,6 +20,15 @@ class HistoryAnswer(Body):
     registry_id: str
     entry_id: str
     versions: tuple[EntrySummary, ...]
+
+
+class AcceptedAnswer(Body):
+    """A request that is being worked on: ``location`` says what became of it. ``phase`` is there when it is parked."""
+
+    status: Literal["accepted"] = "accepted"
+    workflow_id: str
+    location: str
+    phase: str | None = None
 
 
 class StartedAnswer(Body):

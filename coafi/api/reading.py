@@ -26,6 +26,7 @@ from coafi.names import EntryType, EventType, Phase
 from coafi.recording import Conclusion
 from coafi.registry.entry import RegistryId
 from coafi.registry.reader import EntryQuery, EntryReader
+from coafi.registry.resolver import Resolver
 from coafi.registry.store import Registry
 
 OPEN = "OPEN"
@@ -68,6 +69,7 @@ class ApiReader:
             Operation.READ_HISTORY: self._history,
             Operation.COMPARE_VERSIONS: self._compare,
             Operation.READ_EVENT: self._event,
+            Operation.RESOLVE: self._resolve,
             Operation.VALIDATE: self._validate,
         }
         return operations[route.operation](asked)
@@ -81,7 +83,7 @@ class ApiReader:
         schema = self.registry.schema(route.schema_id)
         violations = schema.violations(asked)
         if violations:
-            where = "query" if route.method == "GET" else "body"
+            where = "path" if route.takes_id else "query" if route.method == "GET" else "body"
             raise ValidationError(
                 f"the {where} does not fit {schema.schema_id} {schema.version}",
                 findings=tuple(
@@ -188,6 +190,9 @@ class ApiReader:
                 answer=None if answer is None else StoredAnswer(status=answer.status, body=answer.body),
             )
         )
+
+    def _resolve(self, asked: JsonObject) -> Answer:
+        return _answer(Resolver(self.database, self.ledger, self.namespace).resolve(_text(asked, "id")))
 
     def _entries(self, delivery: Delivery) -> list[Recorded]:
         run = (self.namespace, delivery.workflow_id)

@@ -16,6 +16,10 @@ SOURCE = "urn:coafi:api:"
 """What the ``source`` of a request begins with; the principal's name follows."""
 
 
+MAX_KEY = 255
+"""Characters of an ``Idempotency-Key``."""
+
+
 class ApiRequest(Wire):
     """The payload of ``api.request``: what is asked for, and by whom. No token is in it.
 
