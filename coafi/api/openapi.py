@@ -248,7 +248,12 @@ def _problem(status: int) -> JsonObject:
 
 
 def _header(header: Header) -> JsonObject:
-    return {"description": header.text, "schema": header.schema, "example": header.example}
+    return {
+        "description": header.text,
+        "required": header.required,
+        "schema": header.schema,
+        "example": header.example,
+    }
 
 
 def _headers(*names: str) -> JsonObject:

@@ -15,6 +15,9 @@ from coafi.canonical import JsonObject
 _STYLE = STYLE + resources.files("coafi.api").joinpath("api.css").read_text(encoding="utf-8")
 _CODE = re.compile(r"`([^`]+)`")
 _REFERENCE = "#/components/"
+_READABLE = range(1, 46)
+"""Lengths of regular expressions that tell a person anything."""
+
 _NESTED = 3
 """Levels of objects within each other whose members are shown in the table of the outermost."""
 
@@ -171,7 +174,7 @@ class _Reference:
             return f"list of {self._type(schema.get('items', {}))}{_bounds(schema, 'Items', '')}"
         words = {"string": "text", "object": "object", "null": "<code>null</code>"}.get(kind, escape(kind))
         limits = _bounds(schema, "Length", " characters") + _range(schema)
-        pattern = f" <code>{escape(schema['pattern'])}</code>" if "pattern" in schema else ""
+        pattern = f" <code>{escape(schema['pattern'])}</code>" if len(schema.get("pattern", "")) in _READABLE else ""
         return f"{words}{limits}{pattern}"
 
     def _resolved(self, value: Any) -> Any:  # noqa: ANN401

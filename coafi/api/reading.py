@@ -24,7 +24,7 @@ from coafi.ledger.entry import Recorded
 from coafi.ledger.port import Ledger
 from coafi.names import EntryType, EventType, Phase
 from coafi.recording import Conclusion
-from coafi.registry.entry import RegistryId
+from coafi.registry.entry import RegistryId, parsed
 from coafi.registry.reader import EntryQuery, EntryReader
 from coafi.registry.resolver import Resolver
 from coafi.registry.store import Registry
@@ -136,7 +136,7 @@ class ApiReader:
         return Answer(status=200, body=entry.model_dump(mode="json", by_alias=True), etag=entry.etag)
 
     def _search(self, asked: JsonObject) -> Answer:
-        return _answer(EntryReader(self.database).search(EntryQuery.model_validate(asked)))
+        return _answer(EntryReader(self.database).search(parsed(EntryQuery, asked, "a search of entries")))
 
     def _history(self, asked: JsonObject) -> Answer:
         registry, entry = RegistryId(_text(asked, "registryId")), _text(asked, "entryId")

@@ -202,11 +202,12 @@ CREATED: Mapping[Operation, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header: what it says, the schema of its value, and an example."""
+    """A header: what it says, the schema of its value, an example, and whether it is always there."""
 
     text: str
     schema: JsonObject
     example: str
+    required: bool = True
 
 
 REQUEST_HEADERS: Mapping[str, Header] = {
@@ -245,11 +246,12 @@ RESPONSE_HEADERS: Mapping[str, Header] = {
         {"type": "string", "format": "uri-reference"},
         "/api/event/api.request:urn:coafi:api:key:ci:2f1c9a60-7d0f-4c53-9d0e-6f6f3f6f0b11",
     ),
-    "Preference-Applied": Header("What of `Prefer` was followed.", {"type": "string"}, "wait=5"),
+    "Preference-Applied": Header("What of `Prefer` was followed.", {"type": "string"}, "wait=5", required=False),
     "Coafi-Event": Header(
-        "Where the event of this request is, with this answer.",
+        "Where the event of this request is, with this answer, if a run has looked at it.",
         {"type": "string", "format": "uri-reference"},
         "/api/event/api.request:urn:coafi:api:key:ci:2f1c9a60-7d0f-4c53-9d0e-6f6f3f6f0b11",
+        required=False,
     ),
     "Retry-After": Header("Seconds after which to ask again.", {"type": "string", "pattern": "^[0-9]+$"}, "5"),
     "WWW-Authenticate": Header("How to say who asks.", {"type": "string"}, 'Bearer realm="coafi"'),
@@ -277,6 +279,8 @@ class Error:
     headers: tuple[str, ...] = ()
 
 
+_OF_RUNS = ("Coafi-Event", "Preference-Applied")
+
 ERRORS: Mapping[int, Error] = {
     400: Error(
         "Unreadable",
@@ -296,12 +300,14 @@ ERRORS: Mapping[int, Error] = {
         "The caller lacks the permission that the detail names.",
         "Ask whoever runs the service for a role that has it.",
         "key:ci lacks the permission api:registry/update:POST",
+        _OF_RUNS,
     ),
     404: Error(
         "NotFound",
         "What is asked for is not there: an endpoint, an entry or a version, a schema, a run, an event, a UTidS.",
         "Search for it, or make it first.",
         "there is no entry AERO/wing-spar-12 (see what there is with: coafi registry list)",
+        _OF_RUNS,
     ),
     405: Error(
         "MethodNotAllowed",
@@ -321,13 +327,16 @@ ERRORS: Mapping[int, Error] = {
         "It contradicts what cannot change any more: a published version of a schema, or a commit that was submitted "
         "with another body.",
         "Choose a new version.",
-        "the schema registry.AERO 1.0.0 is published with other content (give it a higher version)",
+        "schema registry.AERO 1.0.0 is published with other content (a published schema never changes: raise the "
+        "version in its $id)",
+        _OF_RUNS,
     ),
     412: Error(
         "PreconditionFailed",
         "The entry has another version than `If-Match` or `If-None-Match` expects; nothing was changed.",
         "Read the entry again, and decide anew.",
         "AERO/wing-spar-12 is at version 2, and the request expects version 1 (read it again, and decide anew)",
+        _OF_RUNS,
     ),
     413: Error(
         "TooLarge",
@@ -347,6 +356,7 @@ ERRORS: Mapping[int, Error] = {
         "before with another body. `errors` names every place.",
         "Correct every place; give another request another key.",
         "the request is wrong in 2 places",
+        _OF_RUNS,
     ),
     429: Error(
         "TooManyRequests",
@@ -360,6 +370,7 @@ ERRORS: Mapping[int, Error] = {
         "A defect of the service, or whoever runs it gave the request up.",
         "Ask whoever runs the service: its log, and the run of the event, say more.",
         "the request was given up: discarded by an operator",
+        _OF_RUNS,
     ),
     503: Error(
         "Unavailable",

@@ -12,6 +12,7 @@ several times: the same run gets the version that it has made.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -126,6 +127,8 @@ class Planned:
         return said
 
 
+_LONG_NUMBER = re.compile(rb"[0-9]{16}")
+
 _INPUTS = {
     "registryId": "registry_id",
     "entryId": "entry_id",
@@ -157,6 +160,8 @@ def check_update(asked: EntryUpdate, schemas: SchemaLookup) -> CheckedUpdate:
     """
     require_depth(asked.data)
     data = canonical_json(asked.data)
+    if _LONG_NUMBER.search(data) is not None:
+        canonical_json(json.loads(data))  # 5e16 is written as an integer there, which is none of JSON's when read again
     if len(data) > MAX_DATA:
         raise ValidationError(
             f"the data has {len(data):,} bytes and may have {MAX_DATA:,}",

@@ -177,7 +177,7 @@ class EntryUpdate(RegistryWire):
         require_depth(data)
         if document.get("registryId") == RegistryId.UTIDS and "entryId" not in document and isinstance(data, dict):
             document = {**document, "entryId": _named_id(data)}
-        return _parsed(cls, {**document, "expected": expected}, "an update of a registry")
+        return parsed(cls, {**document, "expected": expected}, "an update of a registry")
 
 
 class StatusUpdate(RegistryWire):
@@ -196,7 +196,7 @@ class StatusUpdate(RegistryWire):
         Raises:
             ValidationError: it breaks a format; every place is a finding.
         """
-        return _parsed(cls, {**document, "expected": expected}, "a change of status")
+        return parsed(cls, {**document, "expected": expected}, "a change of status")
 
 
 def utids_of(update: EntryUpdate) -> str:
@@ -240,6 +240,29 @@ def require_depth(data: object, limit: int = MAX_DEPTH) -> None:
             )
 
 
+def parsed(model: type[_Asked], document: JsonObject, what: str) -> _Asked:
+    """What somebody asks for.
+
+    Args:
+        what: this must be, in a few words.
+
+    Raises:
+        ValidationError: it breaks a format; every place is a finding.
+    """
+    try:
+        return model.model_validate(document)
+    except pydantic.ValidationError as error:
+        found = tuple(
+            finding(f"registry/{one['type']}", one["msg"], pointer=_pointer(one["loc"]))
+            for one in error.errors(include_url=False, include_input=False, include_context=False)[:50]
+        )
+        raise ValidationError(
+            f"this is not {what}: {found[0].pointer or 'the whole'}: {found[0].message}",
+            remedy="see docs/registry.md",
+            findings=found,
+        ) from None
+
+
 def _inner(value: object) -> Iterable[object]:
     """What is directly within a value; an empty object has nothing, and is no level."""
     if isinstance(value, dict):
@@ -256,21 +279,6 @@ def _named_id(data: JsonObject) -> str:
             findings=(finding("registry/names", "text or an object must stand here", pointer=f"/data/{NAMES}"),),
         )
     return naming_utids(names)
-
-
-def _parsed(model: type[_Asked], document: JsonObject, what: str) -> _Asked:
-    try:
-        return model.model_validate(document)
-    except pydantic.ValidationError as error:
-        found = tuple(
-            finding(f"registry/{one['type']}", one["msg"], pointer=_pointer(one["loc"]))
-            for one in error.errors(include_url=False, include_input=False, include_context=False)[:50]
-        )
-        raise ValidationError(
-            f"this is not {what}: {found[0].pointer or 'the whole'}: {found[0].message}",
-            remedy="see docs/registry.md",
-            findings=found,
-        ) from None
 
 
 def _pointer(place: tuple[int | str, ...]) -> str:
