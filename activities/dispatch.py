@@ -1,11 +1,12 @@
 """From an event to its run: the one way in, for every starter and for the runs that start others."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from temporalio.client import Client, WithStartWorkflowOperation, WorkflowUpdateFailedError
+from temporalio.client import Client, RPCTimeoutOrCancelledError, WithStartWorkflowOperation, WorkflowUpdateFailedError
 from temporalio.common import (
     Priority,
     SearchAttributeKey,
@@ -146,26 +147,28 @@ class Dispatcher:
             memo={MEMO_BODY: event.bodydigest},
             static_summary=_summary(event),
         )
-        asking = self.client.execute_update_with_start_workflow(
-            UpdateName.ANSWER,
-            Asked(body_digest=event.bodydigest),
-            start_workflow_operation=start,
-            id=UpdateName.ANSWER,
-            result_type=Answer,
-        )
+        answer: Answer | None = None
         try:
-            async with asyncio.timeout(wait):
-                answer: Answer | None = await asking
+            answer = await self.client.execute_update_with_start_workflow(
+                UpdateName.ANSWER,
+                Asked(body_digest=event.bodydigest),
+                start_workflow_operation=start,
+                id=UpdateName.ANSWER,
+                result_type=Answer,
+                rpc_timeout=timedelta(seconds=wait),
+            )
         except WorkflowAlreadyStartedError:
             await self._refuse_other_body(event)
-            answer = None
         except WorkflowUpdateFailedError as error:
             if isinstance(error.cause, ApplicationError) and error.cause.type == OTHER_REQUEST:
                 raise reused_delivery(event.id, event.workflow_id) from None
-            answer = None  # the run ended while it was asked
-        except (RPCError, TimeoutError, RuntimeError):
+            # Otherwise the run ended while it was asked: what is stored tells.
+        except (RPCError, RPCTimeoutOrCancelledError, RuntimeError):
             await self.start(event)  # nobody knows whether that was done before the time was up
             return None
+        finally:
+            with contextlib.suppress(Exception):  # the same error, which asyncio would complain about
+                await start.workflow_handle()
         metrics.ACCEPTED.labels(event.type).inc()
         return answer
 

@@ -1,13 +1,15 @@
 """The two steps that look at files: ``files.process`` and ``artifacts.generate``, a batch each."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from temporalio import activity
 
 from activities.boundary import boundary
+from activities.pulse import pulse
 from coafi import metrics
 from coafi.errors import Unavailable
 from coafi.events import Wire
@@ -35,14 +37,16 @@ class FileActivities:
     def process(self, task: BatchTask) -> Checked:
         """Give each file of a batch its verdict, write ``FILE_PROCESSED``."""
         progress = _Progress(Checked, _count_files)
-        return progress.ended(self.processor.check(task, progress.done, progress.report))
+        with progress.alive():
+            return progress.ended(self.processor.check(task, progress.done, progress.report))
 
     @activity.defn(name=ActivityName.GENERATE, no_thread_cancel_exception=True)
     @boundary
     def generate(self, task: GenerateTask) -> Generated:
         """Generate the artifacts of a batch's valid files, write ``ARTIFACT_GENERATED``."""
         progress = _Progress(Generated, _count_artifacts)
-        return progress.ended(self.processor.generate(task, progress.done, progress.report))
+        with progress.alive():
+            return progress.ended(self.processor.generate(task, progress.done, progress.report))
 
 
 class _Progress(Generic[Done]):
@@ -57,9 +61,17 @@ class _Progress(Generic[Done]):
         self.done = kind.model_validate(details[0]) if details else kind()
         self._count = count
         self._told = time.monotonic()
+        self._one_is_done: Callable[[], None] = lambda: None
+
+    @contextmanager
+    def alive(self) -> Iterator[None]:
+        """Heartbeat also while one file takes long."""
+        with pulse(lambda: self.done) as self._one_is_done:
+            yield
 
     def report(self, done: Done) -> None:
         """Heartbeat when more is done, or when nothing was told for a while; it is also the time to stop."""
+        self._one_is_done()
         now = time.monotonic()
         if done != self.done or now - self._told > SILENCE:
             self._told = now

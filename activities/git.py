@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from temporalio import activity
 
 from activities.boundary import boundary
+from activities.pulse import pulse
 from coafi.errors import Unavailable
 from coafi.events import EventRef, Wire
 from coafi.git.fetch import FetchRequest, FetchResult, GitFetcher, Tip
@@ -66,7 +67,8 @@ class GitActivities:
     def fetch(self, task: FetchTask) -> FetchResult:
         """Fetch a commit's changed files into the object store."""
         try:
-            return self.fetcher.fetch(task.request, heartbeat=activity.heartbeat, cancelled=activity.is_cancelled)
+            with pulse():
+                return self.fetcher.fetch(task.request, heartbeat=activity.heartbeat, cancelled=activity.is_cancelled)
         except CommitNotFound as unknown:
             if _is_last_attempt(COMMIT_ATTEMPTS):
                 raise
@@ -82,9 +84,10 @@ class GitActivities:
         if newest is not None and not newest.deleted:
             known[newest.commit] = newest.tree
         try:
-            tip = self.fetcher.tip(
-                task.repository, task.branch, known, heartbeat=activity.heartbeat, cancelled=activity.is_cancelled
-            )
+            with pulse():
+                tip = self.fetcher.tip(
+                    task.repository, task.branch, known, heartbeat=activity.heartbeat, cancelled=activity.is_cancelled
+                )
         except CommitNotFound as moved:
             if _is_last_attempt(COMMIT_ATTEMPTS):
                 raise

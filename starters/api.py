@@ -21,12 +21,12 @@ from starlette.types import Receive, Scope, Send
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.dispatch import Dispatcher, reused_delivery
+from activities.dispatch import Dispatcher
 from coafi import metrics
 from coafi.api.answers import WAITING, Answer, error_places
 from coafi.api.bodies import AcceptedAnswer, WorkflowAnswer
 from coafi.api.reading import ApiReader
-from coafi.api.requests import MAX_KEY, SOURCE, ApiRequest, event_path
+from coafi.api.requests import MAX_KEY, ApiRequest, event_path, source_of
 from coafi.api.routes import BY_ENDPOINT, Operation, Route
 from coafi.auth.authenticator import Authenticator
 from coafi.auth.principal import Principal
@@ -58,6 +58,9 @@ log = structlog.stdlib.get_logger()
 RETRY_AFTER = 5.0
 """Seconds after which a request may be tried again that found something out of reach."""
 
+MAX_HEADERS = 32 * 1024
+"""Bytes of a request's headers."""
+
 LONGEST_WAIT = 60.0
 """Seconds that a caller can have us wait for an answer."""
 
@@ -88,6 +91,10 @@ class WrongMediaType(ValidationError):
     """The body is no JSON by its own word."""
 
 
+class HeadersTooLarge(ValidationError):
+    """The headers are larger than any client of ours needs."""
+
+
 class _WrongMethod(Refused):
     def __init__(self, message: str, *, remedy: str, allow: str) -> None:
         super().__init__(message, remedy=remedy)
@@ -96,6 +103,7 @@ class _WrongMethod(Refused):
 
 _STATUS: Mapping[type[CoafiError], int] = {
     TooManyRequests: 429,
+    HeadersTooLarge: 431,
     BodyTooSlow: 408,
     BodyTooLarge: 413,
     AuthorizationError: 401,
@@ -144,6 +152,7 @@ class ApiGateway:
         try:
             route, name = _route(request)
             endpoint = route.endpoint
+            _check_size(request)
             principal = await self.authenticator.authenticate(request.headers.get("authorization", ""))
             self._count(principal)
             if route.durable:
@@ -198,7 +207,7 @@ class ApiGateway:
     def _owns(self, principal: Principal, name: str) -> bool:
         """Whether an event is a request of this very caller."""
         delivery = self.reader.delivery(name)
-        return delivery is not None and delivery.source == SOURCE + principal.name
+        return delivery is not None and delivery.source == source_of(principal.name)
 
     async def _workflow(self, route: Route, asked: JsonObject) -> Answer:
         """Where a run stands: Temporal knows."""
@@ -277,7 +286,10 @@ class ApiGateway:
         answer = await asyncio.to_thread(self._answered, event) if key else None
         if answer is None:
             await asyncio.to_thread(self.objects.put, document)
-            answer = await self.dispatcher.ask(event, wait=wait)
+            try:
+                answer = await self.dispatcher.ask(event, wait=wait)
+            except IdempotencyConflict:
+                raise _reused(event) from None
         if answer is None:  # late, or ended before: what is stored tells
             answer = await asyncio.to_thread(self._answered, event)
         if answer is None or answer.status == WAITING:
@@ -299,7 +311,7 @@ class ApiGateway:
         if known is None:
             return None
         if known.body_digest != event.bodydigest:
-            raise reused_delivery(event.id, event.workflow_id)
+            raise _reused(event)
         return self.reader.stored(known)
 
     async def _body(self, request: Request) -> JsonObject:
@@ -364,6 +376,11 @@ def _route(request: Request) -> tuple[Route, str]:
     return methods[method], name
 
 
+def _check_size(request: Request) -> None:
+    if sum(len(name) + len(value) for name, value in request.headers.raw) > MAX_HEADERS:
+        raise HeadersTooLarge(f"the headers have more than {MAX_HEADERS} bytes", remedy="send fewer, or shorter ones")
+
+
 def _key(request: Request) -> str:
     """The caller's ``Idempotency-Key``, bare or as a string of structured fields; empty if there is none."""
     given = request.headers.getlist("idempotency-key")
@@ -376,6 +393,13 @@ def _key(request: Request) -> str:
             f"the Idempotency-Key is no text of 1 to {MAX_KEY} printable ASCII characters", remedy="send a UUID"
         )
     return key
+
+
+def _reused(event: Event) -> IdempotencyConflict:
+    return IdempotencyConflict(
+        f"the Idempotency-Key {event.id} was used for another request; see {event_path(event.workflow_id)}",
+        remedy="take a new key for a new request; send the same one again only with the same key",
+    )
 
 
 def _if_match(request: Request) -> int | None:

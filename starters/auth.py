@@ -14,7 +14,7 @@ from coafi.auth.principal import check_name, check_permission
 from coafi.errors import ValidationError
 from coafi.settings import Settings
 from starters.output import clean, command_settings, err, facts, out, print_json, safe, styled, table
-from workers.resources import auth_secret, build_authenticator, token_roles, token_rules
+from workers.auth import auth_secret, build_authenticator, token_roles, token_rules
 
 NEVER: Final = "never"
 

@@ -386,7 +386,8 @@ def ledger_verify(
         Path | None, typer.Option(help="Verify the proof in this file instead, without a database; needs --key.")
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(help="Verify that the ledger has only grown since the checkpoint in this file.")
+        Path | None,
+        typer.Option(help="Verify that the ledger has only grown since the checkpoint, note or JSON, here."),
     ] = None,
     key: Annotated[
         str | None, typer.Option(help="The public key that you trust, or a file with it; default: the ledger's own.")

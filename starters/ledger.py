@@ -1,8 +1,10 @@
 """Commands about the ledger: read it, prove, verify, change its key. They need the database, not Temporal."""
 
+import contextlib
 import json
+import signal
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -69,27 +71,43 @@ def show_entries(first: int | None, last: int | None, *, limit: int, as_json: bo
 
 def tail_entries(limit: int, *, follow: bool, as_json: bool) -> None:
     """``coafi ledger tail``: a line for each entry; with ``follow``, until Ctrl-C."""
-    with opened_ledger(command_settings()) as ledger:
+    with opened_ledger(command_settings()) as ledger, _interrupted() as stop:
         at = max(0, ledger.size() - limit)
         told = ""
-        try:
-            while True:
-                try:
-                    for one in _from(ledger, at):
-                        _print_line(one, as_json=as_json)
-                        at = one.index + 1
-                    told = ""
-                except Unavailable as error:
-                    if not follow:
-                        raise
-                    if error.message != told:
-                        print_error(error)
-                        told = error.message
+        while not stop.is_set():
+            try:
+                for one in _from(ledger, at):
+                    _print_line(one, as_json=as_json)
+                    at = one.index + 1
+                    if stop.is_set():
+                        return
+                told = ""
+            except Unavailable as error:
                 if not follow:
-                    return
-                time.sleep(FOLLOW_SECONDS)
-        except KeyboardInterrupt:
-            return
+                    raise
+                if error.message != told:
+                    print_error(error)
+                    told = error.message
+            if not follow:
+                return
+            stop.wait(FOLLOW_SECONDS)
+
+
+@contextmanager
+def _interrupted() -> Iterator[threading.Event]:
+    """Is set by the first Ctrl-C, which so never cuts a statement or a line in two; the second one ends at once."""
+    pressed = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+
+    def press(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        pressed.set()
+
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def find_entries(query: Query, *, as_json: bool) -> None:
@@ -193,7 +211,7 @@ def verify_proof(path: Path, key: str, hand_overs: Path | None, *, as_json: bool
 
 def verify_against(path: Path, key: str | None, hand_overs: Path | None, *, as_json: bool) -> None:
     """``coafi ledger verify --against``: has this ledger only grown since a checkpoint that was kept elsewhere?"""
-    note = _read(path)
+    note = _kept_note(_read(path))
     with opened_ledger(command_settings()) as ledger:
         keys = keyring(ledger.key, ledger.hand_overs()) if key is None else trusted_log(key, hand_overs)
         old = open_checkpoint(note, keys).checkpoint
@@ -354,6 +372,15 @@ def _read(path: Path) -> bytes:
             return file.read(_MAX_FILE)
     except OSError as error:
         raise ValidationError(f"{path} cannot be read: {error.strerror}", remedy="check its path") from error
+
+
+def _kept_note(content: bytes) -> bytes | str:
+    """The note in what somebody has kept: the note itself, or what ``ledger checkpoint --json`` prints."""
+    with contextlib.suppress(ValueError, RecursionError, LookupError, TypeError):
+        note = json.loads(content)["checkpoint"]
+        if isinstance(note, str):
+            return note
+    return content
 
 
 def _write(path: Path, text: str) -> None:

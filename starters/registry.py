@@ -11,7 +11,7 @@ from coafi.canonical import JsonObject
 from coafi.errors import ValidationError
 from coafi.objects import ObjectStore
 from coafi.registry.acceptance import accept_schema
-from coafi.registry.entry import MAX_DATA, RegistryId, require_depth
+from coafi.registry.entry import MAX_DATA, RegistryId, require_depth, require_size
 from coafi.registry.impact import BrokenDocument, BrokenEntry, ImpactAnalysis, ImpactReport
 from coafi.registry.reader import EntryQuery, EntryReader
 from coafi.registry.resolver import Resolver
@@ -239,6 +239,7 @@ def _schema(schema_id: str, file: Path) -> Schema:
     if not isinstance(document, dict):
         raise ValidationError(f"{file} is no JSON object", remedy="name a file with a schema")
     require_depth(document)
+    require_size(document)
     return accept_schema(schema_id, document)
 
 

@@ -16,6 +16,7 @@ from temporalio.client import Client
 from activities.dispatch import Dispatcher
 from coafi.api.reading import ApiReader
 from coafi.api.words import Limits
+from coafi.auth.authenticator import Authenticator
 from coafi.deliveries import DeliveryReader
 from coafi.errors import Unavailable
 from coafi.ledger.log import Ledger
@@ -32,11 +33,15 @@ from starters.embedded import ServiceAddress, TemporalServer, listening_socket, 
 from starters.gateway import Gateway
 from starters.output import err, facts
 from starters.rates import Rates
+from workers.auth import build_authenticator
 from workers.client import connect
-from workers.resources import Resources, build_authenticator, open_resources
+from workers.resources import Resources, open_resources
 from workers.wiring import running_workers
 
 log = structlog.stdlib.get_logger()
+
+MAX_HEADERS = 64 * 1024
+"""Bytes of headers that are kept while more may come; whoever sends more is answered 400."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,7 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
     settings = resources.settings
     listener = listening_socket(settings.gateway_host, settings.gateway_port, fall_back=fall_back)
     host, port = listener.getsockname()[:2]
+    authenticator = build_authenticator(settings)
     gateway = Gateway(
         dispatcher=Dispatcher(client, settings.temporal_start_timeout),
         deliveries=DeliveryReader(resources.database),
@@ -141,11 +147,17 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
             DocsAccess(settings.docs_tokens, host),
         ),
         bitt=_bitt(resources, host),
-        api=_api(client, resources),
+        api=_api(client, resources, authenticator),
         api_pages=_api_pages(resources),
     )
     config = uvicorn.Config(
-        gateway.application(), log_config=None, lifespan="off", access_log=False, timeout_graceful_shutdown=5
+        gateway.application(),
+        log_config=None,
+        lifespan="off",
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        http="h11",
+        h11_max_incomplete_event_size=MAX_HEADERS,
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -156,6 +168,7 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
     finally:
         server.should_exit = True
         await serving
+        await authenticator.close()
 
 
 def _bitt(resources: Resources, host: str) -> BittApi | None:
@@ -166,13 +179,13 @@ def _bitt(resources: Resources, host: str) -> BittApi | None:
     return BittApi(resources.ledger, BittAccess(settings.bitt_tokens, settings.bitt_append_tokens, host))
 
 
-def _api(client: Client, resources: Resources) -> ApiGateway:
+def _api(client: Client, resources: Resources, authenticator: Authenticator) -> ApiGateway:
     settings = resources.settings
     return ApiGateway(
         dispatcher=Dispatcher(client, settings.temporal_start_timeout),
         reader=ApiReader(resources.database, resources.ledger, resources.registry, settings.ledger_namespace),
         objects=resources.objects,
-        authenticator=build_authenticator(settings),
+        authenticator=authenticator,
         rates=Rates(settings.api_rate, settings.api_burst),
         max_body_bytes=settings.api_max_body_bytes,
         wait=settings.api_wait,
@@ -183,6 +196,7 @@ def _api_pages(resources: Resources) -> ApiPages:
     settings = resources.settings
     limits = Limits(
         body=settings.api_max_body_bytes,
+        headers=MAX_HEADERS,
         body_seconds=ApiGateway.body_timeout,
         wait=settings.api_wait,
         longest_wait=LONGEST_WAIT,

@@ -22,6 +22,11 @@ from activities.boundary import UNEXPECTED_ATTEMPTS
 from coafi import errors, metrics
 from coafi.artifacts.cache import ArtifactService
 from coafi.artifacts.model import ArtifactKind, GeneratorConfig
+from coafi.auth import keys
+from coafi.auth.jwks import COOL_DOWN, FRESH, PATIENCE
+from coafi.auth.principal import MAX_NAME, check_permission
+from coafi.auth.roles import DEFAULT_ROLES
+from coafi.auth.tokens import MAX_TOKEN
 from coafi.canonical import sha256
 from coafi.commits import submitted_commit
 from coafi.database import Database
@@ -128,9 +133,17 @@ def code(text: str) -> str:
     return f"`` {shown} ``" if "`" in shown else f"`{shown}`"
 
 
+def roles_table() -> str:
+    """The built-in roles and what they may do."""
+    rows = ["| role | may |", "|---|---|"]
+    rows += [f"| `{role}` | {', '.join(f'`{one}`' for one in given)} |" for role, given in DEFAULT_ROLES.items()]
+    return "\n".join(rows)
+
+
 GENERATED = {
     "examples": (DOCS / "findings.md", examples_table),
     "settings": (DOCS / "settings.md", settings_table),
+    "roles": (DOCS / "auth.md", roles_table),
     "rules": (DOCS / "findings.md", rules_table),
 }
 
@@ -406,6 +419,18 @@ def test_an_event_that_has_not_ended_is_called_what_the_command_calls_it() -> No
     assert f"shows their events as `{records.OPEN}`" in " ".join((DOCS / "operations.md").read_text().split())
 
 
+def test_what_auth_md_says_of_tokens_is_so() -> None:
+    text = (DOCS / "auth.md").read_text()
+    table = section(DOCS / "auth.md", "## Tokens").split("| claim |")[0]
+    algorithms = {one for row in table.splitlines() if row.startswith("| a") for one in column(row, 2)}
+    assert algorithms == set(keys.ALGORITHMS)
+    assert f"{MAX_TOKEN:,} characters" in text
+    assert f"up to {MAX_NAME - len('jwt:')} characters" in text
+    assert (FRESH, COOL_DOWN, PATIENCE) == (5 * 60, 10, 24 * 3600), "five minutes, ten seconds, a day"
+    for permission in column(section(DOCS / "auth.md", "## Permissions")):
+        check_permission(permission)
+
+
 # ---------------------------------------------------------------------- events.md, findings.md
 
 EVENTS = DOCS / "events.md"
@@ -547,7 +572,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
                 commits=(),
             )
         )
-        ledger.append([key_change(ledger.key, Signer("docs", bytes(31) + b"1").key)])
+        ledger.append([key_change(ledger.key, ledger.sign, Signer("docs", bytes(31) + b"1"))])
         fields: dict[str, set[str]] = defaultdict(set)
         for one in ledger.entries(0, ledger.size()):
             fields[one.entry.type] |= set(one.data)

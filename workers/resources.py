@@ -6,9 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from pydantic import SecretStr
 
 from coafi.database import Database
 from coafi.errors import ResourceNotFoundError, ValidationError
@@ -24,11 +21,6 @@ from coafi.objects import ObjectStore
 from coafi.registry.store import Registry, builtin_schemas
 from coafi.secret_files import read_secret
 from coafi.settings import Settings
-
-if TYPE_CHECKING:
-    from coafi.auth.authenticator import Authenticator
-    from coafi.auth.roles import Roles
-    from coafi.auth.tokens import TokenRules
 
 
 @dataclass(frozen=True)
@@ -89,71 +81,6 @@ def open_ledger(settings: Settings, database: Database, key: KeySource | None = 
         signer=key or ledger_key(settings, database),
         state_directory=settings.ledger_directory,
     )
-
-
-def build_authenticator(settings: Settings) -> "Authenticator":
-    """What verifies the tokens of requests, after the settings. Files of keys may be missing, and come later.
-
-    Raises:
-        ValidationError: a setting, or a file that it names, is wrong.
-        Unavailable: a file cannot be read.
-    """
-    from coafi.auth.apikeys import ApiKeyFile  # joserfc is loaded only where tokens are verified or made
-    from coafi.auth.authenticator import Authenticator
-    from coafi.auth.jwks import PublishedKeys
-    from coafi.auth.keys import shared_key, watched_keys
-
-    if settings.auth_jwks_url and not settings.auth_issuer:
-        raise ValidationError(
-            "COAFI_AUTH_JWKS_URL is set, and COAFI_AUTH_ISSUER must be too",
-            remedy="set it to what the provider writes into its tokens as iss; see docs/auth.md",
-        )
-    secret = auth_secret(settings)
-    key_file = watched_keys(settings.auth_key_path)
-    api_keys = ApiKeyFile(settings.api_keys_path)
-    for path, named, current in (
-        (settings.auth_key_path, settings.auth_key_file, key_file.current),
-        (settings.api_keys_path, settings.api_keys_file, api_keys.keys),
-    ):
-        if named is not None and not path.exists():
-            raise ValidationError(f"there is no file {path}", remedy="correct the setting, or make the file")
-        current()
-    return Authenticator(
-        token_rules(settings),
-        token_roles(settings),
-        shared=() if secret is None else (shared_key(secret),),
-        key_file=key_file,
-        published=PublishedKeys(settings.auth_jwks_url) if settings.auth_jwks_url else None,
-        api_keys=api_keys,
-    )
-
-
-def token_rules(settings: Settings) -> "TokenRules":
-    """What the claims of tokens must say."""
-    from coafi.auth.tokens import TokenRules
-
-    return TokenRules(settings.auth_issuer or "coafi", settings.auth_audience, settings.auth_skew)
-
-
-def token_roles(settings: Settings) -> "Roles":
-    """The roles of this service."""
-    from coafi.auth.roles import DEFAULT_ROLES, Roles
-
-    return Roles(DEFAULT_ROLES if settings.auth_roles is None else settings.auth_roles)
-
-
-def auth_secret(settings: Settings) -> SecretStr | None:
-    """The secret that tokens may be signed with, if there is one.
-
-    Raises:
-        ValidationError: two are given, or the file is missing, open to others or empty.
-    """
-    given = settings.auth_secret if settings.auth_secret.get_secret_value() else None
-    if settings.auth_secret_file is None:
-        return given
-    if given is not None:
-        raise ValidationError("AUTH_SECRET and AUTH_SECRET_FILE are both set", remedy="set one of them")
-    return read_secret(settings.auth_secret_file)
 
 
 def url_policy(settings: Settings) -> UrlPolicy:

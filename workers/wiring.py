@@ -127,7 +127,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
         DeliveryPolicy(timeout=settings.notify_timeout, patience=settings.notify_patience),
     )
     api = ApiActivities(
-        ApiOperator(steps.events.recorder, resources.registry, resources.objects),
+        ApiOperator(steps.events.recorder, resources.registry, resources.database, resources.objects),
         Dispatcher(client, REQUEST_TIMEOUT.total_seconds()),
     )
     deliveries = DeliveryActivities(_deliverer(settings, subscribers, gone, stack))

@@ -12,6 +12,7 @@ from coafi.api.requests import ApiRequest, event_path
 from coafi.api.routes import Operation
 from coafi.api.stored import Operated, keep, kept
 from coafi.commits import submitted_commit
+from coafi.database import Database
 from coafi.errors import ResourceNotFoundError
 from coafi.events import Event, EventRef, Wire
 from coafi.ledger.entry import Draft
@@ -21,6 +22,7 @@ from coafi.objects import ObjectStore
 from coafi.recording import EventRecorder, ranges_of
 from coafi.registry.changes import Origin, Planned, apply, check_update, plan_status, plan_update
 from coafi.registry.entry import EntryUpdate, StatusUpdate
+from coafi.registry.reserving import reserved
 from coafi.registry.store import Registry
 
 
@@ -38,11 +40,13 @@ class ApiOperator:
     Attributes:
         recorder: of the ledger's entries.
         registry: whose entries change, and whose schemas hold for them.
+        database: where the registry's entries are.
         objects: where the bodies of events go that are started.
     """
 
     recorder: EventRecorder
     registry: Registry
+    database: Database
     objects: ObjectStore
 
     def operate(self, task: OperateTask) -> Operated:
@@ -63,10 +67,12 @@ class ApiOperator:
             case Operation.UPDATE_ENTRY:
                 update = EntryUpdate.parse(request.body, request.if_match)
                 checked = check_update(update, self.registry)  # slow: not while everybody waits for the ledger
-                return self._change(task, lambda connection: plan_update(connection, checked, origin))
+                with reserved(self.recorder.ledger, self.database, update, origin):
+                    return self._change(task, lambda connection: plan_update(connection, checked, origin))
             case Operation.CHANGE_STATUS:
                 status = StatusUpdate.parse(request.body, request.if_match)
-                return self._change(task, lambda connection: plan_status(connection, status, origin))
+                with reserved(self.recorder.ledger, self.database, status, origin):
+                    return self._change(task, lambda connection: plan_status(connection, status, origin))
             case other:
                 raise ResourceNotFoundError(f"this step does not do {other}", remedy="look at the run's workflow")
 
@@ -135,9 +141,7 @@ class ApiOperator:
         return self.recorder.draft(
             task.event,
             EntryType.REGISTRY_ENTRY_CHANGED,
-            # The version is part of the key: where the ledger is elsewhere, its entry may be recorded, and the version
-            # then be that of somebody who was quicker.
-            step=f"{planned.step}/{planned.inputs['version']}",
+            step=planned.step,
             inputs=planned.inputs,
             data=planned.data,
         )

@@ -8,15 +8,21 @@ from pydantic.alias_generators import to_camel
 
 from coafi.api.routes import BY_ENDPOINT, Route
 from coafi.auth.principal import Principal
-from coafi.canonical import JsonObject, canonical_json
+from coafi.canonical import JsonObject, canonical_json, sha256
 from coafi.errors import ResourceNotFoundError
 from coafi.events import Wire
 
-SOURCE = "urn:coafi:api:"
-"""What the ``source`` of a request begins with; the principal's name follows."""
+MAX_NAME = 100
+"""Characters of a principal's name in a source, percent-encoded; a longer one is told by its digest."""
 
 
-MAX_KEY = 255
+def source_of(name: str) -> str:
+    """The ``source`` of the requests of a principal: ``urn:coafi:api:`` and the name. Keys are the caller's own."""
+    quoted = quote(name, safe=":@+")
+    return f"urn:coafi:api:{quoted if len(quoted) <= MAX_NAME else sha256(name.encode())}"
+
+
+MAX_KEY = 200
 """Characters of an ``Idempotency-Key``."""
 
 
@@ -57,7 +63,7 @@ class ApiRequest(Wire):
     @property
     def source(self) -> str:
         """The ``source`` of its event: keys are the caller's own."""
-        return SOURCE + self.principal.name
+        return source_of(self.principal.name)
 
     def document(self) -> bytes:
         """What stands for the request in the object store, as its body: all that the caller asked for.

@@ -19,6 +19,7 @@ class Limits:
 
     Attributes:
         body: of a request.
+        headers: of a request, together.
         body_seconds: that a body may take to arrive.
         wait: for an answer, where the request says nothing.
         longest_wait: for an answer, whatever the request says.
@@ -27,6 +28,7 @@ class Limits:
     """
 
     body: int
+    headers: int
     body_seconds: float
     wait: float
     longest_wait: float
@@ -72,8 +74,8 @@ def introduction(limits: Limits) -> tuple[tuple[str, str], ...]:
         ),
         (
             "Limits",
-            f"A body may have {_size(limits.body)} and must arrive within {limits.body_seconds:g} s; the data of an "
-            f"entry may have {_size(MAX_DATA)} and {MAX_DEPTH} levels, and an entry {MAX_TAGS} tags. A caller may ask "
+            f"A body may have {_size(limits.body)} and must arrive within {limits.body_seconds:g} s; the headers may "
+            f"have {_size(limits.headers)}, an `Idempotency-Key` {MAX_KEY} characters; the data of an entry may have {_size(MAX_DATA)} and {MAX_DEPTH} levels, and an entry {MAX_TAGS} tags. A caller may ask "
             f"{limits.rate:g} times a second, and {limits.burst} times at once; then the answer is `429` with "
             "`Retry-After`. Members may be added to answers: read those that you know.",
         ),
@@ -365,6 +367,12 @@ ERRORS: Mapping[int, Error] = {
         "key:ci may ask 50 times a second (wait, as Retry-After says)",
         ("Retry-After",),
     ),
+    431: Error(
+        "HeadersTooLarge",
+        "The headers are larger than the gateway reads.",
+        "Send fewer, or shorter ones.",
+        "the headers have more than 32768 bytes (send fewer, or shorter ones)",
+    ),
     500: Error(
         "Failed",
         "A defect of the service, or whoever runs it gave the request up.",
@@ -382,7 +390,7 @@ ERRORS: Mapping[int, Error] = {
 }
 """Every error that is answered."""
 
-_ALWAYS = {401, 403, 429, 500, 503}
+_ALWAYS = {401, 403, 429, 431, 500, 503}
 _OF_BODIES = {400, 408, 413, 415, 422}
 _OWN: Mapping[Operation, set[int]] = {
     Operation.UPDATE_ENTRY: {409, 412},

@@ -100,7 +100,8 @@ def compose(page: bytes, *, location: PageLocation, provenance: Provenance | Non
         provenance: where it came from; without it the places for it stay empty.
     """
     page = _REFERENCE.sub(lambda found: _reference(found, location), page)
-    place, origin = (_place(provenance), _origin(provenance)) if provenance else (b"", b"")
+    served = location.exported is None
+    place, origin = (_place(provenance, served=served), _origin(provenance)) if provenance else (b"", b"")
     return page.replace(PLACE.encode(), place, 1).replace(ORIGIN.encode(), origin, 1)
 
 
@@ -128,7 +129,7 @@ def restore(page: bytes) -> Restored:
         raise _not_composed("what the panel at its end says cannot be read") from None
     if page[origin] != _origin(provenance):
         raise _not_composed("the panel at its end is not what was put there")
-    if page[place] != _place(provenance):
+    if page[place] not in (_place(provenance, served=True), _place(provenance, served=False)):
         raise _not_composed("the line above its title is not what was put there")
     if place.start < origin.start:
         parts = (page[: place.start], PLACE.encode(), page[place.stop : origin.start], ORIGIN.encode())
@@ -209,12 +210,18 @@ def _not_composed(problem: str) -> ValidationError:
     )
 
 
-def _place(provenance: Provenance) -> bytes:
-    branch = f" on <b>{escape(provenance.branch)}</b>" if provenance.branch is not None else ""
-    return (
-        f'{_PLACE.decode()}<span class="path">{escape(provenance.path)}</span>{branch} at '
-        f'<code>{escape(provenance.commit[:12])}</code> · <a href="#coafi-origin">Where this page comes from</a></p>'
-    ).encode("utf-8", "replace")
+def _place(provenance: Provenance, *, served: bool) -> bytes:
+    """The line above the title; where pages are served, with the ways to the index and to what was found."""
+    one = provenance
+    branch = f" on <b>{escape(one.branch)}</b>" if one.branch is not None else ""
+    parts = [
+        f'<span class="path">{escape(one.path)}</span>{branch} at <code>{escape(one.commit[:12])}</code>',
+        '<a href="#coafi-origin">Where this page comes from</a>',
+    ]
+    if served:
+        index = "../" * one.path.count("/") or "./"
+        parts = [f'<a href="{index}">All documents</a>', *parts, '<a href="?findings">Findings</a>']
+    return f"{_PLACE.decode()}{' · '.join(parts)}</p>".encode("utf-8", "replace")
 
 
 def _origin(provenance: Provenance) -> bytes:

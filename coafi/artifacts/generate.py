@@ -16,7 +16,7 @@ from coafi.documents.frontmatter import split
 from coafi.documents.images import format_of_content
 from coafi.documents.json_syntax import parse_json
 from coafi.documents.kinds import SHOWN, FileKind
-from coafi.documents.limits import DocumentLimits
+from coafi.documents.limits import DocumentLimits, in_turn
 from coafi.documents.parsed import Parsed
 from coafi.documents.source import Source
 from coafi.documents.svg import clean_svg
@@ -50,12 +50,12 @@ def generate(kind: FileKind, content: bytes, report: FileReport, config: Generat
     if report.verdict is not Verdict.VALID or kind not in SHOWN:
         return Generation()
     if kind is FileKind.IMAGE:
-        return Generation(artifacts=(_of_image(content),))
+        with in_turn(len(content)):
+            return Generation(artifacts=(_of_image(content),))
     # Valid documents are UTF-8: the check said so.
-    text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
-    if kind is FileKind.MARKDOWN:
-        return _of_markdown(text, config)
-    return _of_data(kind, text, config)
+    with in_turn(len(content)):
+        text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+        return _of_markdown(text, config) if kind is FileKind.MARKDOWN else _of_data(kind, text, config)
 
 
 def _artifact(kind: ArtifactKind, content: bytes, *, lines: bool = False) -> Artifact:

@@ -64,9 +64,9 @@ _FREE_BYTES = 256 * 1024
 _FREE_TAGS = 1_000
 _MAX_STEPS = 50_000_000
 _MAX_COPIES = 1_000_000
-_FREE_AMPERSANDS = 20_000
-_MAX_AMPERSANDS = 10_000_000_000
-_AMPERSAND = re.compile(r"&(?!lt;|gt;|quot;)")
+_FREE_LENGTH = 100_000
+_MAX_SEARCHED = 20_000_000_000
+_SEARCHED_AGAIN = re.compile(r"&(?!lt;|gt;|quot;)|[\x80-\xbf]")
 _RAW_TAG = re.compile(r"</?[A-Za-z][^<>]*")
 _ANY_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
 _FORMATTING = re.compile(
@@ -136,15 +136,19 @@ def _refuse_costly_repair(text: str, html: str, config: GeneratorConfig) -> None
     not closed (formatting × tags copies; three at most of those without attributes, by the "Noah's Ark clause" of the
     HTML standard).
     Raw tags that do not match count as depth: what they close or leave open is not to be known without parsing.
-    Ampersands in one stretch of text take quadratic time in nh3, too (100,000 of them half a second).
+    Each ampersand and each character of U+0080 to U+00BF (``§``, ``°``, a space that does not break) makes nh3 search
+    the rest of its stretch of text for the other kind: 40,000 of them in 8 MB take it 7 s, so their product is bounded.
     """
     tags = html.count("<")
     raw = _RAW_TAG.findall(text) if "<" in text else []
     if raw and len(text) > config.max_markup_bytes:
         raise TooCostly(f"the Markdown holds HTML and is longer than {config.max_markup_bytes} characters")
-    ampersands = (len(_AMPERSAND.findall(run)) for run in html.split("<")) if html.count("&") > _FREE_AMPERSANDS else ()
-    if sum(count * count for count in ampersands) > _MAX_AMPERSANDS:
-        raise TooCostly("the Markdown holds too many ampersands in one stretch of text")
+    if len(html) > _FREE_LENGTH:
+        # A tag that is raw may be one that the parser ignores, which parts no text.
+        stretches = [html] if raw else html.split("<")
+        searched = sum(len(_SEARCHED_AGAIN.findall(one)) * len(one) for one in stretches if len(one) > 1)
+        if searched > _MAX_SEARCHED:
+            raise TooCostly("the Markdown holds too many ampersands or symbols in one stretch of text")
     if tags <= _FREE_TAGS:
         return
     # Counted in the output, where no line prefix hides an attribute; only tags without attributes are surely equal.
@@ -204,12 +208,17 @@ _CLEANER = nh3.Cleaner(
 
 @dataclass(slots=True)
 class _Heading:
-    """A heading while the text is walked: where its tags are in the output, and what it says."""
+    """A heading while the text is walked: where its tags are in the output, and what it says, in pieces."""
 
     level: int
     opened: int
     closed: int = -1
-    text: str = ""
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """What it says, on one line."""
+        return " ".join("".join(self.said).split())
 
 
 @dataclass
@@ -248,7 +257,7 @@ class _Finisher:
     def _text(self, text: str) -> None:
         heading = self._open_heading()
         if heading is not None:
-            heading.text += unescape(text)
+            heading.said.append(unescape(text))
         self._said += len(text)
         if "://" in text and not any(self._inside[name] for name in _NO_LINKS_IN):
             text = _URL.sub(_link, text)
@@ -322,7 +331,7 @@ class _Finisher:
             text = coloured
         heading = self._open_heading()
         if heading is not None:
-            heading.text += plain
+            heading.said.append(plain)
         self.out.append(f'<pre tabindex="0"><code class="language-{language}">{text}</code></pre>')
 
     def _link(self, attributes: str, whole: str) -> None:
@@ -339,7 +348,7 @@ class _Finisher:
         alt, url = attributes.get("alt", "").strip(), links.tidy(unescape(attributes.get("src", "")))
         heading = self._open_heading()
         if heading is not None:
-            heading.text += unescape(alt)
+            heading.said.append(unescape(alt))
         if links.is_within(url) and len(url) <= links.MAX_LENGTH:
             others = "".join(
                 f' {name}="{attributes[name]}"' for name in ("title", "width", "height") if name in attributes
@@ -362,7 +371,7 @@ class _Finisher:
         if first is None or first.closed < 0:
             self.title = self.title or "Untitled document"
             return
-        said = " ".join(first.text.split())
+        said = first.text
         leads = first.level == 1 and not "".join(self.out[: first.opened]).strip()
         if not self.title:
             self.title = said or "Untitled document"
@@ -381,7 +390,7 @@ class _Finisher:
             while above and above[-1] >= heading.level:
                 above.pop()
             above.append(heading.level)
-            text = " ".join(heading.text.split())
+            text = heading.text
             level = min(6, len(above) + 1)
             anchor = take_anchor(text, self.ids, self.repeated)
             self.out[heading.opened] = f'<h{level} id="{escape(anchor)}">'

@@ -14,7 +14,7 @@ from coafi.auth.jwks import PublishedKeys
 from coafi.auth.keys import SHARED, TrustedKey
 from coafi.auth.principal import Principal
 from coafi.auth.roles import Roles
-from coafi.auth.tokens import MAX_TOKEN, TokenRules, UnverifiedToken
+from coafi.auth.tokens import TokenRules, UnverifiedToken
 from coafi.auth.watched import WatchedFile
 from coafi.errors import AuthorizationError, Unavailable, ValidationError
 
@@ -40,10 +40,10 @@ class Authenticator:
     Args:
         rules: what the claims of tokens must say.
         roles: what roles give.
+        api_keys: the file of API keys.
         shared: keys that do not change while the process runs, such as that of ``AUTH_SECRET``.
         key_file: keys in a file.
         published: keys at a URL.
-        api_keys: the file of API keys.
         clock: seconds since 1970.
     """
 
@@ -52,10 +52,10 @@ class Authenticator:
         rules: TokenRules,
         roles: Roles,
         *,
+        api_keys: ApiKeyFile,
         shared: Sequence[TrustedKey] = (),
         key_file: WatchedFile[tuple[TrustedKey, ...]] | None = None,
         published: PublishedKeys | None = None,
-        api_keys: ApiKeyFile | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._rules = rules
@@ -147,10 +147,8 @@ class Authenticator:
         )
 
     def _holder(self, text: str) -> Principal:
-        file = self._api_keys
-        if file is None:
-            raise AuthorizationError("no API keys are taken here", remedy="use a token")
-        key = self._read(lambda: file.verify(text, datetime.fromtimestamp(self._clock(), UTC)))
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        key = self._read(lambda: self._api_keys.verify(text, now))
         holder = self._holders.get(key.id)
         if holder is None or holder[0] is not key:  # its entry was read again
             holder = self._holders[key.id] = (key, self._roles.principal(f"key:{key.name}", key.roles))
@@ -186,8 +184,4 @@ def _bearer(header: str) -> str:
     token = token.strip(" ")
     if scheme.lower() != "bearer" or not token:
         raise AuthorizationError("the Authorization header has no token", remedy="send it as Authorization: Bearer …")
-    if len(token) > MAX_TOKEN:
-        raise AuthorizationError(
-            f"this token is longer than {MAX_TOKEN} characters", remedy="ask for one with fewer claims"
-        )
     return token

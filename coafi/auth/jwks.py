@@ -61,7 +61,7 @@ class PublishedKeys:
         self._timeout = timeout
         self._clock = clock
         self._keys: tuple[TrustedKey, ...] = ()
-        self._content = b""
+        self._content: bytes | None = None
         self._fetched = float("-inf")
         self._tried = float("-inf")
         self._problem = ""
@@ -123,9 +123,11 @@ class PublishedKeys:
         self._fetching = None
 
     async def _fetch(self) -> None:
+        if self._tls is None:
+            self._tls = await asyncio.to_thread(httpx.create_ssl_context)  # takes tens of milliseconds
         try:
             async with asyncio.timeout(self._timeout):
-                content = await self._download()
+                content = await self._download(self._tls)
             keys = self._keys if content == self._content else keys_of_set(content)
         except (TimeoutError, httpx.TimeoutException):
             self._failed(f"no answer within {self._timeout:g} s")
@@ -138,14 +140,10 @@ class PublishedKeys:
                 _LOG.info("auth_keys_fetched", keys=[key.kid for key in keys])
             self._keys, self._content, self._fetched, self._problem = keys, content, self._clock(), ""
 
-    async def _download(self) -> bytes:
-        if self._tls is None:
-            self._tls = await asyncio.to_thread(httpx.create_ssl_context)  # takes tens of milliseconds
+    async def _download(self, tls: ssl.SSLContext) -> bytes:
         content = bytearray()
         async with (
-            httpx.AsyncClient(
-                verify=self._tls, timeout=self._timeout, follow_redirects=False, trust_env=False
-            ) as client,
+            httpx.AsyncClient(verify=tls, timeout=self._timeout, follow_redirects=False, trust_env=False) as client,
             client.stream("GET", self.url, headers=_HEADERS) as response,
         ):
             if response.status_code != httpx.codes.OK:

@@ -59,7 +59,7 @@ class TrustedKey:
     """A key, and what it may verify.
 
     Attributes:
-        kid: its name, when it has one.
+        kid: its name, when it was published with one; else a token may call it what it likes.
         algorithms: that it may be used for.
     """
 
@@ -148,7 +148,7 @@ def keys_of_file(content: bytes, mode: int) -> tuple[TrustedKey, ...]:
     algorithms = _algorithms(key)
     if not algorithms:
         raise ValidationError("this key cannot be used for tokens", remedy="see docs/auth.md for those that can")
-    return (TrustedKey(key, key.thumbprint(), algorithms),)
+    return (TrustedKey(key, None, algorithms),)
 
 
 def watched_keys(path: Path) -> WatchedFile[tuple[TrustedKey, ...]]:

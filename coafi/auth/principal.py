@@ -84,11 +84,10 @@ def permission_of(endpoint: str, method: str) -> str:
 def allows(permissions: Iterable[str], needed: str) -> bool:
     """Whether one of ``permissions`` covers the permission ``needed``, which names one endpoint and one method.
 
-    Wildcards count in what was given only: nobody has ``api:*:*`` by asking for it. What is no permission gives
-    nothing.
+    Wildcards count in what was given only: nobody may do what needs ``api:*:GET``. What is no permission gives nothing.
     """
     wanted = _PERMISSION.fullmatch(needed)
-    if wanted is None:
+    if wanted is None or "*" in needed:
         return False
     endpoint, method = wanted.groups()
     for permission in permissions:

@@ -50,7 +50,8 @@ class SqliteAdapter:
             try:
                 yield connection
             finally:
-                connection.exec_driver_sql("ROLLBACK")
+                if not connection.invalidated:  # as after Ctrl-C in a statement: then it is closed already
+                    connection.exec_driver_sql("ROLLBACK")
 
     @contextmanager
     def write(self, lock_timeout: float) -> Iterator[Connection]:
@@ -61,7 +62,7 @@ class SqliteAdapter:
                 yield connection
                 connection.exec_driver_sql("COMMIT")
             except BaseException:
-                if connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]  # SQLite's own attribute
+                if not connection.invalidated and connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]  # SQLite's own attribute
                     connection.exec_driver_sql("ROLLBACK")
                 raise
 

@@ -12,6 +12,7 @@ from unicodedata import category
 LONGEST = 300
 """Characters of an anchor that are kept; the heading itself has no limit."""
 
+_MOST_READ = 10_000
 _OTHER = re.compile(r"[^\w\- ]")
 
 
@@ -24,7 +25,7 @@ def take_anchor(text: str, taken: set[str], repeated: Counter[str]) -> str:
         repeated: how often which base was needed again; kept between calls, because starting over for each of many
             equal headings would take quadratic time.
     """
-    base = _OTHER.sub(_mark, text.lower()).replace(" ", "-")[:LONGEST] or "section"
+    base = _OTHER.sub(_mark, text[:_MOST_READ].lower()).replace(" ", "-")[:LONGEST] or "section"
     if base.startswith("coafi-"):  # Ours, on every page.
         base = f"section-{base}"
     anchor = base

@@ -18,7 +18,7 @@ from coafi.documents.identity import identity_findings
 from coafi.documents.images import check_image, is_lfs_pointer
 from coafi.documents.json_syntax import parse_json
 from coafi.documents.kinds import DOCUMENTS, FileKind, identify, is_json_schema, kind_of_name
-from coafi.documents.limits import DocumentLimits
+from coafi.documents.limits import DocumentLimits, in_turn
 from coafi.documents.repository import is_repository_file, repository_findings, without_own_words
 from coafi.documents.rules import RULES
 from coafi.documents.schemas import schema_findings
@@ -105,7 +105,8 @@ def check_file(
         Unavailable: a schema is to be applied, and the machine cannot start a process for it.
     """
     path = path.encode("utf-8", "backslashreplace").decode()
-    return _Check(path, schemas, limits or DocumentLimits(), context).run(content, omitted, change)
+    with in_turn(len(content or b"")):
+        return _Check(path, schemas, limits or DocumentLimits(), context).run(content, omitted, change)
 
 
 class _Check:

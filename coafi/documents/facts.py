@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from coafi.documents.frontmatter import Place, split
-from coafi.documents.limits import DocumentLimits
+from coafi.documents.limits import DocumentLimits, in_turn
 from coafi.documents.outline import read_outline
 from coafi.documents.source import Source
 from coafi.documents.yaml_syntax import parse_yaml
@@ -39,8 +39,9 @@ def document_facts(content: bytes) -> DocumentFacts:
     """
     if len(content) > _LIMITS.max_bytes:
         return DocumentFacts(document_id=None, anchors=())
-    document_id, title, body = _read(content)
-    return DocumentFacts(document_id=document_id, anchors=read_outline(body, title).anchors)
+    with in_turn(len(content)):
+        document_id, title, body = _read(content)
+        return DocumentFacts(document_id=document_id, anchors=read_outline(body, title).anchors)
 
 
 def id_of_document(content: bytes) -> str | None:

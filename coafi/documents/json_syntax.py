@@ -13,7 +13,7 @@ from typing import NoReturn
 from pydantic import JsonValue
 
 from coafi.documents.limits import DocumentLimits
-from coafi.documents.parsed import Collector, Parsed, escape_pointer, exact_float, exact_integer
+from coafi.documents.parsed import Collector, Parsed, Wanted, escape_pointer, exact_float, exact_integer
 from coafi.documents.source import Position, Source, visible
 
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -143,14 +143,16 @@ class _Level:
     """One object or list that is still open.
 
     Attributes:
-        pointer: JSON Pointer to it.
         keys: the keys of an object with the offset of each; ``None`` of a list.
+        wanted: what is looked for in it, if anything is.
         size: values so far, of a list.
+        part: the key or number of the value that is read.
     """
 
-    pointer: str
     keys: dict[str, int] | None
+    wanted: Wanted | None
     size: int = 0
+    part: str = ""
 
 
 @dataclass(slots=True)
@@ -162,10 +164,10 @@ class _Scanner:
     wanted: Collection[str] = ()
     positions: dict[str, int] = field(default_factory=dict)
     inexact: str = ""
+    _stack: list[_Level] = field(default_factory=list)
 
     def scan(self) -> None:
         """Fill ``found``, ``positions`` and ``inexact``."""
-        self.wanted = frozenset(self.wanted)
         try:
             at = self._skip(0)
             if at == len(self.text):
@@ -178,10 +180,10 @@ class _Scanner:
 
     def _values(self, at: int) -> int:
         """Read one value with all that is in it; its end."""
-        stack: list[_Level] = []
-        pointer = ""
+        stack = self._stack
+        wanted: Wanted | None = Wanted(self.wanted)
         while True:
-            at = self._value(at, pointer, stack)
+            at = self._value(at, wanted)
             # Behind a value or an opening bracket: find where the next value starts.
             while True:
                 if not stack:
@@ -197,10 +199,11 @@ class _Scanner:
                 if not fresh:
                     at = self._comma(at, level)
                 if level.keys is None:
-                    pointer = f"{level.pointer}/{level.size}"
+                    level.part = str(level.size)
                     level.size += 1
                 else:
-                    at, pointer = self._key(at, level)
+                    at = self._key(at, level)
+                wanted = level.wanted and level.wanted.below(level.part)
                 break
 
     def _comma(self, at: int, level: _Level) -> int:
@@ -212,41 +215,45 @@ class _Scanner:
             self._fail(at, f"the last value of the {kind} is followed by a comma", remedy="remove the comma")
         return behind
 
-    def _key(self, at: int, level: _Level) -> tuple[int, str]:
-        """Read a key and its colon; the start of the value and the pointer to it."""
+    def _key(self, at: int, level: _Level) -> int:
+        """Read a key and its colon; the start of the value."""
         if self.text[at : at + 1] != '"':
             self._fail(at, "a key in double quotes is expected here")
-        end, key = self._string(at)
+        end, key = self._string(at, is_key=True)
         keys = level.keys if level.keys is not None else {}
-        pointer = f"{level.pointer}/{escape_pointer(key)}"
+        level.part = key
         first = keys.setdefault(key, at)
         if first != at and not self.found.full:
             message = f"the key {visible(key)!r} appears again; it is first on line {self.found.line(first)}"
-            self.found.add("json/duplicate-key", at, message, pointer=pointer)
+            self.found.add("json/duplicate-key", at, message, pointer=self._pointer())
         end = self._skip(end)
         if self.text[end : end + 1] != ":":
             self._fail(end, f"a colon is expected here, after the key {visible(key)!r}")
-        return self._skip(end + 1), pointer
+        return self._skip(end + 1)
 
-    def _value(self, at: int, pointer: str, stack: list[_Level]) -> int:
+    def _pointer(self) -> str:
+        """JSON Pointer to the value that is read."""
+        return "".join("/" + escape_pointer(level.part) for level in self._stack)
+
+    def _value(self, at: int, wanted: Wanted | None) -> int:
         """Read a scalar, or open an object or list; the place behind it."""
         at = self._skip(at)
-        if pointer in self.wanted:
-            self.positions.setdefault(pointer, at)
+        if wanted is not None and wanted.pointer is not None:
+            self.positions.setdefault(wanted.pointer, at)
         char = self.text[at : at + 1]
         if char in ("{", "["):
-            stack.append(_Level(pointer, {} if char == "{" else None))
+            self._stack.append(_Level({} if char == "{" else None, wanted))
             return at + 1
         if char == '"':
-            return self._string(at, pointer)[0]
+            return self._string(at)[0]
         if char == "-" or "0" <= char <= "9":
-            return self._number(at, pointer)
+            return self._number(at)
         word = _WORD.match(self.text, at)
         if word is None or word.group() not in _LITERALS:
             self._fail(at, *_no_value(char, word.group() if word else ""))
         return word.end()
 
-    def _string(self, at: int, pointer: str | None = None) -> tuple[int, str]:
+    def _string(self, at: int, *, is_key: bool = False) -> tuple[int, str]:
         match = _STRING.match(self.text, at)
         if match is None:
             self._bad_string(at)
@@ -255,7 +262,8 @@ class _Scanner:
         half = _SURROGATE.search(value) if "\\" in raw else None
         if half:
             message = f"the text has the half {half.group().encode('unicode_escape').decode()} of a surrogate pair"
-            self.found.add("json/surrogate", at, message, pointer=pointer)
+            if not self.found.full:
+                self.found.add("json/surrogate", at, message, pointer=None if is_key else self._pointer())
             self.inexact = self.inexact or f"line {self.found.line(at)}: {message}"
         return match.end(), value
 
@@ -277,7 +285,7 @@ class _Scanner:
             else:
                 self._fail(at, "the text has no closing quote")
 
-    def _number(self, at: int, pointer: str) -> int:
+    def _number(self, at: int) -> int:
         match = _NUMBER.match(self.text, at)
         if match is None:
             self._fail(at, "a minus sign without a number")
@@ -289,7 +297,8 @@ class _Scanner:
         whole = match.group(1) is None and match.group(2) is None
         if (exact_integer(text) if whole else exact_float(text)) is None:
             why = "is beyond ±(2^53-1)" if whole else "is too large for a number"
-            self.found.add("data/number", at, f"{visible(text)} {why}", pointer=pointer)
+            if not self.found.full:
+                self.found.add("data/number", at, f"{visible(text)} {why}", pointer=self._pointer())
             self.inexact = self.inexact or f"line {self.found.line(at)}: {visible(text)} {why}"
         return end
 

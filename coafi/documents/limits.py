@@ -1,6 +1,28 @@
 """How much of a hostile file we are willing to look at."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from pydantic import BaseModel, ConfigDict, Field
+
+LARGE = 1024 * 1024
+"""Bytes from which on files wait for each other: what parsers make of a text can take eighty times its room."""
+
+_large_files = threading.RLock()
+
+
+@contextmanager
+def in_turn(size: int) -> Iterator[None]:
+    """Look into a file of this size: of large ones, one at a time in a process, so that memory stays bounded.
+
+    It may be nested: the check of a document can look into others.
+    """
+    if size < LARGE:
+        yield
+        return
+    with _large_files:
+        yield
 
 
 class DocumentLimits(BaseModel):

@@ -100,7 +100,12 @@ def read_outline(body: str, title: str = "") -> Outline:
 class _Heading:
     level: int
     leads: bool
-    text: str = ""
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """What it says, on one line. It is kept in pieces: to add one to a text copies all of it."""
+        return " ".join("".join(self.said).split())
 
 
 @dataclass
@@ -128,11 +133,11 @@ class _Reader:
             # In the order of how often they come, without calls for the frequent ones: this is where the time goes.
             if isinstance(event, str):
                 if self._open and event != "Rule":
-                    self._open.text += " "
+                    self._open.said.append(" ")
             elif "Text" in event:
                 text = event["Text"]
                 if self._open:
-                    self._open.text += text
+                    self._open.said.append(text)
                 if "][" in text and not self._in_code:
                     self._look_for_undefined(span["start"], span["end"])
             elif "End" in event:
@@ -158,7 +163,7 @@ class _Reader:
         headings = self._headings
         if self._open is not None:
             headings = headings[:-1]
-        said = [" ".join(heading.text.split()) for heading in headings]
+        said = [heading.text for heading in headings]
         dropped = ""
         if headings and headings[0].leads:
             wanted = " ".join(title.split()).casefold()
@@ -197,13 +202,13 @@ class _Reader:
         if "Code" in event:
             self.code.append((start, end))
             if self._open:
-                self._open.text += event["Code"]
+                self._open.said.append(event["Code"])
         elif "InlineHtml" in event:
             self._html(event["InlineHtml"], start)
         elif "FootnoteReference" in event:
             number = self._footnotes.setdefault(event["FootnoteReference"], len(self._footnotes) + 1)
             if self._open:
-                self._open.text += str(number)
+                self._open.said.append(str(number))
 
     def _look_for_undefined(self, start: int, end: int) -> None:
         for one in _UNDEFINED.finditer(self.source, start, end):
@@ -230,9 +235,10 @@ class _Reader:
         """Take the tags that matter from raw HTML, and in an open heading what is between them."""
         at = 0
         block = text.strip()
+        counted, offset = 0, start
         for tag in _HTML.finditer(text):
             if self._open:
-                self._open.text += unescape(text[at : tag.start()])
+                self._open.said.append(unescape(text[at : tag.start()]))
             at = tag.end()
             name = (tag["name"] or "").lower()
             if not name:
@@ -243,14 +249,16 @@ class _Reader:
                 else:
                     self._begin(int(name[1]))
             elif not tag["end"]:
-                self._tag(name, tag["attributes"], text, start, tag.start())
+                offset += len(text[counted : tag.start()].encode("utf-8", "replace"))
+                counted = tag.start()
+                self._tag(name, tag["attributes"], offset)
             self._untouched = False
         if self._open:
-            self._open.text += unescape(text[at:])
+            self._open.said.append(unescape(text[at:]))
         if not block.startswith("<!--"):
             self._untouched = False
 
-    def _tag(self, name: str, attributes: str, text: str, start: int, at: int) -> None:
+    def _tag(self, name: str, attributes: str, offset: int) -> None:
         if name not in ("a", "div", "img"):
             return
         for one in _ATTRIBUTE.finditer(attributes):
@@ -259,7 +267,6 @@ class _Reader:
                 case ("a" | "div", "id"):
                     self._note_id(value)
                 case ("a", "href") | ("img", "src"):
-                    offset = start + len(text[:at].encode("utf-8", "replace"))
                     self.links.append(Link(value.strip(), offset, name == "img"))
 
     def _note_id(self, value: str) -> None:

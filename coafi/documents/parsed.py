@@ -41,6 +41,32 @@ class Parsed:
         return self.find(pointers, document) if pointers else {}
 
 
+class Wanted:
+    """JSON Pointers that are looked for while a text is read, as a tree of their parts.
+
+    Reading goes down in it as it goes down in the data. To write down the pointer of every value instead would take
+    time and memory in proportion to depth and length of keys, for each of them.
+
+    Attributes:
+        pointer: the one that ends here; ``None`` when none does.
+    """
+
+    __slots__ = ("_below", "pointer")
+
+    def __init__(self, pointers: Collection[str] = ()) -> None:
+        self.pointer: str | None = None
+        self._below: dict[str, Wanted] = {}
+        for pointer in pointers:
+            at = self
+            for part in pointer.split("/")[1:]:
+                at = at._below.setdefault(part.replace("~1", "/").replace("~0", "~"), Wanted())
+            at.pointer = pointer
+
+    def below(self, part: str) -> "Wanted | None":
+        """Where a key or a number leads."""
+        return self._below.get(part)
+
+
 class Collector:
     """Findings up to a limit: a hostile file must not turn into a million of them."""
 

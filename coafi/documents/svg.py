@@ -19,6 +19,7 @@ _XML = "http://www.w3.org/XML/1998/namespace"
 _MAX_DEPTH = 64
 _MAX_ELEMENTS = 50_000
 _MAX_DRAWN = 200_000
+_MAX_DECLARED = 50
 
 
 def _words(text: str) -> frozenset[str]:
@@ -60,8 +61,8 @@ _REFERRING = _words("use textPath linearGradient radialGradient pattern filter")
 _INNER = re.compile(r"\s*#([^\s#]+)\s*")
 _EMBEDDED = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*")
 
-_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
-_FUNCTION = re.compile(r"([\w-]+)\(")
+# A name starts where no name was before it, and gives nothing back: a long word would be read again from every letter.
+_FUNCTION = re.compile(r"(?<![\w-])([\w-]++)\(")
 _FUNCTIONS = _words(
     "blur brightness calc circle clamp contrast cubic-bezier drop-shadow ellipse grayscale hsl hsla hue-rotate hwb "
     "inset invert is lab lch matrix matrix3d max min not nth-child nth-last-child nth-of-type oklab oklch opacity path "
@@ -132,6 +133,8 @@ class _Writer:
         self._style: list[str] | None = None
         self._parts: dict[str, _Part] = {"": _Part()}
         self._within: list[tuple[int, str]] = [(0, "")]
+        self._declared = 0
+        """How many attributes a document type gives to elements: each element gets all of them."""
         self._parser = expat.ParserCreate(namespace_separator=" ")
 
     def write(self, content: bytes) -> CleanSvg:
@@ -142,6 +145,7 @@ class _Writer:
         parser.CharacterDataHandler = self._text
         parser.ProcessingInstructionHandler = self._instruction
         parser.EntityDeclHandler = self._entity
+        parser.AttlistDeclHandler = self._attribute
         # Without this handler entities that are not declared would vanish when there is a document type.
         parser.SkippedEntityHandler = self._skipped
         parser.SetParamEntityParsing(expat.XML_PARAM_ENTITY_PARSING_NEVER)
@@ -163,6 +167,11 @@ class _Writer:
 
     def _entity(self, name: str, *_: object) -> None:
         raise self._refuse(f"it defines the entity {name}")
+
+    def _attribute(self, *_: object) -> None:
+        self._declared += 1
+        if self._declared > _MAX_DECLARED:
+            raise self._refuse(f"it declares more than {_MAX_DECLARED} attributes")
 
     def _skipped(self, name: str, _: bool) -> None:
         raise self._refuse(f"it uses the entity {name}, which is not defined")
@@ -239,7 +248,7 @@ class _Writer:
             if not _is_harmless_css(text):
                 self._removed["style"] = None
                 return
-            text, closing = escape(_COMMENT.sub(" ", text)), "</style>"
+            text, closing = escape(_without_comments(text)), "</style>"
             self._out.append(f"<style>{text}")
         self._out.append(closing)
 
@@ -292,7 +301,17 @@ def _is_harmless_css(text: str) -> bool:
     """
     if "(" not in text and "@" not in text and "\\" not in text:
         return True
-    text = _COMMENT.sub(" ", text)
+    text = _without_comments(text)
     if "\\" in text or "/*" in text or _AT_RULE.search(text):
         return False
     return all(name.lower() in _FUNCTIONS for name in _FUNCTION.findall(_URL.sub(" ", text)))
+
+
+def _without_comments(css: str) -> str:
+    """CSS with a space for every comment; one that has no end stays."""
+    kept: list[str] = []
+    at = 0
+    while (start := css.find("/*", at)) >= 0 and (end := css.find("*/", start + 2)) >= 0:
+        kept += (css[at:start], " ")
+        at = end + 2
+    return "".join([*kept, css[at:]])

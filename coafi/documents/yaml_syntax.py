@@ -19,7 +19,7 @@ from pydantic import JsonValue
 from yaml.resolver import Resolver
 
 from coafi.documents.limits import DocumentLimits
-from coafi.documents.parsed import Collector, Parsed, escape_pointer, exact_float, exact_integer
+from coafi.documents.parsed import Collector, Parsed, Wanted, escape_pointer, exact_float, exact_integer
 from coafi.documents.source import Position, Source, visible
 
 _NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
@@ -56,9 +56,11 @@ class _Level:
         key: the key whose value is awaited, if any.
         filled: the key that got its value last.
         keys: the keys of a mapping with the offset of each.
+        wanted: what is looked for in it, if anything is.
     """
 
     into: dict[str, JsonValue] | list[JsonValue]
+    wanted: Wanted | None
     key: str | None = None
     filled: str = ""
     keys: dict[str, int] = field(default_factory=dict)
@@ -76,7 +78,7 @@ class _Reader:
         self.inexact = ""
         self._text = source.part
         self._limits = limits
-        self._wanted = frozenset(wanted)
+        self._wanted = Wanted(wanted)
         self._wanted_in = wanted_in
         self._stack: list[_Level] = []
         self._nodes = 0
@@ -133,10 +135,10 @@ class _Reader:
         if event.tag not in _COLLECTIONS:
             self.found.add("yaml/tag", at, f"the tag {visible(event.tag or '')} has no meaning in JSON and is ignored")
         into: dict[str, JsonValue] | list[JsonValue] = {} if isinstance(event, yaml.MappingStartEvent) else []
-        self._note(at)
+        wanted = self._note(at)
         if self._stack:
             self._attach(into)
-        self._stack.append(_Level(into))
+        self._stack.append(_Level(into, wanted))
 
     def _take_scalar(self, event: yaml.ScalarEvent, at: int) -> None:
         level = self._stack[-1] if self._stack else None
@@ -192,11 +194,18 @@ class _Reader:
         last = str(len(level.into)) if isinstance(level.into, list) else (level.key or "")
         return f"{self._pointer()}/{escape_pointer(last)}"
 
-    def _note(self, at: int) -> None:
-        if len(self.values) == self._wanted_in:
-            pointer = self._here()
-            if pointer in self._wanted:
-                self.positions.setdefault(pointer, at)
+    def _note(self, at: int) -> Wanted | None:
+        """Note the place of the value that is about to be attached; what is looked for in it."""
+        if self._stack:
+            level = self._stack[-1]
+            if level.wanted is None:
+                return None
+            wanted = level.wanted.below(str(len(level.into)) if isinstance(level.into, list) else level.key or "")
+        else:
+            wanted = self._wanted if len(self.values) == self._wanted_in else None
+        if wanted is not None and wanted.pointer is not None:
+            self.positions.setdefault(wanted.pointer, at)
+        return wanted
 
     def _scalar(self, event: yaml.ScalarEvent, at: int) -> JsonValue:
         text: str = event.value
@@ -217,7 +226,8 @@ class _Reader:
             message = f"the tag {visible(event.tag)} has no meaning in JSON and is ignored"
         else:
             message = f"the value {visible(text)!r} is not what its tag {visible(event.tag)} says"
-        self.found.add("yaml/tag", at, message, pointer=self._here())
+        if not self.found.full:
+            self.found.add("yaml/tag", at, message, pointer=self._here())
         return text
 
     def _plain(self, text: str, at: int) -> JsonValue:

@@ -27,6 +27,7 @@ NO_AREA = "–"
 
 _STYLE = STYLE + resources.files("coafi.index").joinpath("index.css").read_text(encoding="utf-8")
 _LONGEST_QUERY = 200
+_COLUMNS = ("Document", "Id and info code", "Status and version", "Verdict")
 _WORDS = {
     "valid": '<span class="status active">valid</span>',
     "invalid": '<strong class="req">invalid</strong>',
@@ -114,11 +115,12 @@ def index_page(index: DocumentationIndex, selection: Selection | None = None, pa
         body.append('<p class="note">No document is like this. <a href="./">Show all documents</a>.</p>')
     area: str | None = None
     rows: list[IndexedDocument] = []
+    first = True
     for document in [*shown, None]:
         here = None if document is None else document.get("area", NO_AREA)
         if rows and here != area:
-            body.append(_area(area or NO_AREA, rows))
-            rows = []
+            body.append(_area(area or NO_AREA, rows, first=first))
+            rows, first = [], False
         area = here
         if document is not None:
             rows.append(document)
@@ -210,8 +212,8 @@ def _form(index: DocumentationIndex, selection: Selection) -> str:
         ("verdict", "Verdict", selection.verdict, {name: counts["verdicts"][name] for name in VERDICTS}),
     )
     parts = [
-        '<form role="search" method="get" action="./"><div class="meta">',
-        '<div><label for="q">Title, id or path</label><br>'
+        '<form role="search" class="search" method="get" action="./">',
+        '<div class="words"><label for="q">Title, id or path</label>'
         f'<input id="q" name="q" type="search" maxlength="{_LONGEST_QUERY}" value="{escape(selection.q)}"></div>',
     ]
     for name, label, chosen, values in choices:
@@ -224,21 +226,24 @@ def _form(index: DocumentationIndex, selection: Selection) -> str:
         if chosen and chosen not in values:
             options += f'<option value="{escape(chosen)}" selected>{escape(chosen)} (0)</option>'
         parts.append(
-            f'<div><label for="{name}">{label}</label><br>'
+            f'<div><label for="{name}">{label}</label>'
             f'<select id="{name}" name="{name}"><option value="">all</option>{options}</select></div>'
         )
-    parts.append('<div><br><button type="submit">Show</button></div></div></form>')
+    parts.append('<button type="submit">Show</button></form>')
     return "".join(parts)
 
 
-def _area(area: str, documents: Sequence[IndexedDocument]) -> str:
+def _area(area: str, documents: Sequence[IndexedDocument], *, first: bool) -> str:
+    """The documents of an area. The names of the columns are seen above the first area, and heard with every one."""
     name = "No area" if area == NO_AREA else area
-    head = "".join(
-        f'<th scope="col">{column}</th>' for column in ("Document", "Id and info code", "Status and version", "Verdict")
-    )
+    head = "".join(f'<th scope="col">{column}</th>' for column in _COLUMNS)
     rows = "".join(_row(document) for document in documents)
-    table = f'<table class="documents"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-    return f"<h2>{escape(name)}</h2>{_scrolling(name, table)}"
+    again = "" if first else ' class="again"'
+    return (
+        f'<h2>{escape(name)}</h2><table class="documents" aria-label="{escape(name)}">'
+        f"<colgroup>{'<col>' * len(_COLUMNS)}</colgroup>"
+        f"<thead{again}><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    )
 
 
 def _row(document: IndexedDocument) -> str:
@@ -291,7 +296,7 @@ def _scrolling(label: str, table: str) -> str:
 
 
 def _lines(*values: str | None) -> str:
-    return "<br>".join(escape(value) for value in values if value)
+    return "<br>".join(f"<span>{escape(value)}</span>" for value in values if value)
 
 
 def _verdict(verdict: str) -> str:

@@ -129,6 +129,10 @@ class _Doubts:
         """The keys of a ledger; the one that signs now if the others cannot be had."""
         try:
             keys = ledger.keys
+            for index, error in ledger.false_key_changes():
+                self._first = self._first or IntegrityError(
+                    f"entry {index} is a change of keys that is none: {error.message}", remedy=error.remedy
+                )
             for index, new in ledger.lost_hand_overs():
                 self._first = self._first or IntegrityError(
                     f"entry {index} gives the ledger the key {new}, and no checkpoint after it is signed by both keys",

@@ -168,6 +168,35 @@ class Entry(BaseModel):
                 remedy="whoever wrote it did not follow the format; compare it with the original",
             )
 
+    def check_canonical(self, body: bytes) -> None:
+        """Check that ``body`` says this and nothing else, such as a member twice, of which others read the first.
+
+        Raises:
+            IntegrityError: it is not the canonical JSON of what was read.
+        """
+        said: JsonObject = {
+            "version": self.version,
+            "type": self.type,
+            "time": self.time,
+            "key": self.key,
+            "request": self.request,
+            "event": self.event_id,
+            "utids": self.utids,
+            "namespace": self.namespace,
+            "workflow": self.workflow_id,
+            "step": self.step,
+            "data": self.data,
+        }
+        try:
+            same = canonical_json(said) == body
+        except ValidationError:  # an integer that others read as another one, for instance
+            same = False
+        if not same:
+            raise IntegrityError(
+                "its bytes are not the canonical JSON of what they say",
+                remedy="whoever wrote it did not follow the format; compare it with the original",
+            )
+
 
 @dataclass(frozen=True)
 class Recorded:

@@ -1,21 +1,27 @@
 """How one key of a log follows another, so that who trusts either can trust the other.
 
-The change is an entry of the log, ``LEDGER_KEY_CHANGED``, which names both vkeys, and a checkpoint that covers the
-entry is signed by both keys. Together, as an ordinary proof, they are a *hand-over*: the old key vouches for the new
-one, and the new one for the old. It needs no guarding, wherever it is kept: who has not got both private keys cannot
-make one, and the old one is destroyed.
+The change is an entry of the log, ``LEDGER_KEY_CHANGED``, which names both vkeys and holds a signature of each over the
+change, and a checkpoint that covers the entry is signed by both keys. Together, as an ordinary proof, they are a
+*hand-over*: the old key vouches for the new one, and the new one for the old. It needs no guarding, wherever it is
+kept: who has not got both private keys cannot make one, and the old one is destroyed.
+
+The signatures in the entry are what says that both keys mean it. Under the checkpoint alone they would say less: who
+can write to the database, and has no key of the log, can write an entry that names a key of theirs, wait until the log
+signs a checkpoint that covers it, as it does for all entries, and add their own signature to that one.
 
 The old key counts for the checkpoints up to that one, the new key from that one on. So a copy of the old key, found
 in a backup years later, can sign nothing that anybody would believe who knows the hand-over.
 """
 
+import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from coafi.canonical import JsonObject
 from coafi.errors import IntegrityError, ValidationError
-from coafi.ledger.entry import Draft, Entry
-from coafi.ledger.keys import Keyring, Term, VerifierKey
+from coafi.ledger.entry import Draft, Entry, entry_key
+from coafi.ledger.keys import Keyring, Signer, Term, VerifierKey, decode_base64
 from coafi.ledger.proof import Proof
 from coafi.ledger.verifier import verify_inclusion
 from coafi.names import KEY_CHANGES, EntryType
@@ -35,30 +41,78 @@ class HandOver(NamedTuple):
     proof: Proof
 
 
-def key_change(old: VerifierKey, new: VerifierKey) -> Draft:
-    """The entry that says that ``new`` is to follow ``old``."""
+class KeyChange(NamedTuple):
+    """What an entry says that both keys have signed: ``new`` is to follow ``old``."""
+
+    old: VerifierKey
+    new: VerifierKey
+
+
+def key_change(old: VerifierKey, sign: Callable[[bytes], bytes], new: Signer) -> Draft:
+    """The entry that says that ``new`` is to follow ``old``.
+
+    Args:
+        old: the key that signs the log.
+        sign: gives its signature.
+        new: the key that follows.
+    """
+    message = _consent(KeyChange(old, new.key))
+    named: JsonObject = {"old": str(old), "new": str(new.key)}
     return Draft(
         namespace=KEY_CHANGES,
         workflow_id=KEY_CHANGES,
-        step=f"key/{new.public.hex()}",
+        step=_step(new.key),
         type=EntryType.LEDGER_KEY_CHANGED,
         event_id=KEY_CHANGES,
         utids="",
-        inputs={"old": str(old), "new": str(new)},
-        data={"old": str(old), "new": str(new)},
+        inputs=named,
+        data={**named, "signedByOld": _base64(sign(message)), "signedByNew": _base64(new.sign(message))},
     )
 
 
+def change_key(new: VerifierKey) -> str:
+    """The key of the entry that says that ``new`` is to follow another one."""
+    return entry_key(KEY_CHANGES, KEY_CHANGES, _step(new), EntryType.LEDGER_KEY_CHANGED)
+
+
+def read_change(entry: Entry) -> KeyChange:
+    """The change that an entry made by :func:`key_change` says, once both signatures in it are checked.
+
+    Raises:
+        ValidationError: it says something else, or not both keys have signed it.
+    """
+    if entry.type != EntryType.LEDGER_KEY_CHANGED or entry.workflow_id != KEY_CHANGES:
+        raise ValidationError(f"an entry {entry.type} is no change of keys", remedy="give the hand-overs of the log")
+    said = [str(entry.data.get(name, "")) for name in ("old", "new", "signedByOld", "signedByNew")]
+    change = KeyChange(VerifierKey.parse(said[0]), VerifierKey.parse(said[1]))
+    message = _consent(change)
+    for key, text in zip(change, said[2:], strict=True):
+        try:
+            signature = decode_base64(text)
+        except ValueError:
+            signature = b""
+        if not key.verifies(signature, message):
+            raise ValidationError(
+                f"the entry says that the key {change.new} follows {change.old}, and {key} did not sign that",
+                remedy="whoever wrote it had not got both keys: believe nothing that the other one signed",
+            )
+    return change
+
+
 def open_hand_over(proof: Proof) -> HandOver:
-    """The hand-over in a proof, once both signatures and the entry are checked.
+    """The hand-over in a proof, once all signatures and the entry are checked.
 
     Raises:
         ValidationError: it is about something else, or not signed by both keys.
         IntegrityError: the entry is not in the log.
     """
-    found = verify_inclusion(proof, _named(proof, "old"))
-    verify_inclusion(proof, _named(proof, "new"))
-    return HandOver(_named(proof, "old"), _named(proof, "new"), found.checkpoint.size, proof)
+    try:
+        change = read_change(Entry.parse(proof.entry.encode("utf-8", "replace")))
+    except ValidationError as error:
+        raise ValidationError(f"entry {proof.index}: {error.message}", remedy=error.remedy) from error
+    found = verify_inclusion(proof, change.old)
+    verify_inclusion(proof, change.new)
+    return HandOver(*change, found.checkpoint.size, proof)
 
 
 def parse_hand_overs(data: bytes) -> list[HandOver]:
@@ -107,10 +161,14 @@ def keyring(trusted: VerifierKey, hand_overs: Iterable[HandOver]) -> Keyring:
     return Keyring((*terms, Term(key, since)))
 
 
-def _named(proof: Proof, which: str) -> VerifierKey:
-    entry = Entry.parse(proof.entry.encode("utf-8", "replace"))
-    if entry.type != EntryType.LEDGER_KEY_CHANGED or entry.workflow_id != KEY_CHANGES:
-        raise ValidationError(
-            f"entry {proof.index} is {entry.type}, and no change of keys", remedy="give the hand-overs of the log"
-        )
-    return VerifierKey.parse(str(entry.data.get(which, "")))
+def _consent(change: KeyChange) -> bytes:
+    """What both keys sign. Its first line has spaces, unlike that of a checkpoint, and it is no DSSE envelope."""
+    return f"BITT key change\n{change.old}\n{change.new}\n".encode()
+
+
+def _step(new: VerifierKey) -> str:
+    return f"key/{new.public.hex()}"
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

@@ -25,6 +25,18 @@ ED25519 = b"\x01"
 """The signature type of Ed25519 in signed notes."""
 
 _KEY_SIZE = 32
+_SIGN_BIT = 1 << 255
+_WEAK = {
+    0,
+    1,
+    2**255 - 20,
+    2**255 - 19,
+    2**255 - 18,
+    0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+    0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
+}
+"""The y coordinates of the points of order 1, 2, 4 and 8, in every way to write them. Under such a key there are
+signatures that anybody can make without a private key, so nothing that is signed with it binds its owner."""
 _MAX_NAME = 255
 _MAX_LINE = 1024
 _PRIVATE = "PRIVATE+KEY+"
@@ -35,7 +47,8 @@ class VerifierKey:
     """A public key and the name it signs under.
 
     Raises:
-        ValidationError: the name is empty or holds a space, a plus sign or a control character; or the key is not one.
+        ValidationError: the name is empty or holds a space, a plus sign or a control character; or the key is not one,
+            or one for which anybody can sign.
     """
 
     name: str
@@ -46,6 +59,11 @@ class VerifierKey:
         if len(self.public) != _KEY_SIZE:
             raise ValidationError(
                 f"the public key of {self.name} has {len(self.public)} bytes", remedy="an Ed25519 key has 32"
+            )
+        if int.from_bytes(self.public, "little") & ~_SIGN_BIT in _WEAK:
+            raise ValidationError(
+                f"the public key of {self.name} is one for which anybody can sign",
+                remedy="whoever gave it to you could deny every signature: ask for another one",
             )
 
     def __str__(self) -> str:

@@ -86,6 +86,11 @@ class Ledger:
         self._appender = Appender(self._state, self._signer.checkpoint, publish_seconds, clock)
         self._signer.open()
 
+    @property
+    def atomic(self) -> bool:
+        """Entries and rows are in one database."""
+        return True
+
     # ------------------------------------------------------------------ append
 
     def append(self, drafts: Sequence[Draft]) -> list[Recorded]:
@@ -211,6 +216,10 @@ class Ledger:
     def lost_hand_overs(self) -> list[tuple[int, VerifierKey]]:
         """See :meth:`CheckpointSigner.lost_hand_overs`."""
         return self._signer.lost_hand_overs()
+
+    def false_key_changes(self) -> list[tuple[int, ValidationError]]:
+        """See :meth:`CheckpointSigner.false_key_changes`."""
+        return self._signer.false_key_changes()
 
     def checkpoint(self, *, force: bool = False) -> SignedCheckpoint:
         """See :meth:`CheckpointSigner.checkpoint`."""

@@ -36,6 +36,11 @@ class Ledger(Protocol):
     """An append-only log of entries, and its signed checkpoints."""
 
     @property
+    def atomic(self) -> bool:
+        """Whether what a unit appends and the rows that it writes are committed in one transaction, or not at all."""
+        ...
+
+    @property
     def key(self) -> VerifierKey:
         """The public key that signs the checkpoints now."""
         ...

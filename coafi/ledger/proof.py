@@ -1,5 +1,7 @@
 """The values that leave the log for an auditor, as JSON."""
 
+import json
+
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -43,10 +45,16 @@ class Proof(BaseModel):
         if len(data) > _MAX_JSON:
             raise ValidationError("this is too long for a proof", remedy=f"a proof has at most {_MAX_JSON:,} bytes")
         try:
-            return cls.model_validate_json(data)
+            found = cls.model_validate_json(data)
         except pydantic.ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = "/".join(str(part) for part in first["loc"])
             raise ValidationError(
                 f"this is not a proof: {where or 'document'}: {first['msg']}", remedy="get it again from its source"
             ) from None
+        if len(json.loads(data, object_pairs_hook=list)) > len(cls.model_fields):
+            raise ValidationError(
+                "this is not a proof: it says a member twice, of which others read the first",
+                remedy="get it again from its source",
+            )
+        return found

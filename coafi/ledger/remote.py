@@ -149,6 +149,11 @@ class RemoteLedger:
             self._last_seen()
 
     @property
+    def atomic(self) -> bool:
+        """Entries are there before the rows are here."""
+        return False
+
+    @property
     def key(self) -> VerifierKey:
         """The newest key that is known: until a checkpoint is signed by another one, that is the one it was given."""
         return self._keys.ring.terms[-1].key
@@ -538,6 +543,7 @@ class RemoteLedger:
     def _parsed(self, recorded: Recorded) -> Entry:
         try:
             recorded.entry.check_key()
+            recorded.entry.check_canonical(recorded.body)
         except (ValidationError, IntegrityError) as error:
             raise self._lies(f"entry {recorded.index}: {error.message}") from error
         return recorded.entry

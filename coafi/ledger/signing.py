@@ -1,5 +1,7 @@
 """Signs what is committed: checkpoints, and the hand-overs from key to key that they show."""
 
+import contextlib
+
 import structlog
 from sqlalchemy import Connection
 
@@ -7,7 +9,7 @@ from coafi.database import WRITE_LOCK_TIMEOUT
 from coafi.errors import IntegrityError, Unavailable, ValidationError
 from coafi.ledger import handover
 from coafi.ledger.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint, sign_checkpoint
-from coafi.ledger.handover import HandOver, open_hand_over
+from coafi.ledger.handover import HandOver, KeyChange, change_key, open_hand_over, read_change
 from coafi.ledger.keyfile import KeySource
 from coafi.ledger.keys import Keyring, Signer, VerifierKey
 from coafi.ledger.published import PublishedCheckpoint
@@ -78,9 +80,25 @@ class CheckpointSigner:
         found = []
         with self._state.database.read() as connection:
             for row in self._key_changes(connection):
-                new = VerifierKey.parse(str(recorded(row).data["new"]))
-                if new in keys and self._hand_over(connection, row) is None:
-                    found.append((row.idx, new))
+                with contextlib.suppress(ValidationError):
+                    new = read_change(recorded(row).entry).new
+                    if new in keys and self._hand_over(connection, row) is None:
+                        found.append((row.idx, new))
+        return found
+
+    def false_key_changes(self) -> list[tuple[int, ValidationError]]:
+        """Entries that say that a key follows another one, and that not both of these have signed.
+
+        Returns:
+            The index of each, and what is wrong with it.
+        """
+        found = []
+        with self._state.database.read() as connection:
+            for row in self._key_changes(connection):
+                try:
+                    read_change(recorded(row).entry)
+                except ValidationError as error:
+                    found.append((row.idx, error))
         return found
 
     def sign(self, message: bytes) -> bytes:
@@ -179,8 +197,8 @@ class CheckpointSigner:
         successor = self._source.successor()
         if successor is None:
             return None
-        change = handover.key_change(self.key, successor.key)
-        if not any(row.key.hex() == change.key and row.idx < head.size for row in self._key_changes(connection)):
+        change = KeyChange(self.key, successor.key)
+        if not any(row.idx < head.size and _says(row, change) for row in self._key_changes(connection)):
             return None
         if any(one.new == successor.key for one in self._all_hand_overs(connection)):
             self._source.promote()
@@ -235,3 +253,13 @@ class CheckpointSigner:
                 remedy="it was damaged, or belongs to another key: restore the file or the key; "
                 "do not delete it, it is what tells this log from a forged one",
             ) from error
+
+
+def _says(row: EntryRow, change: KeyChange) -> bool:
+    """Whether an entry says this change, signed by both keys."""
+    if row.key.hex() != change_key(change.new):
+        return False
+    try:
+        return read_change(recorded(row).entry) == change
+    except ValidationError:
+        return False

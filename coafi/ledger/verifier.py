@@ -5,14 +5,10 @@ itself here, and an auditor needs no access to them. The arithmetic it shares wi
 definition in RFC 6962 and against published vectors.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
 
-from pydantic import JsonValue
-
-from coafi.canonical import JsonObject, canonical_json
 from coafi.errors import IntegrityError, ValidationError
 from coafi.ledger import merkle, tiles
 from coafi.ledger.checkpoint import Checkpoint, open_checkpoint
@@ -25,8 +21,6 @@ from coafi.ledger.tiles import WIDTH, Tile, TileId
 _STEP = 1_024
 _KEY_PREFIX = 16
 """Bytes of a key that are kept to find doubles: enough, and half the memory."""
-
-_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 OnEntry = Callable[[int, Entry, bytes], None]
 """Is given index, entry and leaf hash of every entry that was found well-formed."""
@@ -340,46 +334,10 @@ def _entry(index: int, body: bytes) -> Entry:
     try:
         entry = Entry.parse(body)
         entry.check_key()
-        _check_canonical(entry, body)
+        entry.check_canonical(body)
     except (ValidationError, IntegrityError) as error:
         raise IntegrityError(f"entry {index}: {error.message}", remedy=error.remedy) from error
     return entry
-
-
-def _check_canonical(entry: Entry, body: bytes) -> None:
-    """Check that the bytes say what was read and nothing else, such as a member twice, of which others read the first.
-
-    The standard library's encoder agrees with RFC 8785 unless there are fractions, or names beyond the basic plane.
-    """
-    said: JsonObject = {
-        "version": entry.version,
-        "type": entry.type,
-        "time": entry.time,
-        "key": entry.key,
-        "request": entry.request,
-        "event": entry.event_id,
-        "utids": entry.utids,
-        "namespace": entry.namespace,
-        "workflow": entry.workflow_id,
-        "step": entry.step,
-        "data": entry.data,
-    }
-    if _encode(said).encode("utf-8", "replace") == body and not _has_fraction(entry.data.values()):
-        return
-    if canonical_json(said) != body:
-        raise IntegrityError(
-            "its bytes are not the canonical JSON of what they say",
-            remedy="whoever wrote it did not follow the format; compare it with the original",
-        )
-
-
-def _has_fraction(values: Iterable[JsonValue]) -> bool:
-    for value in values:
-        if isinstance(value, float):
-            return True
-        if isinstance(value, dict | list) and _has_fraction(value.values() if isinstance(value, dict) else value):
-            return True
-    return False
 
 
 def _partial(row: bytearray) -> bytearray:

@@ -216,6 +216,7 @@ class Story:
         try:
             entry = Entry.parse(body)
             entry.check_key()
+            entry.check_canonical(body)
         except (ValidationError, IntegrityError) as error:
             raise IntegrityError(f"entry {index}: {error.message}", remedy=error.remedy) from error
         self._check_belongs(index, entry)

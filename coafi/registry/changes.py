@@ -8,11 +8,11 @@
     entry = apply(connection, planned, index)     writes the rows, and publishes a schema
 
 The three last ones belong into one unit of the ledger (:meth:`coafi.ledger.port.Ledger.transact`), which may run
-several times: the same run gets the version that it has made.
+several times: the same run gets the version that it has made. Around it belongs
+:func:`coafi.registry.reserving.reserved`.
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -27,7 +27,6 @@ from coafi.events import Wire
 from coafi.ledger.entry import timestamp
 from coafi.registry.acceptance import accept_schema, schema_of
 from coafi.registry.entry import (
-    MAX_DATA,
     TRANSITIONS,
     Entry,
     EntryClass,
@@ -37,6 +36,7 @@ from coafi.registry.entry import (
     StatusUpdate,
     finding,
     require_depth,
+    require_size,
     utids_of,
 )
 from coafi.registry.rows import COLUMNS, DATA, entry_from, entry_of
@@ -127,8 +127,6 @@ class Planned:
         return said
 
 
-_LONG_NUMBER = re.compile(rb"[0-9]{16}")
-
 _INPUTS = {
     "registryId": "registry_id",
     "entryId": "entry_id",
@@ -159,21 +157,14 @@ def check_update(asked: EntryUpdate, schemas: SchemaLookup) -> CheckedUpdate:
             that is not accepted. Every place is a finding.
     """
     require_depth(asked.data)
-    data = canonical_json(asked.data)
-    if _LONG_NUMBER.search(data) is not None:
-        canonical_json(json.loads(data))  # 5e16 is written as an integer there, which is none of JSON's when read again
-    if len(data) > MAX_DATA:
-        raise ValidationError(
-            f"the data has {len(data):,} bytes and may have {MAX_DATA:,}",
-            remedy="keep what is large elsewhere, and name it here by its digest",
-            findings=(finding("registry/too-large", f"{len(data):,} bytes", pointer="/data"),),
-        )
+    data = require_size(asked.data)
     schema = accept_schema(asked.entry_id, asked.data) if asked.registry_id is RegistryId.SCHEMAS else None
     own = schemas.find(f"registry.{asked.registry_id}")
     violations = own.violations(asked.data) if own is not None else ()
     if own is not None and violations:
         raise ValidationError(
-            f"the data breaks the schema {own.schema_id} {own.version} in {len(violations)} places",
+            f"the data breaks the schema {own.schema_id} {own.version} in {len(violations)}"
+            f" {'place' if len(violations) == 1 else 'places'}",
             remedy="mend the places that are named",
             findings=tuple(
                 finding(f"entry/{one.keyword}", one.message, pointer=f"/data{one.pointer}") for one in violations

@@ -1,5 +1,6 @@
 """An entry of a registry, what may be asked of it, and the steps that it takes from submission to integration."""
 
+import json
 import re
 from collections.abc import Iterable
 from enum import StrEnum
@@ -9,7 +10,7 @@ import pydantic
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
-from coafi.canonical import JsonObject, Sha256
+from coafi.canonical import JsonObject, Sha256, canonical_json
 from coafi.errors import ValidationError
 from coafi.events import Wire
 from coafi.findings import Finding, Severity
@@ -80,6 +81,7 @@ def _encodable(value: str) -> str:
     return value
 
 
+_LONG_NUMBER = re.compile(rb"[0-9]{16}")
 _PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+$"
 ENTRY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
 EntryId = Annotated[str, StringConstraints(pattern=f"^{ENTRY_ID.pattern}$")]
@@ -220,6 +222,24 @@ def utids_of(update: EntryUpdate) -> str:
 def finding(rule: str, message: str, *, pointer: str, remedy: str = "mend this place") -> Finding:
     """A finding about a request to a registry: always an error."""
     return Finding(severity=Severity.ERROR, rule=rule, message=message, remedy=remedy, pointer=pointer)
+
+
+def require_size(data: JsonObject) -> bytes:
+    """The canonical JSON of an entry's data.
+
+    Raises:
+        ValidationError: it has none, or is longer than ``MAX_DATA``.
+    """
+    canonical = canonical_json(data)
+    if _LONG_NUMBER.search(canonical) is not None:
+        canonical_json(json.loads(canonical))  # 5e16 is written as an integer, which has no canonical JSON when read
+    if len(canonical) > MAX_DATA:
+        raise ValidationError(
+            f"the data has {len(canonical):,} bytes and may have {MAX_DATA:,}",
+            remedy="keep what is large elsewhere, and name it here by its digest",
+            findings=(finding("registry/too-large", f"{len(canonical):,} bytes", pointer="/data"),),
+        )
+    return canonical
 
 
 def require_depth(data: object, limit: int = MAX_DEPTH) -> None:

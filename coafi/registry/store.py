@@ -135,11 +135,8 @@ def refuse_unpublishable(connection: Connection, schema: Schema) -> None:
         ValidationError: a higher version is published.
     """
     table = schema_version.c
-    known = dict(
-        connection.execute(select(table.version, table.digest).where(table.schema_id == schema.schema_id))
-        .tuples()
-        .all()
-    )
+    rows = connection.execute(select(table.version, table.digest).where(table.schema_id == schema.schema_id))
+    known: dict[str, str] = {row.version: row.digest for row in rows}
     if known.get(schema.version, schema.digest) != schema.digest:
         raise _changed(schema)
     newest = max(known, key=ordered, default=None)

@@ -55,3 +55,13 @@ registry_tag = Table(
     Index("registry_tag_entry", "registry_id", "entry_id"),
 )
 """The tags of the newest version of each entry."""
+
+registry_reservation = Table(
+    "registry_reservation",
+    metadata,
+    Column("registry_id", text(20), primary_key=True),
+    Column("entry_id", text(200), primary_key=True),
+    Column("workflow_id", text(2000), nullable=False),
+    Column("since", big_integer(), nullable=False),
+)
+"""Entries that a run is about to change, since a time in seconds; see ``coafi.registry.reserving``."""

@@ -1,9 +1,11 @@
 """From an event to its run."""
 
 import uuid
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
+import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 from temporalio.client import Client
@@ -14,8 +16,15 @@ from coafi.commits import MAX_SOURCE, source_of, submitted_commit
 from coafi.errors import Unavailable, ValidationError
 from coafi.events import Event
 from coafi.names import PRIORITY_APPLICATION, EventType, Phase, SearchAttribute, fairness_key, parse_workflow_id
-from tests.harness import Stack
+from tests.harness import Stack, running_stack
 from workers.client import connect
+
+
+@pytest_asyncio.fixture(scope="module")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """A service in this process."""
+    async with running_stack(tmp_path_factory.mktemp("dispatch"), git_patience=0.5) as running:
+        yield running
 
 
 def event(repository: str = "https://github.com/acme/docs", *, branch: str = "main", again: str = "") -> Event:

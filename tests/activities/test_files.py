@@ -1,16 +1,21 @@
 """``files.process`` and ``artifacts.generate``: heartbeats, where the next attempt goes on, and when to stop."""
 
 import hashlib
+import threading
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
 
 from activities.files import FileActivities
+from activities.pulse import pulse
 from coafi.artifacts.cache import ArtifactService
 from coafi.artifacts.model import GeneratorConfig
-from coafi.documents.check import Verdict
+from coafi.documents.check import FileReport, Verdict
+from coafi.documents.kinds import FileKind
 from coafi.git.archive import write_archive
 from coafi.git.manifest import BatchRef, ManifestFile
 from coafi.processing import CHUNK, BatchProcessor, BatchTask, Checked, Generated, GenerateTask
@@ -94,6 +99,46 @@ def test_artifacts_are_reported_between_two_chunks_and_the_next_attempt_goes_on_
     repeated = again.run(files.generate, GenerateTask(task=task, checked=checked))
     assert repeated.model_copy(update={"cached": 0}) == whole
     assert repeated.cached == whole.artifacts - beats[0].artifacts, "only the rest was asked for again"
+
+
+def test_a_file_that_takes_long_is_heard_of_meanwhile(
+    files: FileActivities, task: BatchTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats: list[Checked] = []
+    heard = threading.Event()
+    slow = environment(step="files.process")
+
+    def listen(*details: Checked) -> None:
+        beats.extend(details)
+        if threading.current_thread().name == "pulse":
+            heard.set()
+
+    slow.on_heartbeat = listen
+    monkeypatch.setattr("activities.files.pulse", partial(pulse, every=0.01))
+
+    def check(*_args: object, **_named: object) -> FileReport:
+        assert heard.wait(20)
+        return FileReport(path="a.md", kind=FileKind.MARKDOWN, verdict=Verdict.INVALID)
+
+    monkeypatch.setattr("coafi.processing.check_file", check)
+    done = slow.run(files.process, task)
+    assert done.verdicts == {Verdict.INVALID: FILES}
+    assert beats[0] == Checked()
+
+
+def test_what_is_stuck_is_not_kept_alive() -> None:
+    beats: list[float] = []
+    stuck = environment()
+    stuck.on_heartbeat = lambda: beats.append(time.monotonic())
+
+    def hang() -> float:
+        with pulse(every=0.02, longest=0.2):
+            time.sleep(1)
+            return time.monotonic()
+
+    ended = stuck.run(hang)
+    assert beats
+    assert ended - beats[-1] > 0.5
 
 
 @pytest.mark.parametrize("step", ["files.process", "artifacts.generate"])

@@ -19,7 +19,7 @@ import typer
 from coafi.logs import configure_logging
 from coafi.settings import Settings
 from starters.output import err, facts, out, print_json, table
-from tests.bench import command_line, endtoend, files, git, index, ledger, postgresql
+from tests.bench import api, command_line, endtoend, files, git, index, ledger, postgresql
 from tests.bench.chart import draw
 from tests.bench.measure import Bench, Figure
 
@@ -33,6 +33,7 @@ class Area(StrEnum):
     GIT = "git"
     INDEX = "index"
     END_TO_END = "end-to-end"
+    API = "api"
     COMMAND_LINE = "command-line"
     MEMORY = "memory"
 
@@ -44,6 +45,7 @@ MEASURES: dict[Area, Callable[[Bench], Awaitable[None]]] = {
     Area.GIT: git.measure,
     Area.INDEX: index.measure,
     Area.END_TO_END: endtoend.measure,
+    Area.API: api.measure,
     Area.COMMAND_LINE: command_line.measure,
     Area.MEMORY: endtoend.measure_memory,
 }
@@ -57,13 +59,13 @@ def main(
 ) -> None:
     """Measure the system against the cheapest thing that could be done instead.
 
-    Ratios can be compared between machines, absolute figures cannot. The area "memory" runs only when it is asked for.
+    Ratios can be compared between machines, absolute figures cannot.
     """
     configure_logging(Settings(log_level="warning"))
     start, machine = time.monotonic(), _machine()
     bench = Bench(quick, lambda text: err.print(text, style="dim", highlight=False))
     with tempfile.TemporaryDirectory(prefix="coafi-bench-") as directory:
-        asyncio.run(_measure(bench, only or [area for area in Area if area is not Area.MEMORY], Path(directory)))
+        asyncio.run(_measure(bench, only or list(Area), Path(directory)))
     machine |= {"load afterwards": f"{os.getloadavg()[0]:.1f}", "seconds": f"{time.monotonic() - start:.0f}"}
     draw(bench.figures, chart)
     if json:

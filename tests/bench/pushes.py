@@ -140,12 +140,12 @@ class Service:
 
 
 @asynccontextmanager
-async def running_service(root: Path) -> AsyncIterator[Service]:
-    """``coafi up`` in a home below ``root``, with the settings it has out of the box."""
+async def running_service(root: Path, **changes: str) -> AsyncIterator[Service]:
+    """``coafi up`` in a home below ``root``, with the settings it has out of the box, but for ``changes``."""
     limits = httpx.Limits(max_connections=None)
     patience = str(Settings().git_patience)
     async with (
-        Home(root).up(COAFI_LOG_LEVEL="warning", COAFI_GIT_PATIENCE=patience) as up,
+        Home(root).up(COAFI_LOG_LEVEL="warning", COAFI_GIT_PATIENCE=patience, **changes) as up,
         httpx.AsyncClient(timeout=HANG, limits=limits) as http,
     ):
         settings = settings_for(root)

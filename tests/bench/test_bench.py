@@ -10,7 +10,8 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "areas", [["ledger", "end-to-end"], pytest.param(["postgresql", "index", "end-to-end"], marks=pytest.mark.soak)]
+    "areas",
+    [["ledger", "end-to-end"], pytest.param(["postgresql", "index", "end-to-end", "memory"], marks=pytest.mark.soak)],
 )
 def test_a_quick_run_reports_and_draws_everything_it_measures(tmp_path: Path, areas: list[str]) -> None:
     chart = tmp_path / "bench.png"

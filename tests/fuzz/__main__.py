@@ -19,6 +19,8 @@ from typing import Annotated, Any
 import typer
 
 from coafi.errors import CoafiError
+from coafi.logs import configure_logging
+from coafi.settings import Settings
 from tests.fuzz.mutate import mutant
 from tests.fuzz.targets import TARGETS, Target
 
@@ -112,6 +114,7 @@ def main(
     began: Annotated[Path | None, typer.Option(help="Keep the seed of the last input that was begun here.")] = None,
 ) -> None:
     """Give damaged input to parsers, and print what it did as a line of JSON. Exits with 1 when it did harm."""
+    configure_logging(Settings(log_level="warning"))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     harmed = False

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import re
 import tempfile
@@ -11,6 +12,8 @@ from datetime import UTC, datetime
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
+
+import pydantic
 
 from coafi.artifacts.compose import PageLocation, compose
 from coafi.artifacts.generate import generate
@@ -31,12 +34,28 @@ from coafi.git.changes import Change, ChangedFile, display_path, judge_path, par
 from coafi.git.manifest import manifest_file, read_manifest
 from coafi.git.refs import check_branch
 from coafi.git.urls import UrlPolicy, parse_repository_url
+from coafi.ledger.bundle import encode_bundle, parse_bundle
 from coafi.ledger.checkpoint import open_checkpoint
-from coafi.ledger.entry import Entry
-from coafi.ledger.keys import VerifierKey, parse_private_key
+from coafi.ledger.entry import Entry, timestamp
+from coafi.ledger.handover import keyring, parse_hand_overs
+from coafi.ledger.keyfile import HeldKey
+from coafi.ledger.keys import Keyring, Signer, VerifierKey, parse_private_key
 from coafi.ledger.proof import Proof
+from coafi.ledger.rotation import rotate
 from coafi.ledger.verifier import verify_inclusion
+from coafi.ledger.wire import (
+    AppendRequest,
+    DraftMessage,
+    EntriesAnswer,
+    EntryMessage,
+    HashesAnswer,
+    HeadAnswer,
+    KeysAnswer,
+)
 from coafi.objects import ObjectStore
+from coafi.receipts.dsse import open_envelope, parse_envelope
+from coafi.receipts.tlog_proof import format_tlog_proof, parse_tlog_proof
+from coafi.receipts.verify import verify_receipt
 from coafi.trees.listing import TreeFile, directories_of, files_of
 from coafi.webhooks.github import is_branch_push, parse_body, push_event
 from tests.coafi.artifacts.site import provenance
@@ -45,11 +64,14 @@ from tests.coafi.documents.samples import BUILTIN, GOOD, PNG, SVG
 from tests.coafi.documents.test_svg import ATTACKS as DRAWINGS
 from tests.coafi.documents.trees import MemoryTree
 from tests.coafi.ledger.making import SIGNER, draft, opened
+from tests.coafi.receipts.making import SIGNER as RECEIPTS
+from tests.coafi.receipts.making import service
 from tests.samples.repository import SAMPLES
 
 SCHEMA = b"""{"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Part", "type": "object",
 "properties": {"id": {"type": "string", "pattern": "^[A-Z]+$", "format": "uri"}, "n": {"$ref": "#/$defs/n"}},
 "required": ["id"], "additionalProperties": false, "$defs": {"n": {"enum": [1, 2.5, null], "default": 1}}}"""
+FIRST, SECOND = (Signer("keys.example/log", bytes([number]) * 32) for number in (1, 2))
 _TIME = datetime(2026, 11, 24, tzinfo=UTC)
 
 
@@ -227,6 +249,47 @@ def _note(data: bytes) -> None:
     VerifierKey.parse(data.decode("utf-8", "replace"))
 
 
+def _hand_overs(data: bytes) -> None:
+    ring = keyring(FIRST.key, parse_hand_overs(data))
+    assert ring in (Keyring.of(FIRST.key), _changed()[1]), "nobody but both keys can hand over"
+
+
+def _receipt(data: bytes) -> None:
+    verify_receipt(io.BytesIO(data), [RECEIPTS.key])
+    assert data in _receipts(), "a receipt that was changed proves nothing"
+
+
+def _tlog_proof(data: bytes) -> None:
+    text = data.decode("utf-8", "replace")
+    found = parse_tlog_proof(text)
+    assert format_tlog_proof(found.index, found.hashes, found.checkpoint, extra=found.extra) == text
+
+
+def _envelope(data: bytes) -> None:
+    open_envelope(parse_envelope(data), [RECEIPTS.key])
+
+
+def _bundle(data: bytes) -> None:
+    assert encode_bundle(parse_bundle(data)) == data
+
+
+def _append(data: bytes) -> None:
+    """As the gateway reads what another instance sends."""
+    for one in AppendRequest.model_validate_json(data).drafts:
+        body = one.draft.body(timestamp(_TIME))
+        Entry.parse(body).check_canonical(body)
+
+
+def _answers(data: bytes) -> None:
+    """As an instance reads what another ledger answers."""
+    for model in (EntriesAnswer, HashesAnswer, HeadAnswer, KeysAnswer):
+        with contextlib.suppress(CoafiError, pydantic.ValidationError):
+            found = model.model_validate_json(data)
+            if isinstance(found, EntriesAnswer):
+                for one in found.entries:
+                    one.recorded.entry.check_canonical(one.recorded.body)
+
+
 def _names(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
     with contextlib.suppress(CoafiError):
@@ -339,6 +402,54 @@ def _notes() -> list[bytes]:
     return [_proven().checkpoint.encode(), _proven().entry.encode(), str(SIGNER.key).encode()]
 
 
+@cache
+def _changed() -> tuple[KeysAnswer, Keyring]:
+    """What a ledger says of a change of its keys."""
+    with (
+        tempfile.TemporaryDirectory(prefix="coafi-fuzz-") as directory,
+        service(Path(directory), HeldKey(FIRST, SECOND)) as running,
+    ):
+        running.rejected()
+        rotate(running.ledger, SECOND)
+        return KeysAnswer.of(running.ledger.key, running.ledger.hand_overs()), running.ledger.keys
+
+
+@cache
+def _receipts() -> list[bytes]:
+    with tempfile.TemporaryDirectory(prefix="coafi-fuzz-") as directory, service(Path(directory)) as running:
+        refs = running.rejected(), running.processed(), running.parked(), running.dead_lettered()
+        return [running.receipt(ref) for ref in refs]
+
+
+def _entries() -> list[str]:
+    return [one["entry"] for receipt in _receipts() for one in json.loads(receipt)["entries"]]
+
+
+def _tlog_proofs() -> list[bytes]:
+    proofs = [one["proof"].encode() for receipt in _receipts() for one in json.loads(receipt)["entries"]]
+    return [*proofs, proofs[0].replace(b"\nindex", b"\nextra eA==\nindex")]
+
+
+def _envelopes() -> list[bytes]:
+    return [json.dumps(json.loads(receipt)["envelope"]).encode() for receipt in _receipts()]
+
+
+def _drafts() -> list[bytes]:
+    made = [draft(1, data={"a": [1, None, {"b": 0.5}], "é": "\U0001f600"}), draft(2)]
+    return [AppendRequest(drafts=tuple(map(DraftMessage.of, made))).model_dump_json().encode()]
+
+
+def _answered() -> list[bytes]:
+    entry = EntryMessage(index=7, body=_entries()[0], fresh=True)
+    said = (
+        EntriesAnswer(entries=(entry, entry)),
+        HashesAnswer(hashes=("0" * 64, "f" * 64)),
+        HeadAnswer(origin="example.org/log", size=9, root="0" * 64),
+        _changed()[0],
+    )
+    return [one.model_dump_json().encode() for one in said]
+
+
 def _texts() -> list[bytes]:
     return [*_of(".md"), "cafÃ© â€“ naïve ï»¿ Ð¿Ñ€Ð¸Ð²ÐµÑ‚ \ufffd".encode(), "a\u200bb\u202ec\u0085".encode()]
 
@@ -379,5 +490,12 @@ TARGETS: dict[str, Target] = {
     "archive": Target(_archive, _archives),
     "proof": Target(_proof, lambda: [_proven().model_dump_json().encode()]),
     "note": Target(_note, _notes),
+    "hand-overs": Target(_hand_overs, lambda: [_changed()[0].model_dump_json().encode()]),
+    "receipt": Target(_receipt, _receipts),
+    "tlog-proof": Target(_tlog_proof, _tlog_proofs),
+    "envelope": Target(_envelope, _envelopes),
+    "bundle": Target(_bundle, lambda: [encode_bundle([b"", b"a", _entries()[0].encode(), b"x" * 300])]),
+    "append": Target(_append, _drafts, raises=(pydantic.ValidationError,)),
+    "answers": Target(_answers, _answered),
     "names": Target(_names, lambda: _URLS),
 }

@@ -31,6 +31,22 @@ HOSTILE: dict[str, tuple[bytes, set[str]]] = {
     ),
     "docs/brackets.md": (b"[" * 200_000, {"valid"}),
     "docs/emphasis.md": (b"*a_ " * 100_000, {"valid"}),
+    "docs/symbols.md": ("Ã¼\n".encode() * 300_000, {"valid"}),
+    "docs/heading.md": (b"# " + b"*a*b" * 200_000, {"valid"}),
+    "docs/links.md": (b"<div>\n" + b"<a href=b>" * 100_000, {"valid"}),
+    "docs/keys.json": (
+        (b'{"' + b"k" * 40_000 + b'":') * 95 + b"[" + b"1," * 60_000 + b'{"a":1,"a":2}]' + b"}" * 95,
+        {"invalid"},
+    ),
+    "docs/word.svg": (
+        b"<svg xmlns='http://www.w3.org/2000/svg'><style>(" + b"a" * (2 * MIB) + b"</style></svg>",
+        {"valid"},
+    ),
+    "docs/attributes.svg": (
+        b"<!DOCTYPE svg [" + b"".join(b"<!ATTLIST g a%d CDATA 'b'>" % n for n in range(5_000)) + b"]>"
+        b"<svg xmlns='http://www.w3.org/2000/svg'>" + b"<g/>" * 40_000 + b"</svg>",
+        {"invalid"},
+    ),
     "docs/pattern.schema.json": (
         b'{"$schema": "https://json-schema.org/draft/2020-12/schema", "pattern": "^(a+)+$"}',
         {"valid", "invalid"},
@@ -63,6 +79,13 @@ async def test_every_hostile_file_gets_a_verdict_and_its_neighbours_theirs(tmp_p
         handle = await stack.accepted(push)
         receipt = await asyncio.wait_for(handle.result(), 150)
         assert receipt.phase is Phase.PROCESSED
+        tries = [
+            event.activity_task_started_event_attributes.attempt
+            async for event in handle.fetch_history_events()
+            if event.HasField("activity_task_started_event_attributes")
+        ]
+        assert tries
+        assert set(tries) == {1}, "no worker counted as lost over a slow file"
         verdicts = {
             str(one.entry.data["path"]): str(one.entry.data["verdict"])
             for one in stack.entries(EntryType.FILE_PROCESSED)

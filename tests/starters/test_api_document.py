@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 from collections.abc import AsyncIterator
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from coafi.api.routes import BY_ENDPOINT, ROUTES, Operation
 from coafi.deliveries import DeliveryReader
 from coafi.utids import entry_utids, naming_utids
 from tests.harness import Stack, running_stack
-from tests.starters.api_support import PROBLEM, Promise, caller, key_for, send, settled
+from tests.starters.api_support import PROBLEM, Promise, caller, send, settled
 
 MAX_BODY = 20_000
 
@@ -55,17 +56,18 @@ async def test_an_example_gets_the_answer_that_the_document_shows(api: Api, oper
     assert settled(answer.json()) == settled(example.body)
 
 
+def shell(text: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["sh", "-c", text], env={**os.environ, **variables}, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
 async def test_the_curl_of_an_example_gets_the_same_answer(api: Api) -> None:
-    environment = {"GATEWAY": api.stack.gateway, "KEY": key_for(api.stack, "curl")}
     owner = api.client.headers["authorization"].removeprefix("Bearer ")
     for route in ROUTES:
         (sample,) = api.promise.document["paths"][route.path][route.method.lower()][SAMPLES]
         # The same keys of the same caller: what changes something gives the stored answer.
-        done = await asyncio.to_thread(
-            lambda text=sample["source"]: subprocess.run(
-                ["sh", "-c", text], env={**environment, "KEY": owner}, capture_output=True, text=True, timeout=60
-            )
-        )
+        done = await asyncio.to_thread(shell, sample["source"], GATEWAY=api.stack.gateway, KEY=owner)
         assert done.returncode == 0, done.stderr
         expected = settled(examples()[route.operation].body)
         if route.operation is Operation.START_WORKFLOW:
@@ -113,6 +115,7 @@ async def test_every_refusal_is_as_promised(api: Api) -> None:
     await post(422, update, '{"registryId": "MOON", "data": 4}')
     await post(422, "/api/registry/status", f'{{"registryId": "AERO", "entryId": "{ENTRY}", "status": "Integration"}}')
     await post(422, update, body, **{"Idempotency-Key": examples()[Operation.UPDATE_ENTRY].headers["Idempotency-Key"]})
+    await post(431, update, body, **{"X-Long": "x" * 33_000})
     reads = {
         "/api/registry/entry": ["?registryId=AERO&entryId=none", "?registryId=MOON"],
         "/api/registry/entries": ["", "?limit=0", "?limit=1&limit=2", "?cursor=none", "?owner=%00"],
@@ -197,6 +200,7 @@ async def test_a_utids_leads_to_an_event_from_either_of_its_ids(api: Api) -> Non
     delivery = DeliveryReader(api.stack.resources.database).by_utids(event["utids"])
     assert delivery is not None
     temporary = delivery.temporary_utids
+    assert temporary is not None
     assert temporary.startswith("UTIDS-T-")
     assert (await api.client.get(f"/utids/{temporary}")).json() == {**found, "utids": temporary}
 

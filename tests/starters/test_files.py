@@ -98,7 +98,7 @@ SARIF: dict[str, Any] = {
         },
     },
 }
-"""What of SARIF 2.1.0 is used here. The whole schema of OASIS, 110 kB, accepts the output too."""
+"""What of SARIF 2.1.0 is used here, as strictly as it can be said."""
 
 
 def run(directory: Path, *arguments: str) -> tuple[int, str]:

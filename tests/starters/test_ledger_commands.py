@@ -165,8 +165,7 @@ def test_tail_follows_through_locks_until_ctrl_c(home: Home) -> None:
         assert json.loads(process.stdout.readline())["index"] == 22
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=HANG)
-        assert (process.returncode, out) == (0, "")
-        assert "Traceback" not in errors
+        assert (process.returncode, out, errors) == (0, "", "")
     finally:
         process.kill()
         process.communicate()
@@ -183,7 +182,7 @@ def test_tail_waits_out_an_outage_and_says_so_once(
         if number in (2, 3):
             raise Unavailable("the database is away", remedy="wait")
         if number > 6:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return entries(ledger, start, stop)
 
     monkeypatch.setattr(Ledger, "entries", sometimes)
@@ -242,6 +241,12 @@ def test_a_checkpoint_that_was_kept_shows_a_fork_or_none(home: Home, tmp_path: P
         ledger.append([draft(20)])
     assert home.json("ledger", "verify", "--against", str(kept))["to"] == 21
     assert "begin with the 20" in home.coafi("ledger", "verify", "--against", str(kept)).stdout
+    as_json = tmp_path / "kept.json"
+    as_json.write_text(json.dumps({"checkpoint": kept.read_text(), "key": "whatever"}))
+    assert home.json("ledger", "verify", "--against", str(as_json))["from"] == 20
+    for garbage in ('{"checkpoint": 7}', "[[", "[" * 100_000, '{"checkpoint": "x"}'):
+        as_json.write_text(garbage)
+        refused(home, "verify", "--against", str(as_json), said="this is not a signed checkpoint")
     forged = Home(tmp_path / "forged")
     forged.path.mkdir(parents=True)
     os.link(home.path / "secrets" / "ledger-key", tmp_path / "key")

@@ -1,10 +1,10 @@
 """``coafi receipt``: what it writes where, what it says, and what it refuses."""
 
+import contextlib
 import io
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from coafi.processing import BatchProcessor
 from coafi.recording import EventRecorder
 from coafi.settings import Settings
 from coafi.trees.commit import CommitContexts
-from starters import output, receipts
+from starters import receipts
 from tests.coafi.receipts.making import OTHER, Service, verified
 from tests.starters.support import COMMAND, HANG, Home
 from workers.resources import open_resources
@@ -239,12 +239,11 @@ def test_verifying_needs_no_home_and_makes_none(desk: Desk, receipt: Path, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_what_others_wrote_cannot_steer_a_terminal(monkeypatch: pytest.MonkeyPatch, desk: Desk, receipt: Path) -> None:
+def test_what_others_wrote_cannot_steer_a_terminal(desk: Desk, receipt: Path) -> None:
     found = verified(receipt.read_bytes(), desk.key)
     found.story.event_id = "\x1b[2J[bold]x[/bold]"
     printed = io.StringIO()
-    monkeypatch.setattr(sys, "stdout", printed)
-    monkeypatch.setattr(output.out, "file", printed)
-    receipts._print_receipt(found, [])
+    with contextlib.redirect_stdout(printed):
+        receipts._print_receipt(found, [])
     assert "\\x1b[2J[bold]x[/bold]" in printed.getvalue()
     assert "\x1b[2J" not in printed.getvalue()

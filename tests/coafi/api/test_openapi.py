@@ -19,7 +19,7 @@ from coafi.registry.builtin import builtin_schemas
 from coafi.registry.validation import Schema
 from starters import api
 
-LIMITS = Limits(body=512 * 1024, body_seconds=30, wait=10, longest_wait=60, rate=50, burst=200)
+LIMITS = Limits(body=512 * 1024, headers=32 * 1024, body_seconds=30, wait=10, longest_wait=60, rate=50, burst=200)
 SCHEMAS = {schema.schema_id: schema for schema in builtin_schemas()}
 
 
@@ -160,8 +160,16 @@ def test_the_path_of_an_event_in_the_examples_is_the_one_that_is_answered() -> N
 
 
 def test_the_limits_in_the_text_are_those_of_the_gateway() -> None:
-    text = json.dumps(openapi_document(SCHEMAS, Limits(3 * 2**20, 7, 1, 59, 11, 13), "1"))
-    for part in ("3 MiB", "within 7 s", "answer: 1 s", "at most 59 s", "11 times a second", "13 times at once"):
+    text = json.dumps(openapi_document(SCHEMAS, Limits(3 * 2**20, 5 * 2**10, 7, 1, 59, 11, 13), "1"))
+    for part in (
+        "3 MiB",
+        "5 KiB",
+        "within 7 s",
+        "answer: 1 s",
+        "at most 59 s",
+        "11 times a second",
+        "13 times at once",
+    ):
         assert part in text, part
 
 

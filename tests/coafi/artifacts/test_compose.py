@@ -103,7 +103,12 @@ def test_the_panel_says_where_the_page_comes_from_and_how_to_prove_it() -> None:
         assert f'<td class="right">{index}</td>' in html
     assert f"<code>coafi receipt {PROVENANCE.utids} -o receipt.json</code>" in html
     place = '<span class="path">docs/a.md</span> on <b>main</b> at <code>8f1d6c0b5a4e</code>'
-    assert f'<p class="place" data-coafi="place">{place}' in html
+    assert f'<p class="place" data-coafi="place"><a href="../">All documents</a> · {place} · ' in html
+    assert '<a href="?findings">Findings</a></p>' in html
+    exported = composed("# T", EXPORTED)
+    assert f'<p class="place" data-coafi="place">{place} · ' in exported
+    assert "All documents" not in exported
+    assert "?findings" not in exported
     Page(html)
 
 

@@ -298,6 +298,11 @@ EXPLOSIONS = {
     "attributes": "<div " + "".join(f"a{n} " for n in range(1_000_000)) + ">",
     "raw tables": "<div>" + "<table>" * 40_000,
     "ampersands": "a & b " * 200_000,
+    "distant ampersands": ("&" + "x" * 200) * 30_000,
+    "symbols": "Ã¼\n" * 400_000,
+    "distant symbols": ("§" + "x" * 200) * 30_000,
+    "spaces in a code block": "```\n" + "\u00a0 x\n" * 100_000 + "```\n",
+    "symbols between tags that are ignored": ("§" * 50 + "</q>") * 3_000,
     "hidden depth": ("<div><table></div></table>" * 2000) + ">" * 9_000 + " x",
 }
 
@@ -332,6 +337,9 @@ HEAVY = {
     "hostile HTML code": ("```html\n" + ("<!--" * 99 + "\n") * 20 + "```\n\n") * 40,
     "hostile Go code": ("```go\n" + ("/* x" * 99 + "\n") * 20 + "```\n\n") * 40,
     "unknown code": "```nope\n" + "<&>" * 300_000 + "\n```\n",
+    "one heading": "# " + "*a*b" * 400_000,
+    "punctuation in a heading": "# " + "!" * 5_000_000,
+    "symbols in many paragraphs": "§ x\n\n" * 100_000,
     "cells": "|a|\n|-|\n" + "|x|\n" * 50_000,
 }
 

@@ -246,7 +246,7 @@ def test_a_process_that_uses_all_its_connections_is_told_so(
     ],
 )
 def test_what_the_servers_codes_mean(database: Database, state: str, kind: type[Exception]) -> None:
-    """The server sends each code, as it does when it means it: a disk that is full cannot be had here."""
+    """The server sends each code, as when it means it; the tests of the ledger have a disk that is full."""
     with pytest.raises(kind) as caught, database.write() as connection:
         connection.execute(insert(scratch).values(n=1))
         connection.exec_driver_sql(f"DO $$ BEGIN RAISE EXCEPTION 'because' USING ERRCODE = '{state}'; END $$")

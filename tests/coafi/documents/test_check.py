@@ -1,6 +1,7 @@
 import json
 import resource
 import sys
+import time
 
 import pytest
 from hypothesis import example, given
@@ -8,10 +9,12 @@ from hypothesis import strategies as st
 
 from coafi.canonical import canonical_json
 from coafi.documents.check import FileReport, check_file
+from coafi.documents.context import CheckContext
 from coafi.documents.limits import DocumentLimits
 from coafi.documents.rules import RULES
 from coafi.findings import Severity
 from tests.coafi.documents.samples import BUILTIN, GOOD, check, rules
+from tests.coafi.documents.trees import MemoryTree
 
 PATHS = st.sampled_from(
     [
@@ -101,6 +104,8 @@ def test_integers_that_json_rounds_are_reported_as_inexact() -> None:
 
 
 MEGABYTE = 1024 * 1024
+MOST_SECONDS = 15
+"""Of processor time: a batch must be heard of every 20 s. The worst that was found takes half of it."""
 HOSTILE = {
     "deep JSON": ("a.json", b"[" * (9 * MEGABYTE)),
     "wide JSON": ("a.json", b"[" + b"[]," * (3 * MEGABYTE) + b"[]]"),
@@ -128,6 +133,28 @@ HOSTILE = {
     "keys in front matter": ("a.md", b"---\n" + b"".join(b"k%d: no\n" % n for n in range(5000)) + b"---\n"),
     "key without end": ("a.md", b"---\n" + b"a -" * (3 * MEGABYTE)),
     "code fences": ("a.md", b"# x\n" + b"`" * (9 * MEGABYTE)),
+    "one heading": ("a.md", b"# " + b"*a*b" * (2 * MEGABYTE)),
+    "punctuation in a heading": ("a.md", b"# " + b"!" * (9 * MEGABYTE)),
+    "links in one block of HTML": ("a.md", b"<div>\n" + "ü<a href=b>".encode() * 800_000),
+    "damaged lines": ("a.md", "Ã¼\n".encode() * 2_000_000),
+    "damaged code": ("a.md", "`â€“`".encode() * 1_000_000),
+    "YAML tags below long keys": (
+        "a.yaml",
+        b"".join(b" " * n + b"k" * 1_000 + b":\n" for n in range(95)) + b" " * 96 + b"[" + b"!!int a," * 400_000 + b"]",
+    ),
+    "JSON below long keys": (
+        "a.json",
+        (b'{"' + b"k" * 80_000 + b'":') * 95 + b"[" + b"1," * 400_000 + b'{"a":1,"a":2}]' + b"}" * 95,
+    ),
+    "violation below long keys": (
+        "a.json",
+        b'{"$schema":"b.schema.json","x":'
+        + (b'{"' + b"k" * 50_000 + b'":') * 90
+        + b"["
+        + b"1," * 400_000
+        + b"1]"
+        + b"}" * 91,
+    ),
 }
 
 
@@ -136,7 +163,10 @@ HOSTILE = {
 def test_hostile_files_get_a_verdict_in_bounded_time_and_memory(name: str) -> None:
     path, content = HOSTILE[name]
     assert len(content) < 10 * MEGABYTE
-    report = check_file(path, content, BUILTIN)
+    context = CheckContext.of(MemoryTree({path: content, "b.schema.json": '{"maxProperties": 0}'}))
+    start = time.process_time()
+    report = check_file(path, content, BUILTIN, context=context)
+    assert time.process_time() - start < MOST_SECONDS
     assert report.verdict in ("valid", "invalid")
     assert len(report.findings) <= 200
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1 if sys.platform == "darwin" else 1024)

@@ -148,6 +148,11 @@ def test_embedded_raster_images_stay() -> None:
         ((SVG % ("<g/>" * 50_000)).encode(), "more than 50000 elements"),
         (b"<?xml version='1.0' encoding='x-unknown'?><svg/>", "encoding"),
         (b"<?xml version='1.0' encoding='shift_jis'?><svg/>", "encoding"),
+        (
+            b"<!DOCTYPE svg [" + b"".join(b"<!ATTLIST g a%d CDATA 'x'>" % n for n in range(5_000)) + b"]>"
+            b"<svg xmlns='http://www.w3.org/2000/svg'>" + b"<g/>" * 40_000 + b"</svg>",
+            "declares more than 50 attributes",
+        ),
         (b"\x89PNG\r\n\x1a\n", "not well-formed"),
         (b"\xff\xfe<\x00", "not well-formed"),
     ],
@@ -161,6 +166,13 @@ def test_the_place_of_what_is_wrong_is_told() -> None:
     with pytest.raises(NotSvg) as caught:
         clean_svg(b"<svg xmlns='http://www.w3.org/2000/svg'>\n  <g></svg>")
     assert (caught.value.line, caught.value.column) == (2, 8)
+
+
+def test_a_few_declared_attributes_do_no_harm() -> None:
+    head = b"<!DOCTYPE svg [<!ATTLIST svg fill CDATA 'red' onload CDATA 'x'>]>"
+    result = clean_svg(head + (SVG % "<g/>").encode())
+    assert b'fill="red"' in result.content
+    assert result.removed == ("svg onload",)
 
 
 def test_a_document_type_alone_does_no_harm() -> None:
@@ -232,6 +244,9 @@ def test_any_bytes_are_refused_or_drawn(content: bytes) -> None:
         "<path d='" + "M0 0" * 1_000_000 + "'/>",
         "<style>" + "url(" * 500_000 + "</style>",
         "<style>" + "/*" * 500_000 + "</style>",
+        "<style>(" + "/* x" * 2_000_000 + "</style>",
+        "<style>(" + "a" * 9_000_000 + "</style>",
+        "<path fill='(" + "a-" * 4_000_000 + "'/>",
         "<path style='" + "url(#a)" * 300_000 + "'/>",
         "<path style='" + "url(  " * 300_000 + "'/>",
         "<image href='data:image/png;base64," + "A" * 2_000_000 + "!'/>",
@@ -240,7 +255,7 @@ def test_any_bytes_are_refused_or_drawn(content: bytes) -> None:
         "x" * 5_000_000,
         "&amp;" * 1_000_000,
     ],
-    ids=range(10),
+    ids=range(13),
 )
 def test_heavy_drawings_take_bounded_time(inner: str) -> None:
     with contextlib.suppress(NotSvg):

@@ -129,5 +129,31 @@ def test_a_key_of_other_parts_is_found() -> None:
         forged.check_key()
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"event":', b'"event":"other","event":'),
+        (b'"n":7', b'"n":8,"n":7'),
+        (b'"n":7', b'"n":7.0'),
+        (b'"n":7', b'"n":9007199254740993'),
+        (b'"n":7', b'"n": 7'),
+        (b'"n":7', b'"n":-0'),
+        (b'"n":7', b'"n":1e400'),
+        (b'"n":7,"o":8', b'"o":8,"n":7'),
+        ('"\U0001f600":1,"\ufb33":2'.encode(), '"\ufb33":2,"\U0001f600":1'.encode()),
+        ("ä".encode(), b"\\u00e4"),
+        (b"}", b"}\n"),
+    ],
+    ids=range(11),
+)
+def test_bytes_that_others_could_read_otherwise_are_found(old: bytes, new: bytes) -> None:
+    body = draft(1, data={"n": 7, "o": 8, "\U0001f600": 1, "\ufb33": 2, "t": "ä"}).body(TIME)
+    Entry.parse(body).check_canonical(body)
+    assert old in body
+    changed = new.join(body.rsplit(old, 1))
+    with pytest.raises((IntegrityError, ValidationError), match=r"canonical|not a ledger entry"):
+        Entry.parse(changed).check_canonical(changed)
+
+
 def test_a_recorded_entry_gives_its_data() -> None:
     assert Recorded(3, draft(1, data={"n": 1}).body(TIME)).data == {"n": 1}

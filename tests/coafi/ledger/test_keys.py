@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +49,58 @@ def test_names_that_break_the_rules_are_refused(name: str) -> None:
 def test_a_key_of_another_length_is_refused() -> None:
     with pytest.raises(ValidationError, match="31 bytes"):
         VerifierKey("example.com/a", bytes(31))
+
+
+P = 2**255 - 19
+"""The field of Curve25519; the rest is the arithmetic of RFC 8032, section 5.1."""
+D = -121665 * pow(121666, -1, P) % P
+ORDER = 2**252 + 27742317777372353535851937790883648493
+
+
+def x_of(y: int) -> int | None:
+    """The x coordinate of a point, if there is one with this y."""
+    square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
+    root = pow(square, (P + 3) // 8, P)
+    for x in (root, root * pow(2, (P - 1) // 4, P) % P):
+        if x * x % P == square:
+            return x
+    return None
+
+
+def add(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    """The sum of two points."""
+    (x1, y1), (x2, y2) = one, other
+    k = D * x1 * x2 * y1 * y2 % P
+    return (x1 * y2 + x2 * y1) * pow(1 + k, -1, P) % P, (y1 * y2 + x1 * x2) * pow(1 - k, -1, P) % P
+
+
+def times(factor: int, point: tuple[int, int]) -> tuple[int, int]:
+    """The multiple of a point."""
+    result = (0, 1)
+    while factor:
+        if factor & 1:
+            result = add(result, point)
+        point, factor = add(point, point), factor >> 1
+    return result
+
+
+def weak_keys() -> set[bytes]:
+    """Every way to write the points of order 1, 2, 4 and 8."""
+    points = [times(ORDER, (x, y)) for y in range(2, 40) if (x := x_of(y))]
+    ys = {times(factor, point)[1] for point in points for factor in range(8)}
+    written = ys | {y + P for y in ys if y + P < 2**255}
+    return {(y | sign << 255).to_bytes(32, "little") for y in written for sign in (0, 1)}
+
+
+def test_a_key_for_which_anybody_can_sign_is_refused() -> None:
+    """Each of them takes a signature that was made without a private key; whoever publishes one can deny them all."""
+    weak = weak_keys()
+    assert len(weak) == 14
+    for public in sorted(weak):
+        with pytest.raises(ValidationError, match="anybody can sign"):
+            VerifierKey("example.com/a", public)
+    nothing = (1).to_bytes(32, "little") + bytes(32)
+    Ed25519PublicKey.from_public_bytes((1).to_bytes(32, "little")).verify(nothing, b"whatever")
 
 
 def test_a_generated_key_loads_and_is_its_owners_alone(tmp_path: Path) -> None:

@@ -163,12 +163,15 @@ def test_a_full_disk_is_all_or_nothing_and_space_heals_it(tmp_path: Path) -> Non
 
 
 @contextmanager
-def small_disk(directory: Path) -> Iterator[Path]:
-    """A file system of one megabyte, where this machine lets us have one."""
+def small_disk(directory: Path, *, owner: int = 0) -> Iterator[Path]:
+    """A file system of one megabyte that a user owns, where this machine lets us have one."""
+    if shutil.which("mount") is None:
+        pytest.skip("no mount")
     mounted = directory / "disk"
     mounted.mkdir()
+    options = f"size=1m,mode=0700,uid={owner}"
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", mounted], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", mounted], capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         pytest.skip(f"no mounts here: {done.stderr.strip()}")
@@ -178,7 +181,6 @@ def small_disk(directory: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", mounted], check=True)
 
 
-@pytest.mark.skipif(shutil.which("mount") is None, reason="no mount")
 def test_a_disk_that_is_full_loses_nothing_and_space_heals_it(tmp_path: Path) -> None:
     with small_disk(tmp_path) as disk:
         with opened(disk, publish_seconds=0.01) as ledger:

@@ -43,7 +43,7 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], tuple[bytes, ...]]] = {
     "hand-over": (lambda data: open_hand_over(Proof.parse(data)), (sample(300).proof(5).model_dump_json().encode(),)),
     "entry": (
         lambda data: Entry.parse(data).check_key(),
-        (draft(1, data={"a": [1, None, {"b": 0.5}]}).body(TIME), key_change(SIGNER.key, NEXT.key).body(TIME)),
+        (draft(1, data={"a": [1, None, {"b": 0.5}]}).body(TIME), key_change(SIGNER.key, SIGNER.sign, NEXT).body(TIME)),
     ),
     "vkey": (
         lambda data: VerifierKey.parse(data.decode("utf-8", "replace")),

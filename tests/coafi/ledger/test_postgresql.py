@@ -1,10 +1,12 @@
 """The ledger on PostgreSQL: many machines, servers that crash, connections that are cut."""
 
 import json
+import pwd
 import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -32,6 +34,7 @@ from coafi.trees.facts import FactsStore
 from tests.coafi.ledger.making import HANG, draft, opened
 from tests.coafi.ledger.racing import append_patiently
 from tests.coafi.ledger.test_log import verified
+from tests.coafi.ledger.test_log_failures import small_disk
 from tests.postgresql import PostgresqlServer, running_server, use_postgresql, where
 
 T = TypeVar("T")
@@ -267,6 +270,35 @@ def test_a_unit_that_waits_for_a_lock_in_vain_fails_alone(home: Path, postgresql
             assert waiting[1].result(HANG)[0].fresh
         assert ledger.append([draft("blocked")])[0].fresh
         assert verified(ledger) == 2
+
+
+def test_a_disk_of_the_server_that_is_full_loses_nothing_and_space_heals_it() -> None:
+    with ExitStack() as stack:
+        root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coafi-small-")))
+        root.chmod(0o755)  # the server runs as another user
+        disk = stack.enter_context(small_disk(root, owner=pwd.getpwnam("nobody").pw_uid))
+        server = stack.enter_context(running_server())
+        use_postgresql(root, server.create())
+        with opened(root):
+            pass
+        with server.connect(str(where(root)).split(" ", maxsplit=1)[0]) as owner:
+            owner.execute(f"CREATE TABLESPACE small LOCATION '{disk}'")
+            owner.execute("ALTER TABLE ledger_entry SET TABLESPACE small")
+        ballast = disk / "ballast"
+        ballast.write_bytes(bytes(300_000))
+        with opened(root, publish_seconds=0.01) as ledger:
+            kept = 0
+            with pytest.raises(LedgerUnavailable, match=r"short of disk or memory: .*No space left"):
+                for kept in range(10_000):
+                    ledger.append([draft(kept, data={"x": random.randbytes(800).hex()})])
+            for _ in range(3):
+                with pytest.raises(LedgerUnavailable):
+                    ledger.append([draft("large", data={"x": random.randbytes(30_000).hex()}), draft("with it")])
+            assert 0 < kept == verified(ledger)
+            ballast.unlink()
+            assert ledger.append([draft("with it")])[0].index == kept
+        with opened(root) as ledger:
+            assert verified(ledger) == kept + 1
 
 
 def test_a_restored_backup_is_refused(home: Path, postgresql: PostgresqlServer) -> None:

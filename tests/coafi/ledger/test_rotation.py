@@ -1,5 +1,6 @@
 """New keys: hand-overs, what old keys still count for, and kills between any two steps."""
 
+import base64
 import os
 import shutil
 import signal
@@ -7,15 +8,18 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from coafi.canonical import JsonObject
 from coafi.database import Database
 from coafi.errors import AuthorizationError, IntegrityError, ResourceNotFoundError, Unavailable, ValidationError
 from coafi.ledger.audit import audit
-from coafi.ledger.checkpoint import Checkpoint, open_checkpoint, parse_note, sign_checkpoint
-from coafi.ledger.handover import keyring, open_hand_over
+from coafi.ledger.checkpoint import Checkpoint, open_checkpoint, parse_note, sign_checkpoint, sign_note
+from coafi.ledger.entry import Draft
+from coafi.ledger.handover import key_change, keyring, open_hand_over
 from coafi.ledger.keyfile import HeldKey, KeyFile, KeySource
 from coafi.ledger.keys import Keyring, Signer, Term, generate_key
 from coafi.ledger.log import Ledger
@@ -68,10 +72,11 @@ def test_a_change_of_keys_is_an_entry_and_a_checkpoint_that_both_signed(tmp_path
         done = rotate(ledger, NEW)
         assert (done.old, done.new, done.size) == (OLD.key, NEW.key, 4)
         entry = ledger.entry(3).entry
-        assert (entry.type, entry.data) == (
-            EntryType.LEDGER_KEY_CHANGED,
-            {"old": str(OLD.key), "new": str(NEW.key)},
-        )
+        assert entry.type == EntryType.LEDGER_KEY_CHANGED
+        assert (entry.data["old"], entry.data["new"]) == (str(OLD.key), str(NEW.key))
+        message = f"BITT key change\n{OLD.key}\n{NEW.key}\n".encode()
+        for key, name in ((OLD.key, "signedByOld"), (NEW.key, "signedByNew")):
+            assert key.verifies(base64.b64decode(str(entry.data[name])), message)
         ids = [line.key_id for line in parse_note(done.proof.checkpoint).signatures]
         assert ids == [OLD.key.key_id, NEW.key.key_id]
         assert ledger.key == NEW.key
@@ -132,6 +137,64 @@ def test_nobody_with_one_key_can_hand_over(tmp_path: Path, thief: Signer) -> Non
         forged = proof.model_copy(update={"checkpoint": sign_checkpoint(text, *signers).note})
         with pytest.raises(ValidationError, match="not signed by"):
             open_hand_over(forged)
+
+
+def cosigned(proof: Proof, signer: Signer) -> Proof:
+    """The same proof, its checkpoint signed by somebody else as well."""
+    line = sign_note(parse_note(proof.checkpoint).text, signer).rpartition("\n\n")[2]
+    return proof.model_copy(update={"checkpoint": proof.checkpoint + line})
+
+
+def forgeries() -> dict[str, Draft]:
+    """Changes of keys as somebody writes them into the database who has a key of their own and none of the log."""
+    (mine, ours), nobody = (THIRD, OLD.key), THIRD.sign
+    to_mine, to_ours = key_change(ours, nobody, mine), key_change(mine.key, nobody, mine)
+    named: JsonObject = {"old": str(mine.key), "new": str(ours)}
+    moved = replace(to_ours, inputs=named, data={**to_ours.data, **named}, step="key/of-the-log")
+    nothing = {name: value for name, value in to_mine.data.items() if not name.startswith("signed")}
+    return {
+        "to the thief's": to_mine,
+        "to the log's": moved,
+        "unsigned": replace(to_mine, data=nothing),
+        "no base64": replace(to_mine, data={**to_mine.data, "signedByOld": "?"}),
+        "the other's signature": replace(to_mine, data={**to_mine.data, "signedByOld": to_mine.data["signedByNew"]}),
+        "no keys": replace(to_mine, data={}),
+    }
+
+
+@pytest.mark.parametrize("name", forgeries())
+def test_who_has_the_database_and_no_key_cannot_make_a_hand_over(tmp_path: Path, name: str) -> None:
+    """The log signs a checkpoint over the entry, as over all others, and the thief signs the same one."""
+    with ledger_with(tmp_path, OLD) as ledger:
+        ledger.append([draft(0)])
+        ledger.append([forgeries()[name]])  # through this ledger only because that is quicker to write
+        proof = ledger.prove(1)
+        assert parse_note(proof.checkpoint).text.splitlines()[1] == "2"
+        with pytest.raises(ValidationError) as caught:
+            open_hand_over(cosigned(proof, THIRD))
+        assert caught.value.remedy
+        assert ledger.hand_overs() == []
+        with pytest.raises(IntegrityError, match="entry 1 is a change of keys that is none") as found:
+            audit(ledger)
+        assert found.value.remedy
+    note = cosigned(proof, THIRD).checkpoint
+    with Database(tmp_path / "coafi.db").write() as connection:
+        connection.exec_driver_sql("UPDATE ledger_checkpoint SET note = ?", (note,))
+    with ledger_with(tmp_path, HeldKey(OLD, NEW)) as ledger:
+        assert ledger.keys.terms == (Term(OLD.key),)
+        assert rotate(ledger, NEW).old == OLD.key, "and the log can change its key"
+
+
+def test_an_entry_that_was_there_before_its_key_stops_the_change(tmp_path: Path) -> None:
+    with ledger_with(tmp_path, HeldKey(OLD, NEW)) as ledger:
+        real = key_change(OLD.key, OLD.sign, NEW)
+        ledger.append([replace(real, data={**real.data, "signedByOld": real.data["signedByNew"]})])
+        with pytest.raises(IntegrityError, match=r"entry 0: .* did not sign that") as caught:
+            rotate(ledger, NEW)
+        assert "make another new key" in str(caught.value.remedy)
+        assert ledger.key == OLD.key
+    with ledger_with(tmp_path, HeldKey(OLD, THIRD)) as ledger:
+        assert rotate(ledger, THIRD).new == THIRD.key
 
 
 def test_a_proof_of_another_entry_is_no_hand_over(tmp_path: Path) -> None:
@@ -219,10 +282,8 @@ def test_a_process_that_was_given_the_old_key_appends_and_signs_nothing(tmp_path
 
 
 def test_a_checkpoint_of_the_old_key_after_the_entry_does_not_lose_the_change(tmp_path: Path) -> None:
-    from coafi.ledger.handover import key_change
-
     with ledger_with(tmp_path, OLD) as ledger:
-        ledger.append([key_change(OLD.key, NEW.key)])
+        ledger.append([key_change(OLD.key, OLD.sign, NEW)])
         assert ledger.checkpoint(force=True).size == 1
         assert ledger.hand_overs() == []
     with ledger_with(tmp_path, HeldKey(OLD, NEW)) as ledger:

@@ -237,6 +237,13 @@ def test_garbage_is_no_proof(garbage: bytes) -> None:
         Proof.parse(garbage)
 
 
+@pytest.mark.parametrize("member", ['"index":4', '"entry":"x"', '"checkpoint":"x"', '"hashes":[]'])
+def test_a_proof_that_says_a_member_twice_is_refused(member: str) -> None:
+    said = sample(300).proof(3).model_dump_json()
+    with pytest.raises(ValidationError, match="a member twice"):
+        Proof.parse(f"{{{member},{said[1:]}")
+
+
 def test_a_huge_proof_is_refused_unread() -> None:
     with pytest.raises(ValidationError, match="too long"):
         Proof.parse(b"[" * 2_000_000)

@@ -1,6 +1,7 @@
 """What a receipt proves, and that nothing in it can be changed, left out, added or borrowed."""
 
 import base64
+import contextlib
 import io
 import json
 import re
@@ -21,7 +22,7 @@ from coafi.errors import CoafiError, IntegrityError, ValidationError
 from coafi.ledger.checkpoint import Checkpoint, sign_checkpoint, sign_note
 from coafi.ledger.entry import Draft
 from coafi.ledger.keys import Signer
-from coafi.ledger.merkle import leaf_hash
+from coafi.ledger.merkle import leaf_hash, node_hash
 from coafi.names import EntryType, Phase
 from coafi.receipts.dsse import seal
 from coafi.receipts.layout import MAX_LINE, Item, ReceiptWriter
@@ -439,6 +440,17 @@ RECEIVED: JsonObject = {
 }
 
 
+ARTIFACT: JsonObject = {
+    "path": "docs/a.md",
+    "blob": "b" * 40,
+    "artifact": "page",
+    "mediaType": "text/html",
+    "digest": "d" * 64,
+    "generator": "1",
+}
+TIME = "2026-11-23T20:03:29.123Z"
+
+
 def test_entries_that_contradict_themselves_are_refused(running: Service) -> None:
     good = odd(EntryType.EVENT_RECEIVED, "receive", RECEIVED)
     assert verified(forged(running, good)).story.phase == OPEN
@@ -455,6 +467,41 @@ def test_bytes_in_the_log_that_are_no_entry_are_refused() -> None:
     note = sign_checkpoint(Checkpoint(SIGNER.name, 1, leaf_hash(body)), SIGNER).note
     receipt = written([Item(body, format_tlog_proof(0, (), note))], seal(b"{}", SIGNER.key, SIGNER.sign))
     refused(receipt, "entry 0: these bytes are not a ledger entry")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"digest":"', b'"digest":"%b","digest":"' % (b"e" * 64)),
+        (b'"data":{', b'"data":{"artifact":"page"},"data":{'),
+        (b'{"data"', b'{ "data"'),
+        (b'"version":1', b'"version":1.0'),
+    ],
+)
+def test_an_entry_that_others_could_read_otherwise_proves_nothing(old: bytes, new: bytes) -> None:
+    """The log's owner signed these bytes; a program that takes the first of two members sees another artifact."""
+    bodies = [
+        odd(EntryType.EVENT_RECEIVED, "receive", RECEIVED).body(TIME),
+        odd(EntryType.ARTIFACT_GENERATED, "artifact", ARTIFACT).body(TIME),
+    ]
+    verified(signed_by_its_owner(*bodies))
+    assert old in bodies[1]
+    refused(signed_by_its_owner(bodies[0], bodies[1].replace(old, new, 1)), "entry 1: .*canonical JSON|entry 1: these")
+
+
+def signed_by_its_owner(*bodies: bytes) -> bytes:
+    """A receipt of a log of these two bodies."""
+    one, two = map(leaf_hash, bodies)
+    signed = sign_checkpoint(Checkpoint(SIGNER.name, 2, node_hash(one, two)), SIGNER)
+    story = Story()
+    for index, body in enumerate(bodies):
+        with contextlib.suppress(IntegrityError):
+            story.add(index, body)
+    made = [
+        Item(body, format_tlog_proof(index, (other,), signed.note))
+        for index, (body, other) in enumerate(zip(bodies, (two, one), strict=True))
+    ]
+    return written(made, seal(statement_of(story, signed), SIGNER.key, SIGNER.sign))
 
 
 JSON = st.recursive(

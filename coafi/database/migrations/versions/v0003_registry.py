@@ -64,6 +64,13 @@ def _registry() -> None:
         sa.Column("entry_id", text(200), primary_key=True),
     )
     op.create_index("registry_tag_entry", "registry_tag", ["registry_id", "entry_id"])
+    op.create_table(
+        "registry_reservation",
+        sa.Column("registry_id", text(20), primary_key=True),
+        sa.Column("entry_id", text(200), primary_key=True),
+        sa.Column("workflow_id", text(2000), nullable=False),
+        sa.Column("since", big_integer(), nullable=False),
+    )
 
 
 def _fill() -> None:
