@@ -3,7 +3,6 @@
 Every method is one transaction and may be repeated: entries are keyed by run and step, and the first write wins.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,20 +12,16 @@ from coafi.canonical import JsonObject, Sha256, digest_of
 from coafi.deliveries import ClaimResult, claim, conclude, outcome_of
 from coafi.events import Event, EventRef, Wire
 from coafi.findings import Finding, Severity
-from coafi.ledger.entry import Draft, Recorded
+from coafi.ledger.entry import Draft
 from coafi.ledger.port import Ledger, LedgerTransaction
 from coafi.names import CONCLUDE, EntryType, EventType, Phase
 from coafi.payloads import PAYLOADS, subject_of
+from coafi.ranges import Range as Range
+from coafi.ranges import merge_ranges as merge_ranges
+from coafi.ranges import ranges_of as ranges_of
 from coafi.registry.port import Schemas
 from coafi.registry.validation import Schema
 from coafi.utids import permanent_utids
-
-
-class Range(Wire):
-    """A run of ledger indices, both ends included."""
-
-    first: int
-    last: int
 
 
 class Received(Wire):
@@ -271,22 +266,6 @@ class EventRecorder:
     def _conclusion(self, event: EventRef, conclusion: Conclusion, *, step: str = CONCLUDE) -> Draft:
         data: JsonObject = {**conclusion.model_dump(mode="json", exclude_none=True), "build": self.build}
         return self.draft(event, _ENTRY_OF_PHASE[conclusion.phase], step=step, inputs={}, data=data)
-
-
-def ranges_of(recorded: Iterable[Recorded]) -> tuple[Range, ...]:
-    """The indices of entries as ascending ranges."""
-    return merge_ranges(Range(first=one.index, last=one.index) for one in recorded)
-
-
-def merge_ranges(ranges: Iterable[Range]) -> tuple[Range, ...]:
-    """The same indices in as few ascending ranges as possible."""
-    merged: list[Range] = []
-    for one in sorted(ranges, key=lambda item: item.first):
-        if merged and one.first <= merged[-1].last + 1:
-            merged[-1] = Range(first=merged[-1].first, last=max(one.last, merged[-1].last))
-        else:
-            merged.append(one)
-    return tuple(merged)
 
 
 def counts_in_order(counts: dict[str, int]) -> list[tuple[str, int]]:

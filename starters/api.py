@@ -1,4 +1,4 @@
-"""Requests to the API, at ``/api/{endpoint}``: see :mod:`coafi.api.routes` for what there is.
+"""Requests to the API, at ``/api/{endpoint}`` and ``/utids/{id}``: see :mod:`coafi.api.routes` for what there is.
 
 The gateway finds out who asks, how often they may, and what they ask for. What changes something is done by a run
 (:class:`workflows.api_request.APIRequestWorkflow`), which checks schema and permission and is waited for; what only
@@ -20,15 +20,16 @@ from pydantic import JsonValue
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as HttpRoute
+from starlette.types import Receive, Scope, Send
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.dispatch import Dispatcher
 from coafi import metrics
 from coafi.api.answers import WAITING, Answer, error_places, problem_type
-from coafi.api.bodies import WorkflowAnswer
+from coafi.api.bodies import AcceptedAnswer, WorkflowAnswer
 from coafi.api.reading import ApiReader
-from coafi.api.requests import ApiRequest, event_path, source_of
+from coafi.api.requests import MAX_KEY, ApiRequest, event_path, source_of
 from coafi.api.routes import BY_ENDPOINT, Operation, Route
 from coafi.auth.authenticator import Authenticator
 from coafi.auth.principal import Principal
@@ -61,9 +62,6 @@ T = TypeVar("T")
 
 RETRY_AFTER = 5.0
 """Seconds after which a request may be tried again that found something out of reach."""
-
-MAX_KEY = 200
-"""Characters of an ``Idempotency-Key``."""
 
 MAX_HEADERS = 32 * 1024
 """Bytes of a request's headers."""
@@ -132,7 +130,7 @@ _STATUS: Mapping[type[CoafiError], int] = {
 
 @dataclass(frozen=True)
 class ApiGateway:
-    """The routes below ``/api/``, and what they need.
+    """The routes below ``/api/`` and ``/utids/``, and what they need.
 
     Attributes:
         dispatcher: starts and asks the runs.
@@ -157,8 +155,8 @@ class ApiGateway:
     threads: Executor | None = None
 
     def routes(self) -> list[HttpRoute]:
-        """The routes, for the gateway: one, which looks into the table of what can be asked for."""
-        return [HttpRoute("/api/{path:path}", self.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])]
+        """The routes, for the gateway: they take every method, and look into the table of what can be asked for."""
+        return [HttpRoute(f"{prefix}{{path:path}}", _AnyMethod(self)) for prefix in ("/api/", "/utids/")]
 
     async def answer(self, request: Request) -> Response:
         """Answer a request; every error is a problem (RFC 9457)."""
@@ -213,7 +211,7 @@ class ApiGateway:
         if route.operation is Operation.READ_WORKFLOW:
             answer = await self._workflow(route, asked)
         else:
-            answer = await self._in_thread(lambda: self.reader.read(route, asked))
+            answer = await self._look(route, asked)
         if answer.etag is not None and answer.etag in _etags(request):
             return Response(status_code=304, headers={"ETag": answer.etag})
         return _response(answer, {"Cache-Control": "private, no-cache"})
@@ -222,6 +220,14 @@ class ApiGateway:
         """What :func:`asyncio.to_thread` does, in the threads for reads."""
         context = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(self.threads, lambda: context.run(call))
+
+    async def _look(self, route: Route, asked: JsonObject) -> Answer:
+        try:
+            return await self._in_thread(lambda: self.reader.read(route, asked))
+        except ValidationError as error:
+            if not route.takes_id:
+                raise
+            raise Unreadable(error.message, remedy=error.remedy, findings=error.findings) from None
 
     def _owns(self, principal: Principal, name: str) -> bool:
         """Whether an event is a request of this very caller."""
@@ -316,9 +322,10 @@ class ApiGateway:
             answer = await asyncio.to_thread(self._answered, event)
         if answer is None or answer.status == WAITING:
             place = event_path(event.workflow_id)
-            phase = answer.body if answer is not None and isinstance(answer.body, dict) else {}
-            waiting: JsonObject = {"status": "accepted", "workflowId": event.workflow_id, "location": place, **phase}
-            return JSONResponse(waiting, 202, headers={"Location": place, **applied})
+            phase = {"phase": answer.body["phase"]} if answer is not None and isinstance(answer.body, dict) else {}
+            waiting = AcceptedAnswer(workflow_id=event.workflow_id, location=place, **phase)
+            body = waiting.model_dump(mode="json", by_alias=True, exclude_none=True)
+            return JSONResponse(body, 202, headers={"Location": place, **applied})
         log.info("request answered", event_id=event.id, workflow_id=event.workflow_id, status=answer.status)
         return _response(answer, {**applied, "Coafi-Event": event_path(event.workflow_id)})
 
@@ -358,6 +365,17 @@ class ApiGateway:
         return self.wait, {}
 
 
+class _AnyMethod:
+    """Lets requests of every method through: what is not for an endpoint is answered with what is."""
+
+    def __init__(self, api: ApiGateway) -> None:
+        self._api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._api.answer(Request(scope, receive))
+        await response(scope, receive, send)
+
+
 # ---------------------------------------------------------------------- what was sent
 
 
@@ -368,17 +386,21 @@ def _route(request: Request) -> tuple[Route, str]:
         ResourceNotFoundError: there is no such endpoint.
         _WrongMethod: there is, for another method.
     """
-    path = request.path_params["path"]
+    prefix = "/api/" if request.scope["path"].startswith("/api/") else "/"
+    path = request.scope["path"].removeprefix(prefix)
+    if not path:
+        raise _WrongMethod(f"{request.method} is not for {prefix}", remedy="see Allow", allow="GET, HEAD")
     endpoint, name = path, ""
     methods = BY_ENDPOINT.get(path)
     if methods is None or any(one.takes_id for one in methods.values()):
         endpoint, slash, name = path.partition("/")
         methods = BY_ENDPOINT.get(endpoint) if slash and name else None
-        if methods is None or not any(one.takes_id for one in methods.values()):
-            raise ResourceNotFoundError(f"there is no endpoint /api/{path[:200]}", remedy="see /openapi.json")
+    if methods is None or any(one.takes_id != bool(name) or one.prefix != prefix for one in methods.values()):
+        raise ResourceNotFoundError(f"there is no endpoint {prefix}{path[:200]}", remedy="see /api/")
     method = "GET" if request.method == "HEAD" else request.method
     if method not in methods:
-        raise _WrongMethod(f"{request.method} is not for /api/{endpoint}", remedy="see Allow", allow=", ".join(methods))
+        allow = ", ".join([*methods, *(["HEAD"] if "GET" in methods else [])])
+        raise _WrongMethod(f"{request.method} is not for {prefix}{endpoint}", remedy="see Allow", allow=allow)
     return methods[method], name
 
 

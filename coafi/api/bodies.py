@@ -1,6 +1,6 @@
 """The bodies of answers."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
@@ -42,6 +42,15 @@ class SchemaAnswer(Body):
     def of(cls, schema: Schema) -> "SchemaAnswer":
         """The answer that shows a schema."""
         return cls(schema_id=schema.schema_id, version=schema.version, digest=schema.digest, document=schema.document)
+
+
+class AcceptedAnswer(Body):
+    """A request that is being worked on: ``location`` says what became of it. ``phase`` is there when it is parked."""
+
+    status: Literal["accepted"] = "accepted"
+    workflow_id: str
+    location: str
+    phase: str | None = None
 
 
 class StartedAnswer(Body):

@@ -26,9 +26,10 @@ from coafi.ledger.entry import Recorded
 from coafi.ledger.port import Ledger
 from coafi.names import EntryType, EventType, Phase
 from coafi.recording import Conclusion
-from coafi.registry.entry import RegistryId
+from coafi.registry.entry import RegistryId, parsed
 from coafi.registry.port import Registry
 from coafi.registry.reader import MAX_PAGE, EntryQuery
+from coafi.registry.resolver import Resolver
 
 OPEN = "OPEN"
 """The phase of an event whose run has not ended."""
@@ -72,6 +73,7 @@ class ApiReader:
             Operation.LIST_SCHEMAS: self._schemas,
             Operation.READ_SCHEMA: self._schema,
             Operation.READ_EVENT: self._event,
+            Operation.RESOLVE: self._resolve,
             Operation.VALIDATE: self._validate,
         }
         return operations[route.operation](asked)
@@ -85,7 +87,7 @@ class ApiReader:
         schema = self.registry.schema(route.schema_id)
         violations = schema.violations(asked)
         if violations:
-            where = "query" if route.method == "GET" else "body"
+            where = "path" if route.takes_id else "query" if route.method == "GET" else "body"
             raise ValidationError(
                 f"the {where} does not fit {schema.schema_id} {schema.version}",
                 findings=tuple(
@@ -138,7 +140,7 @@ class ApiReader:
         return Answer(status=200, body=entry.model_dump(mode="json", by_alias=True), etag=entry.etag)
 
     def _search(self, asked: JsonObject) -> Answer:
-        return _answer(self.registry.search(EntryQuery.model_validate(asked)))
+        return _answer(self.registry.search(parsed(EntryQuery, asked, "a search of entries")))
 
     def _history(self, asked: JsonObject) -> Answer:
         registry, entry = RegistryId(_text(asked, "registryId")), _text(asked, "entryId")
@@ -205,6 +207,9 @@ class ApiReader:
                 answer=None if answer is None else StoredAnswer(status=answer.status, body=answer.body),
             )
         )
+
+    def _resolve(self, asked: JsonObject) -> Answer:
+        return _answer(Resolver(self.database, self.ledger, self.namespace).resolve(_text(asked, "id")))
 
     def _entries(self, delivery: Delivery) -> list[Recorded]:
         run = (self.namespace, delivery.workflow_id)
