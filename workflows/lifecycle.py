@@ -57,6 +57,7 @@ REJECTING = frozenset(
         errors.AuthorizationError,
         errors.ResourceNotFoundError,
         errors.PolicyDenied,
+        errors.PreconditionFailed,
     )
 )
 """Error types that mean the event itself is wrong."""
