@@ -49,6 +49,14 @@ from coafi.notify.message import ENTRY_CHANGED, Notification
 from coafi.objects import ObjectStore
 from coafi.processing import BatchProcessor, BatchTask, Checked, Generated, GenerateTask
 from coafi.recording import Conclusion, Decision, EventRecorder, Failure
+from coafi.registry.acceptance import MAX_PATTERNS
+from coafi.registry.effort import MAX_APPLIED
+from coafi.registry.entry import MAX_DATA, MAX_DEPTH, MAX_TAGS, EntryClass, EntryStatus, RegistryId
+from coafi.registry.entry import Entry as RegistryEntry
+from coafi.registry.reader import MAX_PAGE
+from coafi.registry.reserving import RESERVED_SECONDS
+from coafi.registry.search import MAX_WORDS
+from coafi.registry.shipped import TAG
 from coafi.registry.store import Registry, builtin_schemas
 from coafi.settings import Settings, variable
 from coafi.trees.commit import CommitContexts
@@ -57,6 +65,7 @@ from starters.cli import app
 from starters.embedded import temporal_executable
 from tests.coafi.ledger.making import draft, opened
 from tests.coafi.notify.test_message import notice
+from tests.coafi.registry.making import Registers
 from tests.harness import batch_task
 from workflows.lifecycle import REJECTING, Receipt
 
@@ -435,6 +444,7 @@ def test_what_auth_md_says_of_tokens_is_so() -> None:
 # ---------------------------------------------------------------------- events.md, findings.md
 
 EVENTS = DOCS / "events.md"
+REGISTRY = DOCS / "registry.md"
 
 
 def test_the_envelope_is_documented() -> None:
@@ -509,6 +519,25 @@ def test_the_messages_to_subscribers_are_documented() -> None:
     assert f"`{UPDATED}`" in about_indexes
 
 
+def test_the_fields_and_limits_of_registries_are_documented() -> None:
+    text = section(REGISTRY, "## Entries")
+    assert set(column(text)) == {field.alias or name for name, field in RegistryEntry.model_fields.items()}
+    assert f"{MAX_DATA // 1024} KiB" in text
+    assert f"{MAX_DEPTH} levels" in text
+    assert f"up to {MAX_TAGS}," in text
+    assert all(f"`{one}`" in text for one in EntryClass)
+    assert f"{RESERVED_SECONDS // 60} minutes" in text.replace("ten", "10")
+    schemas = section(REGISTRY, "## Schemas")
+    assert f"{MAX_APPLIED:,} subschemas" in schemas
+    assert f"{MAX_PATTERNS} at most" in schemas
+    assert f"`{TAG}`" in schemas
+    search = section(REGISTRY, "## Search")
+    assert f"{MAX_WORDS:,} characters" in search
+    assert f"up to {MAX_PAGE} entries" in search
+    assert all(f"`{one}`" in REGISTRY.read_text() for one in RegistryId)
+    assert all(str(one) in section(REGISTRY, "## From submission to integration") for one in EntryStatus)
+
+
 def documented_entries() -> dict[str, set[str]]:
     """The fields of ``data`` by type of entry, as the page says."""
     found: dict[str, set[str]] = {}
@@ -575,6 +604,9 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
                 commits=(),
             )
         )
+        books = Registers(database, ledger, registry)
+        books.publish("registry.AERO", "1.0.0")
+        books.put("wing", {}, reason="sample")
         ledger.append([key_change(ledger.key, ledger.sign, Signer("docs", bytes(31) + b"1"))])
         fields: dict[str, set[str]] = defaultdict(set)
         for one in ledger.entries(0, ledger.size()):
