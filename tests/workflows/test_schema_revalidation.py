@@ -1,7 +1,7 @@
 """What follows when a schema is published: on a whole service, with real pushes, indexes and ledger."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from coafi.index.pointers import IndexReader
 from coafi.names import EntryType, SchemaName, TaskQueue, WorkflowName, revalidation_workflow_id
 from coafi.processing import read_reports
 from coafi.registry import revalidation
-from coafi.registry.revalidation import Ended, Part, Place, Revalidator, Tally, revalidation_of
+from coafi.registry.revalidation import Ended, Part, Place, Revalidation, Revalidator, Tally, revalidation_of
 from tests.harness import Repository, Stack, document, documents, push_payload, running_stack, until
 from tests.workflows.registry import api, entry, published, updated
 from tests.workflows.support import GIVES_UP, broken
@@ -95,6 +95,21 @@ class Documented:
         resources = self.stack.resources
         steps = build_activities(resources)
         return Revalidator(steps.events.recorder, resources.database, resources.objects, steps.files.processor.contexts)
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A schema that is published starts no run: the test does its parts itself."""
+    with monkeypatch.context() as nobody:
+        nobody.setattr("activities.api.revalidation_of", lambda _entry: None)
+        yield
+
+
+async def to_do(service: Documented, schema_id: str = SCHEMA, version: str = "2.0.0", **document: Any) -> Revalidation:
+    """Publish a schema; what there is to hold against it."""
+    found = revalidation_of(await published(service.http, schema_id, version, **(document or REVIEWED)))
+    assert found is not None
+    return found
 
 
 def reviewed(number: int) -> str:
@@ -202,18 +217,15 @@ async def test_a_schema_that_concerns_nothing_known_starts_no_run(service: Docum
     assert WorkflowName.SCHEMA_REVALIDATION not in names
 
 
+@pytest.mark.usefixtures("alone")
 async def test_it_goes_on_part_by_part_and_run_by_run(service: Documented, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two branches with the same documents, a document to a part, a part to a run."""
     service.repository.commit({"more.md": document(9)})
     push = push_payload(service.url, service.repository.branch("release"), branch="release")
     await (await service.stack.accepted(push)).result()
     await until(lambda: service.generation("release") == 1)
-    with monkeypatch.context() as nobody:
-        nobody.setattr("activities.api.revalidation_of", lambda _entry: None)
-        made = await published(service.http, SCHEMA, "2.0.0", **REVIEWED)
+    wanted = await to_do(service)
     monkeypatch.setattr(revalidation, "MAX_DOCUMENTS", 1)
-    wanted = revalidation_of(made)
-    assert wanted is not None
     run = await service.stack.client.start_workflow(
         WorkflowName.SCHEMA_REVALIDATION,
         RevalidationTask(revalidation=wanted, patience=5.0, max_parts=1),
@@ -233,17 +245,12 @@ async def test_it_goes_on_part_by_part_and_run_by_run(service: Documented, monke
     service.stack.verify()
 
 
-async def test_a_part_that_is_done_again_records_nothing_again_and_says_the_same(
-    service: Documented, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as nobody:
-        nobody.setattr("activities.api.revalidation_of", lambda _entry: None)
-        made = await published(service.http, SCHEMA, "2.0.0", **REVIEWED)
-        await updated(service.http, entry(data={"called": "tail"}))
-        of_entries = await published(service.http, "registry.AERO", "1.0.0", required=["name"])
-    for one, kind in ((made, EntryType.FILE_REVALIDATED), (of_entries, EntryType.ENTRY_REVALIDATED)):
-        wanted = revalidation_of(one)
-        assert wanted is not None
+@pytest.mark.usefixtures("alone")
+async def test_a_part_that_is_done_again_records_nothing_again_and_says_the_same(service: Documented) -> None:
+    of_documents = await to_do(service)
+    await updated(service.http, entry(data={"called": "tail"}))
+    of_entries = await to_do(service, "registry.AERO", required=["name"])
+    for wanted, kind in ((of_documents, EntryType.FILE_REVALIDATED), (of_entries, EntryType.ENTRY_REVALIDATED)):
         part = Part(revalidation=wanted, place=Place())
         first = await asyncio.to_thread(service.revalidator().part, part)
         assert first.tally.now_invalid > 0
@@ -253,16 +260,10 @@ async def test_a_part_that_is_done_again_records_nothing_again_and_says_the_same
         assert len(service.stack.entries(kind)) == recorded
 
 
-async def test_a_newer_version_supersedes_the_run_of_an_older_one(
-    service: Documented, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as nobody:
-        nobody.setattr("activities.api.revalidation_of", lambda _entry: None)
-        older = await published(service.http, SCHEMA, "2.0.0", **REVIEWED)
-        await published(service.http, SCHEMA, "2.1.0")
-    wanted = revalidation_of(older)
-    assert wanted is not None
-    part = Part(revalidation=wanted, place=Place())
+@pytest.mark.usefixtures("alone")
+async def test_a_newer_version_supersedes_the_run_of_an_older_one(service: Documented) -> None:
+    part = Part(revalidation=await to_do(service), place=Place())
+    await published(service.http, SCHEMA, "2.1.0")
     assert (await asyncio.to_thread(service.revalidator().part, part)).superseded
     assert service.stack.entries(EntryType.FILE_REVALIDATED) == []
 
@@ -284,13 +285,9 @@ async def test_a_run_that_gives_up_says_so_in_the_ledger_too_and_can_be_done_aga
     assert two.data["ended"] == "done"
 
 
+@pytest.mark.usefixtures("alone")
 async def test_what_is_lost_is_counted_and_left_alone(service: Documented, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as nobody:
-        nobody.setattr("activities.api.revalidation_of", lambda _entry: None)
-        made = await published(service.http, SCHEMA, "2.0.0", **REVIEWED)
-    wanted = revalidation_of(made)
-    assert wanted is not None
-    part = Part(revalidation=wanted, place=Place())
+    part = Part(revalidation=await to_do(service), place=Place())
     reports = {one.get("reports") for one in service.index()["documents"]}
     revalidator = service.revalidator()
     get = revalidator.objects.get
