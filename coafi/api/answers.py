@@ -5,7 +5,7 @@ from pydantic import JsonValue
 from coafi.api.bodies import Body, ErrorPlace
 from coafi.findings import Finding
 from coafi.names import Phase
-from coafi.recording import Refusal
+from coafi.recording import Failure, Refusal
 
 
 class Answer(Body):
@@ -66,14 +66,27 @@ def error_places(findings: tuple[Finding, ...]) -> list[JsonValue]:
     return [_place(one).model_dump(mode="json", by_alias=True, exclude_none=True) for one in findings]
 
 
-def given_up(why: str) -> Answer:
-    """The answer of a request whose run ended without doing it."""
-    return _error(GIVEN_UP, Refused(detail=f"the request was given up: {why}"))
+def given_up(failure: Failure | None) -> Answer:
+    """The answer of a request whose run ended without doing it: discarded, abandoned or cancelled."""
+    why = f": {failure.message}" if failure else ""
+    return _error(GIVEN_UP, Refused(detail=f"the request was given up{why}; to try again, send it with a new key"))
 
 
-def waiting(phase: Phase) -> Answer:
-    """What a caller is told whose request is not answered yet."""
-    return Answer(status=WAITING, body={"phase": phase})
+def waiting(phase: Phase, parks: int = 0) -> Answer:
+    """What a caller is told whose request is not answered yet.
+
+    Args:
+        phase: where its run stands.
+        parks: how often it has parked.
+    """
+    return Answer(status=WAITING, body={"phase": phase, "parks": parks})
+
+
+def parks_of(answer: Answer) -> int:
+    """How often the run has parked that is not done yet; 0 for an answer."""
+    body = answer.body if answer.status == WAITING and isinstance(answer.body, dict) else {}
+    parks = body.get("parks")
+    return parks if isinstance(parks, int) else 0
 
 
 def _error(status: int, body: Refused) -> Answer:
