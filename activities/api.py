@@ -7,9 +7,28 @@ from temporalio import activity
 
 from activities.boundary import async_boundary, boundary
 from activities.dispatch import Dispatcher
+from activities.notifications import Audience, EntryNoticeTask
 from coafi.api.operations import ApiOperator, OperateTask
 from coafi.api.stored import Operated
+from coafi.events import Wire
 from coafi.names import ActivityName
+from coafi.recording import Range
+
+
+class OperateResult(Wire):
+    """What came of a change of the registry, and what follows from it.
+
+    Attributes:
+        notice: what there is to tell, and whom; ``None`` when nobody wants to know.
+    """
+
+    operated: Operated
+    notice: EntryNoticeTask | None = None
+
+    @property
+    def entries(self) -> tuple[Range, ...]:
+        """Ledger indices of what was recorded."""
+        return self.operated.entries
 
 
 @dataclass(frozen=True)
@@ -19,16 +38,21 @@ class ApiActivities:
     Attributes:
         operator: of the registry, and of answers.
         dispatcher: starts the runs of events.
+        audience: is told of changes.
     """
 
     operator: ApiOperator
     dispatcher: Dispatcher
+    audience: Audience
 
     @activity.defn(name=ActivityName.OPERATE, no_thread_cancel_exception=True)
     @boundary
-    def operate(self, task: OperateTask) -> Operated:
-        """Change the registry, once."""
-        return self.operator.operate(task)
+    def operate(self, task: OperateTask) -> OperateResult:
+        """Change the registry, once, and say what follows from it."""
+        operated = self.operator.operate(task)
+        entry = operated.answer.body
+        assert isinstance(entry, dict)  # noqa: S101  # what cannot be done is an error
+        return OperateResult(operated=operated, notice=self.audience.notice_of(entry))
 
     @activity.defn(name=ActivityName.START)
     @async_boundary

@@ -18,6 +18,7 @@ class Patience(Wire):
         fetch: one try of ``git.fetch``.
         git, files: retries of the steps on those queues.
         parked: a person's decision.
+        api: retries of a request that another instance must do; ``None``: this one does it itself.
         asks_for_index: whether the run asks for an update of the index at its end. Runs that were received before
             there was one do not, and are replayed as they were.
     """
@@ -27,6 +28,7 @@ class Patience(Wire):
     files: float
     parked: float
     asks_for_index: bool = False
+    api: float | None = None
 
 
 class ReceiveTask(Wire):

@@ -1,6 +1,7 @@
-"""Notifications: a run for each subscriber (``notify.announce``), which delivers its message (``notify.deliver``)."""
+"""Notifications: who is told, by which runs (``notify.announce``), and one try at a message (``notify.deliver``)."""
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import urljoin
 
@@ -13,6 +14,7 @@ from temporalio.service import RPCError
 
 from activities.boundary import async_boundary
 from activities.index import REQUEST_TIMEOUT
+from coafi.canonical import JsonObject
 from coafi.errors import Unavailable
 from coafi.events import Wire
 from coafi.git.manifest import Oid
@@ -20,17 +22,20 @@ from coafi.index.model import IndexUpdate
 from coafi.names import (
     PRIORITY_APPLICATION,
     ActivityName,
+    EntryVersionName,
     NotificationName,
     TaskQueue,
     WorkflowName,
     docs_path,
+    entry_path,
     fairness_key,
     notification_workflow_id,
 )
 from coafi.notify.deliver import Delivered, Deliverer
 from coafi.notify.gone import GoneSubscribers
-from coafi.notify.message import Notification
-from coafi.notify.subscribers import Subscribers
+from coafi.notify.message import EntryChange, EntryNotice, Notification
+from coafi.notify.subscribers import Subscriber, Subscribers
+from coafi.registry.entry import EntrySummary
 
 MAX_ANNOUNCED = 200
 """SHAs of commits that a message names at most; it says how many there were."""
@@ -71,31 +76,102 @@ class NotificationTask(Wire):
     policy: DeliveryPolicy
 
 
+class Addressee(Wire):
+    """A subscriber as a run knows it: by name, and by what it shares the queue of deliveries with."""
+
+    subscriber: str
+    fairness_key: str
+
+
+class EntryNoticeTask(Wire):
+    """A new version of an entry, and everybody who is to be told of it; the input of the run that does.
+
+    Attributes:
+        time: when it was made.
+    """
+
+    time: str
+    change: EntryChange
+    addressees: tuple[Addressee, ...]
+    policy: DeliveryPolicy
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Who is told, and how.
+
+    Attributes:
+        gone: subscribers that are left out.
+        public_url: base URL of the gateway.
+    """
+
+    subscribers: Subscribers
+    gone: GoneSubscribers
+    public_url: str
+    policy: DeliveryPolicy
+
+    def present(self, names: Collection[str]) -> list[Subscriber]:
+        """The subscribers of these names who still want messages.
+
+        Raises:
+            Unavailable: the database is out of reach.
+        """
+        gone = self.gone.since(self.subscribers)
+        return [one for one in self.subscribers.all if one.name in names and one.name not in gone]
+
+    def link(self, path: str) -> str:
+        """A path of the gateway as a URL."""
+        return urljoin(f"{self.public_url.rstrip('/')}/", path.removeprefix("/"))
+
+    def notice_of(self, entry: JsonObject) -> EntryNoticeTask | None:
+        """What there is to tell of a new version of an entry; ``None`` when nobody wants to know.
+
+        Args:
+            entry: the version as the API answers with it.
+
+        Raises:
+            Unavailable: the database is out of reach.
+        """
+        wanted = self.subscribers.of_registry(str(entry["registryId"]))
+        told = self.present({one.name for one in wanted}) if wanted else []
+        if not told:
+            return None
+        made = EntrySummary.model_validate({name: value for name, value in entry.items() if name != "data"})
+        assert made.ledger_entry is not None  # noqa: S101  # only what the package ships has none
+        assert made.workflow_id is not None  # noqa: S101
+        change = EntryChange(
+            registry_id=made.registry_id,
+            entry_id=made.entry_id,
+            version=made.version,
+            status=made.status,
+            entry_class=made.entry_class,
+            digest=made.digest,
+            by=made.by,
+            ledger_entry=made.ledger_entry,
+            workflow_id=made.workflow_id,
+            entry_url=self.link(entry_path(EntryVersionName(made.registry_id, made.entry_id, made.version))),
+        )
+        addressees = tuple(Addressee(subscriber=one.name, fairness_key=fairness_key(one.host)) for one in told)
+        return EntryNoticeTask(time=made.changed, change=change, addressees=addressees, policy=self.policy)
+
+
 @dataclass(frozen=True)
 class AnnounceActivities:
     """Starts the runs that deliver.
 
     Attributes:
         client: of Temporal: the runs are their own, so that a dead subscriber holds up nobody.
-        gone: subscribers that are left out.
-        public_url: base URL of the gateway.
     """
 
     client: Client
-    subscribers: Subscribers
-    gone: GoneSubscribers
-    public_url: str
-    policy: DeliveryPolicy
+    audience: Audience
 
     @activity.defn(name=ActivityName.ANNOUNCE)
     @async_boundary
     async def announce(self, task: AnnounceTask) -> Announced:
         """Start a run for each subscriber; one that was started before is left alone."""
         started = []
-        gone = await asyncio.to_thread(self.gone.since, self.subscribers)
-        for subscriber in self.subscribers.all:
-            if subscriber.name not in task.subscribers or subscriber.name in gone:
-                continue
+        for subscriber in await asyncio.to_thread(self.audience.present, task.subscribers):
             update = task.update
             workflow_id = notification_workflow_id(
                 NotificationName(subscriber.name, task.repository, task.branch, update.generation)
@@ -108,7 +184,7 @@ class AnnounceActivities:
                 commit=update.commit,
                 generation=update.generation,
                 verdicts=update.verdicts,
-                index_url=urljoin(f"{self.public_url.rstrip('/')}/", docs_path(task.repository, task.branch)[1:]),
+                index_url=self.audience.link(docs_path(task.repository, task.branch)),
                 commits=task.commits,
                 commit_count=task.commit_count,
                 entry=update.entry,
@@ -116,7 +192,7 @@ class AnnounceActivities:
             try:
                 await self.client.start_workflow(
                     WorkflowName.NOTIFICATION,
-                    NotificationTask(notification=notification, policy=self.policy),
+                    NotificationTask(notification=notification, policy=self.audience.policy),
                     id=workflow_id,
                     task_queue=TaskQueue.EVENTS,
                     id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
@@ -148,6 +224,6 @@ class DeliveryActivities:
 
     @activity.defn(name=ActivityName.DELIVER)
     @async_boundary
-    async def deliver(self, task: Notification) -> Delivered:
+    async def deliver(self, task: Notification | EntryNotice) -> Delivered:
         """Try once to deliver a message."""
         return await self.deliverer.deliver(task)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlencode
 
 MAX_WORKFLOW_ID = 1_000
 """Characters of a workflow id: Temporal's limit."""
@@ -22,6 +22,7 @@ class TaskQueue(StrEnum):
     EVENTS = "coafi-events"
     GIT = "coafi-git"
     FILES = "coafi-files"
+    API = "coafi-api"
     DELIVERY = "coafi-delivery"
 
 
@@ -50,6 +51,7 @@ class WorkflowName(StrEnum):
     GIT_COMMIT_PROCESSING = "GitCommitProcessingWorkflow"
     NOTIFICATION = "NotificationWorkflow"
     API_REQUEST = "APIRequestWorkflow"
+    REGISTRY_UPDATE_NOTIFICATION = "RegistryUpdateNotificationWorkflow"
 
 
 class SignalName(StrEnum):
@@ -86,6 +88,9 @@ class EntryType(StrEnum):
     REGISTRY_ENTRY_CHANGED = "REGISTRY_ENTRY_CHANGED"
     LEDGER_KEY_CHANGED = "LEDGER_KEY_CHANGED"
 
+
+REGISTRY_CALLER = "Coafi-Registry-Caller"
+"""The header with which an instance says that it asks for the registry of another one; its namespace follows."""
 
 KEY_CHANGES = "ledger.keys"
 """What the entries about the ledger's own keys say instead of a namespace, a workflow and an event."""
@@ -209,6 +214,34 @@ def parse_notification_workflow_id(value: str) -> NotificationName:
     return NotificationName(unquote(subscriber), *parse_index_workflow_id(index), int(generation))
 
 
+class EntryVersionName(NamedTuple):
+    """What the workflow id of a change of the registry says: which version of which entry."""
+
+    registry: str
+    entry_id: str
+    version: int
+
+
+def registry_notification_workflow_id(name: EntryVersionName) -> str:
+    """The id of the run that tells of a new version: ``registry-update:<registry>:<entry>:<version>``.
+
+    Each part is percent-encoded, the colons of an entry's id too.
+    """
+    return f"registry-update:{quote(name.registry, safe='')}:{quote(name.entry_id, safe='')}:{name.version}"
+
+
+def parse_registry_notification_workflow_id(value: str) -> EntryVersionName:
+    """The inverse of :func:`registry_notification_workflow_id`.
+
+    Raises:
+        ValueError: the id was not made by :func:`registry_notification_workflow_id`.
+    """
+    kind, *parts = value.split(":")
+    if kind != "registry-update" or len(parts) != 3 or not parts[2].isdecimal():
+        raise ValueError(f"{value!r} is not registry-update:<registry>:<entry>:<version>")
+    return EntryVersionName(unquote(parts[0]), unquote(parts[1]), int(parts[2]))
+
+
 def fairness_key(source: str) -> str:
     """What shares a task queue evenly. Temporal allows 64 bytes: the end is what tells sources apart."""
     return source.encode()[-64:].decode("utf-8", "ignore")
@@ -269,6 +302,12 @@ def parse_ref_slug(slug: str) -> RefName:
 def docs_path(repository: str, ref: str, *, is_commit: bool = False) -> str:
     """Where the gateway serves the documentation of a branch or a commit: ``/docs/<repository>/<ref>/``."""
     return f"/docs/{repository_slug(repository)}/{ref if is_commit else branch_slug(ref)}/"
+
+
+def entry_path(name: EntryVersionName) -> str:
+    """Where the gateway serves a version of an entry."""
+    asked = {"registryId": name.registry, "entryId": name.entry_id, "version": name.version}
+    return f"/api/registry/entry?{urlencode(asked)}"
 
 
 def _slug(text: str) -> str:

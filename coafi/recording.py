@@ -19,7 +19,7 @@ from coafi.payloads import PAYLOADS, subject_of
 from coafi.ranges import Range as Range
 from coafi.ranges import merge_ranges as merge_ranges
 from coafi.ranges import ranges_of as ranges_of
-from coafi.registry.store import Registry
+from coafi.registry.port import Schemas
 from coafi.registry.validation import Schema
 from coafi.utids import permanent_utids
 
@@ -134,7 +134,7 @@ class EventRecorder:
     """
 
     ledger: Ledger
-    registry: Registry
+    registry: Schemas
     namespace: str
     build: str
 

@@ -82,7 +82,10 @@ RoleTable = Annotated[dict[str, tuple[str, ...]] | None, NoDecode, BeforeValidat
 PositiveSeconds = Annotated[float, Field(gt=0, le=30 * 86_400)]
 
 
-_PREFIXES = ("COAFI_", "BITT_API_")
+_PREFIXES = ("COAFI_", "BITT_API_", "REGISTRY_API_")
+
+
+_OTHER_INSTANCE = r"^((https://[^\s?#@/]+|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?)(/[^\s?#@]*)?)?$"
 
 
 class Settings(BaseSettings):
@@ -230,13 +233,23 @@ class Settings(BaseSettings):
         30 * 86_400.0, description="Seconds that a parked run waits for a decision, before it is dead-lettered."
     )
 
+    api_patience: PositiveSeconds = Field(
+        6 * 3600.0,
+        description="Seconds that a change of another instance's registry is retried while that one is out of reach, "
+        "before parking.",
+    )
+
     events_slots: int = Field(20, ge=1, description="Activities of queue `coafi-events` at a time, per worker.")
     git_slots: int = Field(4, ge=1, description="Activities of queue `coafi-git` at a time, per worker.")
     files_slots: int = Field(4, ge=1, description="Activities of queue `coafi-files` at a time, per worker.")
+    api_slots: int = Field(4, ge=1, description="Activities of queue `coafi-api` at a time, per worker.")
     delivery_slots: int = Field(8, ge=1, description="Activities of queue `coafi-delivery` at a time, per worker.")
     git_rate: float | None = Field(None, gt=0, description="Activities per second of queue `coafi-git`, all workers.")
     files_rate: float | None = Field(
         None, gt=0, description="Activities per second of queue `coafi-files`, all workers."
+    )
+    api_queue_rate: float | None = Field(
+        None, gt=0, description="Activities per second of queue `coafi-api`, all workers."
     )
     delivery_rate: float | None = Field(
         None, gt=0, description="Activities per second of queue `coafi-delivery`, all workers."
@@ -267,7 +280,7 @@ class Settings(BaseSettings):
     bitt_api_url: str = Field(
         "",
         validation_alias="BITT_API_URL",
-        pattern=r"^((https://[^\s?#@/]+|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?)(/[^\s?#@]*)?)?$",
+        pattern=_OTHER_INSTANCE,
         description="Base URL of another instance's gateway, whose ledger this one uses: https, or http on this "
         "machine; empty: a ledger of its own.",
     )
@@ -283,6 +296,29 @@ class Settings(BaseSettings):
         None,
         validation_alias="BITT_API_TOKEN_FILE",
         description="File that holds the token, instead of the token itself.",
+    )
+
+    registry_api_url: str = Field(
+        "",
+        validation_alias="REGISTRY_API_URL",
+        pattern=_OTHER_INSTANCE,
+        description="Base URL of another instance's gateway, whose registry this one uses, see "
+        "[registry](registry.md): https, or http on this machine; empty: a registry of its own.",
+    )
+    registry_api_token: SecretStr = Field(
+        SecretStr(""),
+        validation_alias="REGISTRY_API_TOKEN",
+        description="API key or token with which this instance asks the other one.",
+    )
+    registry_api_token_file: Path | None = Field(
+        None,
+        validation_alias="REGISTRY_API_TOKEN_FILE",
+        description="File that holds it, instead of the key or token itself; it is read whenever it is used.",
+    )
+    registry_stale: Annotated[float, Field(ge=0, le=30 * 86_400)] = Field(
+        600.0,
+        description="Seconds that the schemas of the other instance's registry go on being used while it is out of "
+        "reach.",
     )
 
     ledger_key_file: AbsolutePath | None = Field(

@@ -6,11 +6,14 @@ reads is checked and answered here. No token goes further than this file.
 """
 
 import asyncio
+import contextvars
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import structlog
 from pydantic import JsonValue
@@ -23,7 +26,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.dispatch import Dispatcher
 from coafi import metrics
-from coafi.api.answers import WAITING, Answer, error_places
+from coafi.api.answers import WAITING, Answer, error_places, problem_type
 from coafi.api.bodies import AcceptedAnswer, WorkflowAnswer
 from coafi.api.reading import ApiReader
 from coafi.api.requests import MAX_KEY, ApiRequest, event_path, source_of
@@ -48,12 +51,14 @@ from coafi.errors import (
 from coafi.events import Event, new_event
 from coafi.findings import Finding, Severity
 from coafi.ledger.entry import timestamp
-from coafi.names import EventType, SearchAttribute
+from coafi.names import REGISTRY_CALLER, EventType, SearchAttribute
 from coafi.objects import ObjectStore
 from starters.answers import BodyTooLarge, BodyTooSlow, problem, read_body, traceparent_of
 from starters.rates import Rates
 
 log = structlog.stdlib.get_logger()
+
+T = TypeVar("T")
 
 RETRY_AFTER = 5.0
 """Seconds after which a request may be tried again that found something out of reach."""
@@ -91,6 +96,10 @@ class WrongMediaType(ValidationError):
     """The body is no JSON by its own word."""
 
 
+class Misdirected(Refused):
+    """Another instance asks for a registry that is not kept here."""
+
+
 class HeadersTooLarge(ValidationError):
     """The headers are larger than any client of ours needs."""
 
@@ -111,6 +120,7 @@ _STATUS: Mapping[type[CoafiError], int] = {
     ResourceNotFoundError: 404,
     IdempotencyConflict: 422,  # a key that was used for another request, as the draft of Idempotency-Key has it
     PreconditionFailed: 412,
+    Misdirected: 421,
     WrongMediaType: 415,
     Unreadable: 400,
     ValidationError: 422,
@@ -131,6 +141,7 @@ class ApiGateway:
         max_body_bytes: larger bodies are refused unread.
         wait: seconds that a caller waits for an answer who says nothing about it.
         body_timeout: seconds that a caller may take for a body.
+        threads: where reads are done, if those of the event loop will not do.
     """
 
     dispatcher: Dispatcher
@@ -141,6 +152,7 @@ class ApiGateway:
     max_body_bytes: int
     wait: float = 10.0
     body_timeout: float = 30.0
+    threads: Executor | None = None
 
     def routes(self) -> list[HttpRoute]:
         """The routes, for the gateway: they take every method, and look into the table of what can be asked for."""
@@ -155,6 +167,7 @@ class ApiGateway:
             _check_size(request)
             principal = await self.authenticator.authenticate(_authorization(request))
             self._count(principal)
+            self._refuse_detour(request, route)
             if route.durable:
                 response = await self._run(request, route, principal)
             else:
@@ -173,16 +186,23 @@ class ApiGateway:
         if early:
             raise TooManyRequests(principal.name, self.rates.rate, early)
 
+    def _refuse_detour(self, request: Request, route: Route) -> None:
+        """Refuse to pass on what another instance has passed on: two that name each other would do so for ever."""
+        caller = request.headers.get(REGISTRY_CALLER)
+        if caller is not None and route.is_registry and self.reader.registry.is_remote:
+            log.warning("registry is asked for that is not kept here", caller=caller[:200])
+            raise Misdirected(
+                "this instance uses the registry of another one itself",
+                remedy="name the instance that keeps the registry: in its settings, REGISTRY_API_URL is empty",
+            )
+
     # ------------------------------------------------------------------- reads
 
     async def _read(self, request: Request, route: Route, principal: Principal, name: str) -> Response:
         if not principal.may(route.permission) and not (
             route.operation is Operation.READ_EVENT and await asyncio.to_thread(self._owns, principal, name)
         ):
-            raise PolicyDenied(
-                f"{principal.name} lacks the permission {route.permission}",
-                remedy="ask whoever runs the service for a role that has it",
-            )
+            raise _lacks(principal, route)
         asked: JsonObject
         if route.takes_id:
             asked = {"id": name}
@@ -196,9 +216,14 @@ class ApiGateway:
             return Response(status_code=304, headers={"ETag": answer.etag})
         return _response(answer, {"Cache-Control": "private, no-cache"})
 
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        """What :func:`asyncio.to_thread` does, in the threads for reads."""
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self.threads, lambda: context.run(call))
+
     async def _look(self, route: Route, asked: JsonObject) -> Answer:
         try:
-            return await asyncio.to_thread(self.reader.read, route, asked)
+            return await self._in_thread(lambda: self.reader.read(route, asked))
         except ValidationError as error:
             if not route.takes_id:
                 raise
@@ -262,6 +287,9 @@ class ApiGateway:
     # ------------------------------------------------------------------- runs
 
     async def _run(self, request: Request, route: Route, principal: Principal) -> Response:
+        if REGISTRY_CALLER in request.headers and not principal.may(route.permission):
+            # That is for whoever runs that instance to mend. A run would refuse it for good: it asks with one key.
+            raise _lacks(principal, route)
         key = _key(request)
         wait, applied = self._wait(request)
         asked = ApiRequest(
@@ -376,6 +404,13 @@ def _route(request: Request) -> tuple[Route, str]:
     return methods[method], name
 
 
+def _lacks(principal: Principal, route: Route) -> PolicyDenied:
+    return PolicyDenied(
+        f"{principal.name} lacks the permission {route.permission}",
+        remedy="ask whoever runs the service for a role that has it",
+    )
+
+
 def _check_size(request: Request) -> None:
     if sum(len(name) + len(value) for name, value in request.headers.raw) > MAX_HEADERS:
         raise HeadersTooLarge(f"the headers have more than {MAX_HEADERS} bytes", remedy="send fewer, or shorter ones")
@@ -464,7 +499,11 @@ def _response(answer: Answer, headers: Mapping[str, str]) -> Response:
     body = answer.body if isinstance(answer.body, dict) else {}
     errors = body.get("errors")
     return problem(
-        answer.status, str(body.get("detail")), errors=errors if isinstance(errors, list) else (), headers=headers
+        answer.status,
+        str(body.get("detail")),
+        type_=str(body.get("type")),
+        errors=errors if isinstance(errors, list) else (),
+        headers=headers,
     )
 
 
@@ -475,7 +514,14 @@ def _problem(error: CoafiError) -> Response:
     headers = {"WWW-Authenticate": 'Bearer realm="coafi"'} if status == 401 else None
     retry_after = getattr(error, "retry_after", None) or (RETRY_AFTER if status == 503 else None)
     findings = error.findings if isinstance(error, Refused) else ()
-    return problem(status, str(error), retry_after=retry_after, headers=headers, errors=error_places(findings))
+    return problem(
+        status,
+        str(error),
+        type_=problem_type(error.kind),
+        retry_after=retry_after,
+        headers=headers,
+        errors=error_places(findings),
+    )
 
 
 def _finding(message: str, pointer: str) -> Finding:

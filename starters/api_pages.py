@@ -14,7 +14,7 @@ from coafi.api.pages import reference_page
 from coafi.api.words import Limits
 from coafi.canonical import sha256
 from coafi.errors import CoafiError
-from coafi.registry.store import Registry
+from coafi.registry.port import Schemas
 from starters.answers import problem
 
 PACKAGE = "coafi-event-handlers"
@@ -42,7 +42,7 @@ class ApiPages:
         limits: of the gateway.
     """
 
-    registry: Registry
+    registry: Schemas
     limits: Limits
     _made: _Made | None = field(default=None, repr=False)
 

@@ -48,7 +48,7 @@ receipt = typer.Typer(
 app.add_typer(files, name="files")
 database = typer.Typer(no_args_is_help=True, help="The tables of the database, and their version.")
 docs = typer.Typer(no_args_is_help=True, help="The documentation indexes of the branches.")
-subscribers = typer.Typer(no_args_is_help=True, help="Who is notified of new indexes.")
+subscribers = typer.Typer(no_args_is_help=True, help="Who is notified of new indexes and entries.")
 auth = typer.Typer(no_args_is_help=True, help="Who may use the API: keys, tokens, and what they permit.")
 auth_key = typer.Typer(no_args_is_help=True, help="API keys for machines: make, list, revoke.")
 registry = typer.Typer(no_args_is_help=True, help="The registries: entries, their versions, schemas, UTidS.")

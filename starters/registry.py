@@ -1,22 +1,27 @@
-"""Commands that read the registries: ``registry``. They need the database, and not Temporal."""
+"""Commands that read the registries: ``registry``. They need the database, or another instance, and not Temporal."""
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pydantic
 
 from coafi.canonical import JsonObject
+from coafi.database import Database
 from coafi.errors import ValidationError
 from coafi.objects import ObjectStore
 from coafi.registry.acceptance import accept_schema
 from coafi.registry.entry import MAX_DATA, RegistryId, require_depth, require_size
 from coafi.registry.impact import BrokenDocument, BrokenEntry, ImpactAnalysis, ImpactReport
 from coafi.registry.reader import EntryQuery, EntryReader
+from coafi.registry.remote import RemoteRegistry
 from coafi.registry.resolver import Resolver
-from coafi.registry.store import Registry, refuse_unpublishable
-from coafi.registry.validation import Schema
+from coafi.registry.store import Registry, refuse_after, refuse_unpublishable
+from coafi.registry.validation import Schema, SchemaLookup
+from coafi.settings import Settings
 from starters.output import (
     clean,
     command_settings,
@@ -31,7 +36,7 @@ from starters.output import (
     table,
 )
 from starters.records import moment, open_database
-from workers.resources import open_ledger
+from workers.resources import open_ledger, remote_registry
 
 _MOST = 2 * MAX_DATA
 """Bytes of a file that is read: white space is not part of what is limited."""
@@ -53,8 +58,8 @@ def list_entries(said: dict[str, Any], *, as_json: bool) -> None:
         raise ValidationError(
             f"{'/'.join(str(part) for part in first['loc'])}: {first['msg']}", remedy="see docs/registry.md"
         ) from None
-    with open_database(command_settings()) as database:
-        page = EntryReader(database).search(query)
+    with _entries() as entries:
+        page = entries.search(query)
     if as_json:
         print_json(page.model_dump(mode="json", by_alias=True))
         return
@@ -81,8 +86,8 @@ def show_entry(name: str, entry_id: str, version: int | None, *, as_json: bool) 
         ResourceNotFoundError: there is no such entry, or no such version of it.
         ValidationError: there is no such registry.
     """
-    with open_database(command_settings()) as database:
-        entry = EntryReader(database).get(_registry(name), entry_id, version)
+    with _entries() as entries:
+        entry = entries.get(_registry(name), entry_id, version)
     if as_json:
         print_json(entry.model_dump(mode="json", by_alias=True))
         return
@@ -115,8 +120,8 @@ def show_history(name: str, entry_id: str, before: int | None, limit: int, *, as
         ResourceNotFoundError: there is no such entry.
         ValidationError: there is no such registry.
     """
-    with open_database(command_settings()) as database:
-        versions = EntryReader(database).history(_registry(name), entry_id, before=before, limit=limit)
+    with _entries() as entries:
+        versions = entries.history(_registry(name), entry_id, before=before, limit=limit)
     if as_json:
         print_json([one.model_dump(mode="json", by_alias=True) for one in versions])
         return
@@ -143,8 +148,8 @@ def show_diff(name: str, entry_id: str, old: int, new: int, *, as_json: bool) ->
         ResourceNotFoundError: there is no such entry, or no such version of it.
         ValidationError: there is no such registry.
     """
-    with open_database(command_settings()) as database:
-        found = EntryReader(database).diff(_registry(name), entry_id, old, new)
+    with _entries() as entries:
+        found = entries.diff(_registry(name), entry_id, old, new)
     if as_json:
         print_json(found.model_dump(mode="json", by_alias=True))
         return
@@ -166,10 +171,8 @@ def show_impact(schema_id: str, file: Path, *, as_json: bool) -> None:
     """
     schema = _schema(schema_id, file)
     settings = command_settings()
-    with open_database(settings) as database:
-        with database.read() as connection:
-            refuse_unpublishable(connection, schema)
-        analysis = ImpactAnalysis(database, ObjectStore(settings.objects_directory), Registry(database))
+    with open_database(settings) as database, _published(settings, database, schema) as schemas:
+        analysis = ImpactAnalysis(database, ObjectStore(settings.objects_directory), schemas)
         if as_json:
             report = analysis.examine(schema)
             print_json({**report.model_dump(mode="json", by_alias=True, exclude_none=True), "breaks": report.breaks})
@@ -214,6 +217,34 @@ def resolve_utids(utids: str, *, as_json: bool) -> None:
     ranges = ", ".join(str(one.first) if one.first == one.last else f"{one.first}–{one.last}" for one in found.entries)
     rows.add_row("Ledger", ranges or "–")
     out.print(rows)
+
+
+@contextmanager
+def _entries() -> Iterator[EntryReader | RemoteRegistry]:
+    """The entries: those of this home, or of the instance that keeps the registry."""
+    settings = command_settings()
+    if settings.registry_api_url:
+        with remote_registry(settings) as remote:
+            yield remote
+    else:
+        with open_database(settings) as database:
+            yield EntryReader(database)
+
+
+@contextmanager
+def _published(settings: Settings, database: Database, schema: Schema) -> Iterator[SchemaLookup]:
+    """The schemas that are published, if the new one can be published beside them."""
+    if settings.registry_api_url:
+        with remote_registry(settings) as remote:
+            refuse_after(schema, remote.find(schema.schema_id))
+            err.print(
+                "Entries are not looked at: ask where the registry is kept. Documents are those of this instance."
+            )
+            yield remote
+    else:
+        with database.read() as connection:
+            refuse_unpublishable(connection, schema)
+        yield Registry(database)
 
 
 def _registry(name: str) -> RegistryId:

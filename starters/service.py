@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -40,6 +41,9 @@ from workers.resources import Resources, open_resources
 from workers.wiring import running_workers
 
 log = structlog.stdlib.get_logger()
+
+REGISTRY_READS = 16
+"""Reads of another instance's registry that a gateway has under way at a time."""
 
 MAX_HEADERS = 64 * 1024
 """Bytes of headers that are kept while more may come; whoever sends more is answered 400."""
@@ -132,6 +136,8 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
     settings = resources.settings
     listener = listening_socket(settings.gateway_host, settings.gateway_port, fall_back=fall_back)
     host, port = listener.getsockname()[:2]
+    # Another instance that is slow must not keep the threads that everything else here needs.
+    reads = ThreadPoolExecutor(REGISTRY_READS, "registry") if resources.registry.is_remote else None
     authenticator = build_authenticator(settings)
     gateway = Gateway(
         dispatcher=Dispatcher(client, settings.temporal_start_timeout),
@@ -148,7 +154,7 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
             DocsAccess(settings.docs_tokens, host),
         ),
         bitt=_bitt(resources, host),
-        api=_api(client, resources, authenticator),
+        api=_api(client, resources, authenticator, reads),
         api_pages=_api_pages(resources),
     )
     config = uvicorn.Config(
@@ -170,6 +176,8 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
         server.should_exit = True
         await serving
         await authenticator.close()
+        if reads is not None:
+            reads.shutdown(wait=False, cancel_futures=True)
 
 
 def _bitt(resources: Resources, host: str) -> BittApi | None:
@@ -180,7 +188,7 @@ def _bitt(resources: Resources, host: str) -> BittApi | None:
     return BittApi(resources.ledger, BittAccess(settings.bitt_tokens, settings.bitt_append_tokens, host))
 
 
-def _api(client: Client, resources: Resources, authenticator: Authenticator) -> ApiGateway:
+def _api(client: Client, resources: Resources, authenticator: Authenticator, reads: Executor | None) -> ApiGateway:
     settings = resources.settings
     return ApiGateway(
         dispatcher=Dispatcher(client, settings.temporal_start_timeout),
@@ -190,6 +198,7 @@ def _api(client: Client, resources: Resources, authenticator: Authenticator) -> 
         rates=Rates(settings.api_rate, settings.api_burst),
         max_body_bytes=settings.api_max_body_bytes,
         wait=settings.api_wait,
+        threads=reads,
     )
 
 

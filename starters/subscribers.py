@@ -25,19 +25,21 @@ def list_subscribers(*, as_json: bool) -> None:
                     "host": one.host,
                     "repositories": list(one.repositories),
                     "branches": list(one.branches),
+                    "registries": list(one.registries),
                     "goneSince": gone.get(one.name),
                 }
                 for one in subscribers.all
             ]
         )
         return
-    rows = table("Name", "Host", "Repositories", "Branches", "Gone since")
+    rows = table("Name", "Host", "Repositories", "Branches", "Registries", "Gone since")
     for one in subscribers.all:
         rows.add_row(
             one.name,
             safe(one.host),
             safe(" ".join(one.repositories)),
-            safe(" ".join(one.branches)),
+            safe(" ".join(one.branches)) if one.repositories else "",
+            safe(" ".join(one.registries)),
             gone.get(one.name, "–"),
         )
     out.print(rows if subscribers.all else "Nobody is notified: COAFI_SUBSCRIBERS names no file, or an empty one.")

@@ -45,7 +45,7 @@ from coafi.ledger.handover import key_change
 from coafi.ledger.keys import Signer
 from coafi.ledger.log import Ledger
 from coafi.names import EntryType, Phase, SearchAttribute, TaskQueue
-from coafi.notify.message import Notification
+from coafi.notify.message import ENTRY_CHANGED, Notification
 from coafi.objects import ObjectStore
 from coafi.processing import BatchProcessor, BatchTask, Checked, Generated, GenerateTask
 from coafi.recording import Conclusion, Decision, EventRecorder, Failure
@@ -56,6 +56,7 @@ from starters import records
 from starters.cli import app
 from starters.embedded import temporal_executable
 from tests.coafi.ledger.making import draft, opened
+from tests.coafi.notify.test_message import notice
 from tests.harness import batch_task
 from workflows.lifecycle import REJECTING, Receipt
 
@@ -487,7 +488,7 @@ def test_the_members_of_an_indexed_document_are_documented() -> None:
     assert set(IndexedDocument.__annotations__) <= documented
 
 
-def test_the_message_to_subscribers_is_documented() -> None:
+def test_the_messages_to_subscribers_are_documented() -> None:
     notification = Notification(
         subscriber="portal",
         time="",
@@ -501,9 +502,11 @@ def test_the_message_to_subscribers_is_documented() -> None:
         commit_count=0,
         entry=None,
     )
-    text = section(EVENTS, "## Notifications")
-    assert set(column(text.split("| answer |")[0])) == set(json.loads(notification.body())["data"])
-    assert f"`{UPDATED}`" in text
+    about_indexes, _, rest = section(EVENTS, "## Notifications").partition(f"`{ENTRY_CHANGED}`")
+    about_entries = rest.split("| answer |")[0]
+    assert set(column(about_indexes)) == set(json.loads(notification.body())["data"])
+    assert set(column(about_entries)) == set(json.loads(notice().body())["data"])
+    assert f"`{UPDATED}`" in about_indexes
 
 
 def documented_entries() -> dict[str, set[str]]:

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
+from sqlalchemy import select
+
 from coafi.database import Database
 from coafi.errors import ResourceNotFoundError, ValidationError
 from coafi.git.urls import UrlPolicy
@@ -18,7 +21,12 @@ from coafi.ledger.port import Ledger
 from coafi.ledger.published import PublishedCheckpoint
 from coafi.ledger.remote import RemoteLedger
 from coafi.objects import ObjectStore
-from coafi.registry.store import Registry, builtin_schemas
+from coafi.registry.calls import RegistryClient
+from coafi.registry.local import LocalRegistry
+from coafi.registry.port import Registry
+from coafi.registry.remote import RemoteRegistry
+from coafi.registry.store import builtin_schemas
+from coafi.registry.tables import registry_entry
 from coafi.secret_files import read_secret
 from coafi.settings import Settings
 
@@ -36,26 +44,81 @@ class Resources:
 
 @contextmanager
 def open_resources(settings: Settings) -> Iterator[Resources]:
-    """Open database, object store and ledger in the home of ``settings``, and close them afterwards.
+    """Open database, object store, ledger and registry of the home of ``settings``, and close them afterwards.
 
     The tables are made, or brought to the version of this software.
 
     Raises:
         IntegrityError: the ledger contradicts its last checkpoint.
-        ValidationError: the tables are those of newer software.
+        ValidationError: the tables are those of newer software; or the settings of a remote ledger or registry are not
+            complete, or not those of this home.
         Unavailable: the database is out of reach.
     """
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     database = Database(settings.database)
     database.create_tables()
-    registry = Registry(database)
-    registry.publish(builtin_schemas())
-    ledger = open_ledger(settings, database)
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(database.close)
+        ledger = open_ledger(settings, database)
+        stack.callback(ledger.close)
+        registry = stack.enter_context(open_registry(settings, database, ledger))
         yield Resources(settings, database, ObjectStore(settings.objects_directory), ledger, registry)
+
+
+@contextmanager
+def open_registry(settings: Settings, database: Database, ledger: Ledger) -> Iterator[Registry]:
+    """The registry of this home, with the schemas of the package; or that of another instance if the settings name it.
+
+    Raises:
+        ValidationError: the settings of a remote registry are not complete, or this home has entries of its own.
+        Unavailable: the database is out of reach.
+    """
+    if settings.registry_api_url:
+        with database.read() as connection:
+            own = connection.execute(select(registry_entry.c.entry_id).limit(1)).first()
+        if own is not None:
+            raise ValidationError(
+                f"the home {settings.home} has entries of its own, and REGISTRY_API_URL names another registry",
+                remedy="unset it, or take another COAFI_HOME: nobody would see those entries any more",
+            )
+        with remote_registry(settings) as remote:
+            yield remote
+        return
+    registry = LocalRegistry(database, ledger)
+    registry.publish(builtin_schemas())
+    yield registry
+
+
+@contextmanager
+def remote_registry(settings: Settings) -> Iterator[RemoteRegistry]:
+    """The registry of another instance, which needs no database here.
+
+    Raises:
+        ValidationError: its settings are not complete.
+    """
+    if not settings.registry_api_token.get_secret_value() and settings.registry_api_token_file is None:
+        raise ValidationError(
+            "REGISTRY_API_URL is set, and REGISTRY_API_TOKEN or REGISTRY_API_TOKEN_FILE must be too",
+            remedy="see docs/registry.md",
+        )
+    client = RegistryClient(
+        settings.registry_api_url,
+        token=lambda: _registry_token(settings),
+        caller=settings.ledger_namespace,
+    )
+    registry = RemoteRegistry(client, namespace=settings.ledger_namespace, stale_seconds=settings.registry_stale)
+    try:
+        yield registry
     finally:
-        ledger.close()
-        database.close()
+        registry.close()
+
+
+def _registry_token(settings: Settings) -> SecretStr:
+    """The token as it is now: a file may be renewed while the process runs."""
+    given = settings.registry_api_token
+    if settings.registry_api_token_file is None or given.get_secret_value():
+        return given
+    return read_secret(settings.registry_api_token_file)
 
 
 def open_ledger(settings: Settings, database: Database, key: KeySource | None = None) -> Ledger:

@@ -17,7 +17,7 @@ from activities.events import EventActivities, Patience
 from activities.files import FileActivities
 from activities.git import GitActivities
 from activities.index import REQUEST_TIMEOUT, IndexActivities, IndexPolicy, IndexRequestActivities
-from activities.notifications import AnnounceActivities, DeliveryActivities, DeliveryPolicy
+from activities.notifications import AnnounceActivities, Audience, DeliveryActivities, DeliveryPolicy
 from coafi.api.operations import ApiOperator
 from coafi.artifacts.cache import ArtifactService
 from coafi.artifacts.model import GeneratorConfig
@@ -41,8 +41,15 @@ from workflows.api_request import APIRequestWorkflow
 from workflows.git_commit import GitCommitWorkflow
 from workflows.git_commit_processing import GitCommitProcessingWorkflow
 from workflows.notification import NotificationWorkflow
+from workflows.registry_update_notification import RegistryUpdateNotificationWorkflow
 
-WORKFLOWS = (GitCommitWorkflow, GitCommitProcessingWorkflow, NotificationWorkflow, APIRequestWorkflow)
+WORKFLOWS = (
+    GitCommitWorkflow,
+    GitCommitProcessingWorkflow,
+    NotificationWorkflow,
+    APIRequestWorkflow,
+    RegistryUpdateNotificationWorkflow,
+)
 """Every workflow type of the service."""
 
 SANDBOX = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_all_modules())
@@ -92,6 +99,7 @@ def build_activities(resources: Resources) -> Activities:
         files=settings.files_patience,
         parked=settings.parked_patience,
         asks_for_index=True,
+        api=settings.api_patience if resources.registry.is_remote else None,
     )
     processor = BatchProcessor(
         recorder=recorder,
@@ -119,16 +127,17 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
         IndexUpdater(resources.ledger, resources.database, resources.objects, settings.ledger_namespace), subscribers
     )
     gone = GoneSubscribers(resources.database)
-    announcements = AnnounceActivities(
-        client,
+    audience = Audience(
         subscribers,
         gone,
         settings.public_url or gateway or f"http://{settings.gateway_host}:{settings.gateway_port}",
         DeliveryPolicy(timeout=settings.notify_timeout, patience=settings.notify_patience),
     )
+    announcements = AnnounceActivities(client, audience)
     api = ApiActivities(
         ApiOperator(steps.events.recorder, resources.registry, resources.database, resources.objects),
         Dispatcher(client, REQUEST_TIMEOUT.total_seconds()),
+        audience,
     )
     deliveries = DeliveryActivities(_deliverer(settings, subscribers, gone, stack))
     drain = timedelta(seconds=settings.drain_timeout)
@@ -177,6 +186,15 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
             max_concurrent_activities=settings.files_slots,
             max_task_queue_activities_per_second=settings.files_rate,
             max_heartbeat_throttle_interval=timedelta(seconds=2),  # what is done must be known soon
+            graceful_shutdown_timeout=drain,
+        ),
+        Worker(
+            client,
+            task_queue=TaskQueue.API,
+            activities=[api.operate],
+            activity_executor=threads(settings.api_slots, "api"),
+            max_concurrent_activities=settings.api_slots,
+            max_task_queue_activities_per_second=settings.api_queue_rate,
             graceful_shutdown_timeout=drain,
         ),
         Worker(

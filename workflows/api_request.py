@@ -1,4 +1,4 @@
-"""A request to the API: checked, done, recorded, and answered while its caller waits.
+"""A request to the API: checked, done, recorded, and answered while its caller waits. Then others are told.
 
 Updates:
     answer: wait for the answer; sent together with the start of the run.
@@ -6,17 +6,21 @@ Updates:
 More queries and updates: see :class:`workflows.lifecycle.EventWorkflow`.
 """
 
+from datetime import timedelta
 from functools import partial
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
+from temporalio.common import Priority, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, FailureError, WorkflowAlreadyStartedError, is_cancelled_exception
 
-from workflows.lifecycle import REJECTING, EventWorkflow, Outcome, Receipt, light
+from workflows.lifecycle import REJECTING, EventWorkflow, Outcome, Receipt, light, patient
+from workflows.registry_update_notification import RegistryUpdateNotificationWorkflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities.api import ApiActivities
+    from activities.api import ApiActivities, OperateResult
     from activities.dispatch import OTHER_REQUEST, Asked
     from activities.events import Patience
+    from activities.notifications import EntryNoticeTask
     from coafi import errors
     from coafi.api.answers import Answer, given_up, refusal, waiting
     from coafi.api.operations import OperateTask
@@ -25,7 +29,18 @@ with workflow.unsafe.imports_passed_through():
     from coafi.api.stored import Operated
     from coafi.canonical import digest_of
     from coafi.events import Event, EventRef
-    from coafi.names import Phase, UpdateName, WorkflowName
+    from coafi.names import (
+        PRIORITY_APPLICATION,
+        EntryVersionName,
+        Phase,
+        TaskQueue,
+        UpdateName,
+        WorkflowName,
+        registry_notification_workflow_id,
+    )
+
+OPERATE_ELSEWHERE = timedelta(seconds=60)
+"""One try of a change that another instance makes; it is longer than that one is waited for."""
 
 
 @workflow.defn(name=WorkflowName.API_REQUEST)
@@ -40,12 +55,15 @@ class APIRequestWorkflow(EventWorkflow):
         super().__init__()
         self._body_digest = event.bodydigest
         self._operated: Operated | None = None
+        self._notice: EntryNoticeTask | None = None
         self._receipt: Receipt | None = None
 
     @workflow.run
     async def run(self, event: Event) -> Receipt:
         """Handle a request. The result is its receipt."""
         self._receipt = await self.handle(event, partial(self._operate, event))
+        if self._receipt.phase is Phase.PROCESSED and self._notice is not None:
+            await self._notify(self._notice)
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._receipt
 
@@ -67,15 +85,53 @@ class APIRequestWorkflow(EventWorkflow):
         if asked.body_digest != self._body_digest:
             raise ApplicationError("this run does another request", type=OTHER_REQUEST, non_retryable=True)
 
-    async def _operate(self, event: Event, ref: EventRef, _patience: Patience) -> Outcome:
+    async def _operate(self, event: Event, ref: EventRef, patience: Patience) -> Outcome:
         request = ApiRequest.model_validate(event.data)
         task = OperateTask(event=ref, request=request)
         summary = request.route.summary
         if request.route.operation is Operation.START_WORKFLOW:
             operated = await self.step("api.start", lambda: light(ApiActivities.start, task, summary, self.rejecting))
         else:
-            operated = await self.step(
-                "api.operate", lambda: light(ApiActivities.operate, task, summary, self.rejecting)
-            )
+            if patience.api is None:
+                call = partial(light, ApiActivities.operate, task, summary, self.rejecting)
+            else:
+                call = partial(_operate_elsewhere, task, summary, patience.api)
+            result = await self.step("api.operate", call)
+            operated, self._notice = result.operated, result.notice
         self._operated = operated
         return Outcome(counts=operated.counts, digests={"answer": digest_of(operated.answer)})
+
+    async def _notify(self, task: EntryNoticeTask) -> None:
+        """Start the run that tells everybody. Whatever becomes of this, the request is done, and answered."""
+        change = task.change
+        what = f"{change.registry_id}/{change.entry_id}"
+        name = EntryVersionName(change.registry_id, change.entry_id, change.version)
+        try:
+            await workflow.start_child_workflow(
+                RegistryUpdateNotificationWorkflow.run,
+                task,
+                id=registry_notification_workflow_id(name),
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                cancellation_type=workflow.ChildWorkflowCancellationType.ABANDON,
+                priority=Priority(priority_key=PRIORITY_APPLICATION),
+                static_summary=f"Tell {len(task.addressees)} of {what} {change.version}: {change.status}"[:200],
+            )
+        except WorkflowAlreadyStartedError:
+            pass  # by a run before this one, which was terminated
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                raise
+            workflow.logger.error("nobody was told of the change", exc_info=error)
+
+
+async def _operate_elsewhere(task: OperateTask, summary: str, patience: float) -> OperateResult:
+    """The step that leaves the process: its queue has limits, and other runs do not wait behind it."""
+    return await workflow.execute_activity_method(
+        ApiActivities.operate,
+        task,
+        task_queue=TaskQueue.API,
+        start_to_close_timeout=OPERATE_ELSEWHERE,
+        retry_policy=patient(patience),
+        summary=f"{summary} (another instance's)",
+    )

@@ -4,14 +4,16 @@ from datetime import timedelta
 from enum import StrEnum
 
 from temporalio import workflow
+from temporalio.common import Priority
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from workflows.lifecycle import patient
 
 with workflow.unsafe.imports_passed_through():
-    from activities.notifications import DeliveryActivities, NotificationTask
+    from activities.notifications import DeliveryActivities, DeliveryPolicy, NotificationTask
     from coafi.events import Wire
     from coafi.names import TaskQueue, WorkflowName
+    from coafi.notify.message import EntryNotice, Notification
 
 FIRST_RETRY = 1.0
 BACKOFF_COEFFICIENT = 2.0
@@ -51,24 +53,36 @@ class NotificationWorkflow:
     @workflow.run
     async def run(self, task: NotificationTask) -> NotificationResult:
         """Deliver the message, patiently."""
-        try:
-            delivered = await workflow.execute_activity_method(
-                DeliveryActivities.deliver,
-                task.notification,
-                task_queue=TaskQueue.DELIVERY,
-                start_to_close_timeout=timedelta(seconds=task.policy.timeout) + GRACE,
-                retry_policy=patient(
-                    task.policy.patience, first=FIRST_RETRY, coefficient=BACKOFF_COEFFICIENT, longest=LONGEST_RETRY
-                ),
-                summary=f"Notify {task.notification.subscriber}",
-            )
-        except ActivityError as error:
-            if is_cancelled_exception(error):
-                raise
-            cause = error.cause
-            reason = cause.message if isinstance(cause, ApplicationError) else str(cause)
-            workflow.set_current_details(f"**Given up**: {reason}")
-            return NotificationResult(outcome=Outcome.GIVEN_UP, reason=reason[:2000])
-        return NotificationResult(
-            outcome=Outcome.GONE if delivered.gone else Outcome.DELIVERED, status=delivered.status
+        result = await deliver(task.notification, task.policy)
+        if result.outcome is Outcome.GIVEN_UP:
+            workflow.set_current_details(f"**Given up**: {result.reason}")
+        return result
+
+
+async def deliver(
+    message: Notification | EntryNotice, policy: DeliveryPolicy, priority: Priority = Priority.default
+) -> NotificationResult:
+    """Deliver a message, patiently; how that ended.
+
+    Args:
+        priority: among all deliveries; by default that of the run.
+    """
+    try:
+        delivered = await workflow.execute_activity_method(
+            DeliveryActivities.deliver,
+            message,
+            task_queue=TaskQueue.DELIVERY,
+            start_to_close_timeout=timedelta(seconds=policy.timeout) + GRACE,
+            retry_policy=patient(
+                policy.patience, first=FIRST_RETRY, coefficient=BACKOFF_COEFFICIENT, longest=LONGEST_RETRY
+            ),
+            priority=priority,
+            summary=f"Notify {message.subscriber}",
         )
+    except ActivityError as error:
+        if is_cancelled_exception(error):
+            raise
+        cause = error.cause
+        reason = cause.message if isinstance(cause, ApplicationError) else str(cause)
+        return NotificationResult(outcome=Outcome.GIVEN_UP, reason=reason[:2000])
+    return NotificationResult(outcome=Outcome.GONE if delivered.gone else Outcome.DELIVERED, status=delivered.status)

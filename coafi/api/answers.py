@@ -3,7 +3,9 @@
 from pydantic import JsonValue
 
 from coafi.api.bodies import Body, ErrorPlace
+from coafi.errors import ValidationError
 from coafi.findings import Finding
+from coafi.ledger.wire import ERROR
 from coafi.names import Phase
 from coafi.recording import Refusal
 
@@ -13,7 +15,7 @@ class Answer(Body):
 
     Attributes:
         status: of HTTP; below 400 ``body`` is the result, from there on it says what is wrong.
-        etag: version of the entry that the body shows.
+        etag: version of what the body shows.
         location: where the thing is that was made.
     """
 
@@ -24,8 +26,9 @@ class Answer(Body):
 
 
 class Refused(Body):
-    """The body of an answer that says what is wrong."""
+    """The body of an answer that says what is wrong; ``type`` is that of the problem (RFC 9457)."""
 
+    type: str
     detail: str
     errors: tuple[ErrorPlace, ...] = ()
 
@@ -40,6 +43,9 @@ STATUS = {
 }
 """What a refusal is called in HTTP."""
 
+NO_TYPE = "about:blank"
+"""The type of a problem of which nothing is known but its status."""
+
 GIVEN_UP = 500
 WAITING = 202
 
@@ -51,13 +57,20 @@ def refusal(findings: tuple[Finding, ...], refused: Refusal | None) -> Answer:
         findings: what is wrong; at least one.
         refused: by what, if it was not refused at its receipt: then the first finding tells.
     """
-    status = STATUS.get(refused.error if refused else findings[0].rule.removeprefix("event/"), 422)
+    kind = refused.error if refused else findings[0].rule.removeprefix("event/")
+    if kind not in STATUS:
+        kind = ValidationError.__name__
     if refused is not None:
         detail = refused.message
     else:
         detail = _sentence(findings[0]) if len(findings) == 1 else f"the request is wrong in {len(findings)} places"
     return _error(
-        status, Refused(detail=detail, errors=tuple(_place(one) for one in findings if one.pointer is not None))
+        STATUS[kind],
+        Refused(
+            type=problem_type(kind),
+            detail=detail,
+            errors=tuple(_place(one) for one in findings if one.pointer is not None),
+        ),
     )
 
 
@@ -68,12 +81,17 @@ def error_places(findings: tuple[Finding, ...]) -> list[JsonValue]:
 
 def given_up(why: str) -> Answer:
     """The answer of a request whose run ended without doing it."""
-    return _error(GIVEN_UP, Refused(detail=f"the request was given up: {why}"))
+    return _error(GIVEN_UP, Refused(type=NO_TYPE, detail=f"the request was given up: {why}"))
 
 
 def waiting(phase: Phase) -> Answer:
     """What a caller is told whose request is not answered yet."""
     return Answer(status=WAITING, body={"phase": phase})
+
+
+def problem_type(kind: str) -> str:
+    """The type of a problem, for programs: the name of the error in the tree of :mod:`coafi.errors`."""
+    return ERROR + kind if kind in STATUS else NO_TYPE
 
 
 def _error(status: int, body: Refused) -> Answer:

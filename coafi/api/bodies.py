@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
+from coafi.canonical import JsonObject, Sha256
 from coafi.registry.entry import EntrySummary
+from coafi.registry.validation import CheckedSchema, Schema
 
 
 class Body(BaseModel):
@@ -20,6 +22,26 @@ class HistoryAnswer(Body):
     registry_id: str
     entry_id: str
     versions: tuple[EntrySummary, ...]
+
+
+class SchemasAnswer(Body):
+    """The newest version of every published schema, by id."""
+
+    schemas: tuple[CheckedSchema, ...]
+
+
+class SchemaAnswer(Body):
+    """A published version of a schema; ``digest`` is the SHA-256 of its canonical JSON."""
+
+    schema_id: str
+    version: str
+    digest: Sha256
+    document: JsonObject
+
+    @classmethod
+    def of(cls, schema: Schema) -> "SchemaAnswer":
+        """The answer that shows a schema."""
+        return cls(schema_id=schema.schema_id, version=schema.version, digest=schema.digest, document=schema.document)
 
 
 class AcceptedAnswer(Body):

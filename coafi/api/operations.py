@@ -1,10 +1,7 @@
 """What a run does for a request: each operation once, with its ledger entry and its answer in one transaction."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-
-from sqlalchemy import Connection
 
 from coafi.api.answers import Answer
 from coafi.api.bodies import StartedAnswer
@@ -20,10 +17,9 @@ from coafi.ledger.port import LedgerTransaction
 from coafi.names import EntryType
 from coafi.objects import ObjectStore
 from coafi.recording import EventRecorder, ranges_of
-from coafi.registry.changes import Origin, Planned, apply, check_update, plan_status, plan_update
+from coafi.registry.changes import Origin
 from coafi.registry.entry import EntryUpdate, StatusUpdate
-from coafi.registry.reserving import reserved
-from coafi.registry.store import Registry
+from coafi.registry.port import PlannedChange, Registry
 
 
 class OperateTask(Wire):
@@ -39,8 +35,8 @@ class ApiOperator:
 
     Attributes:
         recorder: of the ledger's entries.
-        registry: whose entries change, and whose schemas hold for them.
-        database: where the registry's entries are.
+        registry: whose entries change.
+        database: where answers are kept.
         objects: where the bodies of events go that are started.
     """
 
@@ -52,29 +48,31 @@ class ApiOperator:
     def operate(self, task: OperateTask) -> Operated:
         """Change the registry; done again, this gives back what came of it.
 
+        Where the registry is another instance's, this calls it, and may take as long as that takes.
+
         Raises:
             Refused: the request cannot be done; its findings say why.
-            Unavailable: ledger or database are out of reach.
+            Unavailable: ledger, database or registry are out of reach.
+            IntegrityError: what another instance answers is not what it was asked for.
         """
         request = task.request
+        asked: EntryUpdate | StatusUpdate
+        match request.route.operation:
+            case Operation.UPDATE_ENTRY:
+                asked = EntryUpdate.parse(request.body, request.if_match)
+            case Operation.CHANGE_STATUS:
+                asked = StatusUpdate.parse(request.body, request.if_match)
+            case other:
+                raise ResourceNotFoundError(f"this step does not do {other}", remedy="look at the run's workflow")
+        if self.registry.is_remote and (before := self._kept(task)) is not None:
+            return before  # the other instance may be out of reach by now
         origin = Origin(
             principal=request.principal.name,
             workflow_id=task.event.workflow_id,
             event_id=task.event.id,
             time=datetime.now(UTC),
         )
-        match request.route.operation:
-            case Operation.UPDATE_ENTRY:
-                update = EntryUpdate.parse(request.body, request.if_match)
-                checked = check_update(update, self.registry)  # slow: not while everybody waits for the ledger
-                with reserved(self.recorder.ledger, self.database, update, origin):
-                    return self._change(task, lambda connection: plan_update(connection, checked, origin))
-            case Operation.CHANGE_STATUS:
-                status = StatusUpdate.parse(request.body, request.if_match)
-                with reserved(self.recorder.ledger, self.database, status, origin):
-                    return self._change(task, lambda connection: plan_status(connection, status, origin))
-            case other:
-                raise ResourceNotFoundError(f"this step does not do {other}", remedy="look at the run's workflow")
+        return self._change(task, asked, origin)
 
     def work(self, task: OperateTask) -> Event:
         """The event that shall be started for a request; its body is in the object store then."""
@@ -115,14 +113,18 @@ class ApiOperator:
 
         return self.recorder.ledger.transact(unit)
 
-    def _change(self, task: OperateTask, plan: Callable[[Connection], Planned]) -> Operated:
+    def _kept(self, task: OperateTask) -> Operated | None:
+        with self.database.read() as connection:
+            return kept(connection, task.event.workflow_id)
+
+    def _change(self, task: OperateTask, asked: EntryUpdate | StatusUpdate, origin: Origin) -> Operated:
         def unit(transaction: LedgerTransaction) -> Operated:
             before = kept(transaction.connection, task.event.workflow_id)
             if before is not None:
                 return before
             planned = plan(transaction.connection)
             recorded = transaction.append([self._draft(task, planned)])
-            entry = apply(transaction.connection, planned, recorded[0].index)
+            entry = planned.apply(transaction.connection, recorded[0].index)
             operated = Operated(
                 answer=Answer(
                     status=201 if entry.version == 1 else 200,
@@ -135,9 +137,10 @@ class ApiOperator:
             keep(transaction.connection, task.event.workflow_id, operated)
             return operated
 
-        return self.recorder.ledger.transact(unit)
+        with self.registry.change(asked, origin) as plan:
+            return self.recorder.ledger.transact(unit)
 
-    def _draft(self, task: OperateTask, planned: Planned) -> Draft:
+    def _draft(self, task: OperateTask, planned: PlannedChange) -> Draft:
         return self.recorder.draft(
             task.event,
             EntryType.REGISTRY_ENTRY_CHANGED,

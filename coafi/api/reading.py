@@ -9,13 +9,15 @@ from coafi.api.answers import Answer, refusal
 from coafi.api.bodies import (
     EventAnswer,
     HistoryAnswer,
+    SchemaAnswer,
+    SchemasAnswer,
     StoredAnswer,
     ValidationAnswer,
     ViolationAnswer,
 )
 from coafi.api.routes import Operation, Route
 from coafi.api.stored import kept
-from coafi.canonical import JsonObject
+from coafi.canonical import JsonObject, digest_of
 from coafi.database import Database
 from coafi.deliveries import Delivery, DeliveryReader
 from coafi.errors import ResourceNotFoundError, ValidationError
@@ -25,9 +27,9 @@ from coafi.ledger.port import Ledger
 from coafi.names import EntryType, EventType, Phase
 from coafi.recording import Conclusion
 from coafi.registry.entry import RegistryId, parsed
-from coafi.registry.reader import EntryQuery, EntryReader
+from coafi.registry.port import Registry
+from coafi.registry.reader import MAX_PAGE, EntryQuery
 from coafi.registry.resolver import Resolver
-from coafi.registry.store import Registry
 
 OPEN = "OPEN"
 """The phase of an event whose run has not ended."""
@@ -42,7 +44,7 @@ class ApiReader:
     Attributes:
         database: where deliveries, entries and answers are.
         ledger: for what was recorded about an event.
-        registry: the schemas that requests and data are held against.
+        registry: entries, and the schemas that requests and data are held against.
         namespace: of this instance's entries.
     """
 
@@ -68,6 +70,8 @@ class ApiReader:
             Operation.SEARCH_ENTRIES: self._search,
             Operation.READ_HISTORY: self._history,
             Operation.COMPARE_VERSIONS: self._compare,
+            Operation.LIST_SCHEMAS: self._schemas,
+            Operation.READ_SCHEMA: self._schema,
             Operation.READ_EVENT: self._event,
             Operation.RESOLVE: self._resolve,
             Operation.VALIDATE: self._validate,
@@ -130,23 +134,36 @@ class ApiReader:
 
     def _entry(self, asked: JsonObject) -> Answer:
         version = asked.get("version")
-        entry = EntryReader(self.database).get(
+        entry = self.registry.get(
             RegistryId(_text(asked, "registryId")), _text(asked, "entryId"), None if version is None else _int(version)
         )
         return Answer(status=200, body=entry.model_dump(mode="json", by_alias=True), etag=entry.etag)
 
     def _search(self, asked: JsonObject) -> Answer:
-        return _answer(EntryReader(self.database).search(parsed(EntryQuery, asked, "a search of entries")))
+        return _answer(self.registry.search(parsed(EntryQuery, asked, "a search of entries")))
 
     def _history(self, asked: JsonObject) -> Answer:
         registry, entry = RegistryId(_text(asked, "registryId")), _text(asked, "entryId")
-        versions = EntryReader(self.database).history(registry, entry)
+        before, limit = asked.get("before"), asked.get("limit", MAX_PAGE)
+        versions = self.registry.history(
+            registry, entry, before=None if before is None else _int(before), limit=_int(limit)
+        )
         return _answer(HistoryAnswer(registry_id=registry, entry_id=entry, versions=versions))
 
     def _compare(self, asked: JsonObject) -> Answer:
         registry, entry = RegistryId(_text(asked, "registryId")), _text(asked, "entryId")
         old, new = _int(asked["old"]), _int(asked["new"])
-        return _answer(EntryReader(self.database).diff(registry, entry, old, new))
+        return _answer(self.registry.diff(registry, entry, old, new))
+
+    def _schemas(self, _asked: JsonObject) -> Answer:
+        answer = _answer(SchemasAnswer(schemas=self.registry.published()))
+        return answer.model_copy(update={"etag": f'"{digest_of(answer.body)}"'})
+
+    def _schema(self, asked: JsonObject) -> Answer:
+        schema_id, version = _text(asked, "schemaId"), asked.get("version")
+        if isinstance(version, str):
+            return _answer(SchemaAnswer.of(self.registry.version(schema_id, version)))
+        return _answer(SchemaAnswer.of(self.registry.schema(schema_id)))
 
     def _validate(self, asked: JsonObject) -> Answer:
         schema = self.registry.schema(_text(asked, "schemaId"))

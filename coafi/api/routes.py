@@ -11,7 +11,15 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from coafi.api.bodies import EventAnswer, HistoryAnswer, StartedAnswer, ValidationAnswer, WorkflowAnswer
+from coafi.api.bodies import (
+    EventAnswer,
+    HistoryAnswer,
+    SchemaAnswer,
+    SchemasAnswer,
+    StartedAnswer,
+    ValidationAnswer,
+    WorkflowAnswer,
+)
 from coafi.registry.entry import Entry
 from coafi.registry.reader import EntryDiff, EntryPage
 from coafi.registry.resolver import Resolution
@@ -29,6 +37,8 @@ class Operation(StrEnum):
     SEARCH_ENTRIES = "search-entries"
     READ_HISTORY = "read-history"
     COMPARE_VERSIONS = "compare-versions"
+    LIST_SCHEMAS = "list-schemas"
+    READ_SCHEMA = "read-schema"
     READ_WORKFLOW = "read-workflow"
     READ_EVENT = "read-event"
     RESOLVE = "resolve"
@@ -73,6 +83,11 @@ class Route:
         return self.endpoint.endswith("/{id}")
 
     @property
+    def is_registry(self) -> bool:
+        """Whether the instance that keeps the registry answers it."""
+        return self.endpoint.startswith("registry/")
+
+    @property
     def permission(self) -> str:
         """What a caller must have been given: ``api:{endpoint}:{method}``."""
         return permission_for(self.name, self.method)
@@ -90,6 +105,8 @@ ROUTES: tuple[Route, ...] = (
     Route("registry/entries", "GET", Operation.SEARCH_ENTRIES, EntryPage, "Search entries, page by page"),
     Route("registry/history", "GET", Operation.READ_HISTORY, HistoryAnswer, "List the versions of an entry"),
     Route("registry/diff", "GET", Operation.COMPARE_VERSIONS, EntryDiff, "Compare two versions of an entry"),
+    Route("registry/schemas", "GET", Operation.LIST_SCHEMAS, SchemasAnswer, "List the schemas that are published"),
+    Route("registry/schema", "GET", Operation.READ_SCHEMA, SchemaAnswer, "Read a published version of a schema"),
     Route("workflow/start", "POST", Operation.START_WORKFLOW, StartedAnswer, "Start work", durable=True),
     Route("workflow/status", "GET", Operation.READ_WORKFLOW, WorkflowAnswer, "Where a run stands"),
     Route("event/{id}", "GET", Operation.READ_EVENT, EventAnswer, "What became of an event, with its stored answer"),

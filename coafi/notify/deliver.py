@@ -11,7 +11,7 @@ from coafi.addresses import resolve
 from coafi.errors import CoafiError, PolicyDenied, Unavailable
 from coafi.events import Wire
 from coafi.notify.gone import GoneSubscribers
-from coafi.notify.message import Notification, headers, seconds_of
+from coafi.notify.message import Message, headers, seconds_of
 from coafi.notify.subscribers import Subscriber, Subscribers
 
 
@@ -60,7 +60,7 @@ class Deliverer:
     timeout: float
     allow_private: bool = False
 
-    async def deliver(self, notification: Notification) -> Delivered:
+    async def deliver(self, message: Message) -> Delivered:
         """Send a message, unless its subscriber is gone. Of what is answered only the status is read.
 
         Raises:
@@ -69,12 +69,12 @@ class Deliverer:
             SubscriberRefused: it answered with a 4xx or a redirect.
             Unavailable: it is out of reach, busy or broken, or the database is.
         """
-        subscriber = self.subscribers.named(notification.subscriber)
+        subscriber = self.subscribers.named(message.subscriber)
         if subscriber.name in await asyncio.to_thread(self.gone.since, self.subscribers):
             return Delivered(gone=True, status=httpx.codes.GONE)
         try:
             async with asyncio.timeout(self.timeout):
-                status, retry_after = await self._post(subscriber, notification)
+                status, retry_after = await self._post(subscriber, message)
         except (TimeoutError, httpx.TimeoutException):
             raise self._failed(subscriber, "unavailable", f"did not answer within {self.timeout:g} s") from None
         except httpx.HTTPError as error:
@@ -99,7 +99,7 @@ class Deliverer:
             remedy="correct its url in the file COAFI_SUBSCRIBERS, or the subscriber",
         )
 
-    async def _post(self, subscriber: Subscriber, notification: Notification) -> tuple[int, str | None]:
+    async def _post(self, subscriber: Subscriber, message: Message) -> tuple[int, str | None]:
         addresses = await asyncio.to_thread(
             resolve,
             subscriber.host,
@@ -107,8 +107,8 @@ class Deliverer:
             what=f"subscriber {subscriber.name}",
             allow_private=self.allow_private,
         )
-        body = notification.body()
-        sent = headers(notification.message_id, body, subscriber.key, datetime.now(UTC))
+        body = message.body()
+        sent = headers(message.message_id, body, subscriber.key, datetime.now(UTC))
         url = httpx.URL(subscriber.url.get_secret_value())
         error: httpx.HTTPError | None = None
         for address in addresses:

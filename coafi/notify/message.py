@@ -1,27 +1,66 @@
-"""A notification, and its message after Standard Webhooks 1.0 (https://www.standardwebhooks.com)."""
+"""Notifications, and their messages after Standard Webhooks 1.0 (https://www.standardwebhooks.com)."""
 
 import json
+from abc import abstractmethod
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from pydantic import Field, SecretStr
 from standardwebhooks.webhooks import Webhook
 
-from coafi.canonical import sha256
+from coafi.canonical import JsonObject, Sha256, sha256
 from coafi.events import Wire
 from coafi.git.manifest import Oid
 from coafi.index.update import UPDATED
+from coafi.registry.entry import EntryClass, EntryStatus, RegistryId
 
 LONGEST_WAIT = 3_600.0
 """Seconds that a subscriber can make us wait before the next try."""
 
+ENTRY_CHANGED = "registry.entry.changed"
+"""The type of the message about a new version of an entry."""
 
-class Notification(Wire):
-    """One update of one index, for one subscriber; no secret is in it.
+
+class Message(Wire):
+    """What one subscriber is told; no secret is in it.
 
     Attributes:
         subscriber: its name.
-        time: when the index was updated, RFC 3339.
+        time: when it happened, RFC 3339.
+    """
+
+    subscriber: str
+    time: str
+
+    @property
+    @abstractmethod
+    def type(self) -> str:
+        """The type of the message."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """What tells this message from every other."""
+
+    @abstractmethod
+    def data(self) -> JsonObject:
+        """What it says."""
+
+    @property
+    def message_id(self) -> str:
+        """The ``webhook-id``; the same with every try."""
+        return f"msg_{sha256(self.identity.encode())[:32]}"
+
+    def body(self) -> bytes:
+        """The message; the same bytes with every try."""
+        value = {"type": self.type, "timestamp": self.time, "data": self.data()}
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+class Notification(Message):
+    """One update of one index. ``time`` is when the ledger took it.
+
+    Attributes:
         repository: canonical URL.
         commit: the tip; ``None`` when the branch is gone.
         generation: of the index.
@@ -31,8 +70,6 @@ class Notification(Wire):
         entry: ledger index of the update.
     """
 
-    subscriber: str
-    time: str
     repository: str
     branch: str
     commit: Oid | None
@@ -44,26 +81,84 @@ class Notification(Wire):
     entry: int | None
 
     @property
-    def message_id(self) -> str:
-        """What tells this message from every other; the same with every try."""
-        return f"msg_{sha256(f'{self.subscriber} {self.generation} {self.repository} {self.branch}'.encode())[:32]}"
+    def type(self) -> str:
+        """See :class:`Message`."""
+        return UPDATED
 
-    def body(self) -> bytes:
-        """The message; the same bytes with every try."""
-        data = {
+    @property
+    def identity(self) -> str:
+        """See :class:`Message`."""
+        return f"{self.subscriber} {self.generation} {self.repository} {self.branch}"
+
+    def data(self) -> JsonObject:
+        """See :class:`Message`."""
+        return {
             "repository": self.repository,
             "branch": self.branch,
             "commit": self.commit,
             "deleted": self.commit is None,
             "generation": self.generation,
-            "verdicts": self.verdicts,
+            "verdicts": dict(self.verdicts),
             "indexUrl": self.index_url,
             "commits": list(self.commits),
             "commitCount": self.commit_count,
             "ledgerEntry": self.entry,
         }
-        value = {"type": UPDATED, "timestamp": self.time, "data": data}
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+class EntryChange(Wire):
+    """A new version of an entry, but for its data, whose digest stands for it.
+
+    Attributes:
+        by: whose request made it.
+        ledger_entry: index of its ``REGISTRY_ENTRY_CHANGED``.
+        workflow_id: of the run that made it.
+        entry_url: where the version is.
+    """
+
+    registry_id: RegistryId
+    entry_id: str
+    version: int
+    status: EntryStatus
+    entry_class: EntryClass
+    digest: Sha256
+    by: str
+    ledger_entry: int
+    workflow_id: str
+    entry_url: str
+
+
+class EntryNotice(Message):
+    """One change of one entry. ``time`` is when it was made."""
+
+    change: EntryChange
+
+    @property
+    def type(self) -> str:
+        """See :class:`Message`."""
+        return ENTRY_CHANGED
+
+    @property
+    def identity(self) -> str:
+        """See :class:`Message`."""
+        change = self.change
+        return f"{self.subscriber} {change.registry_id}/{change.entry_id}/{change.version} {change.workflow_id}"
+
+    def data(self) -> JsonObject:
+        """See :class:`Message`."""
+        change = self.change
+        return {
+            "registryId": change.registry_id,
+            "entryId": change.entry_id,
+            "version": change.version,
+            "status": change.status,
+            "class": change.entry_class,
+            "digest": change.digest,
+            "by": change.by,
+            "ledgerEntry": change.ledger_entry,
+            "workflowId": change.workflow_id,
+            "entryUrl": change.entry_url,
+        }
 
 
 def headers(message_id: str, body: bytes, key: SecretStr, moment: datetime) -> dict[str, str]:

@@ -7,10 +7,12 @@ A list, in YAML or JSON, of subscribers::
       secret: {file: /etc/coafi/portal.secret}
       repositories: [https://github.com/acme/*]
       branches: [main, release/*]
+      registries: [AERO, schemas]
 
 ``secret`` is a key after Standard Webhooks, ``whsec_`` and 24 to 64 bytes in Base64: the text itself, or where it is:
-``{file: path}`` or ``{env: NAME}``. ``repositories`` and ``branches`` are patterns (``*``, ``?``, ``[…]``; ``*`` also
-stands for slashes); all by default.
+``{file: path}`` or ``{env: NAME}``. ``repositories``, ``branches`` and ``registries`` are patterns (``*``, ``?``,
+``[…]``; ``*`` also stands for slashes). Who names none of them hears of all repositories and branches, and of no
+registry; who names registries alone hears of no repository.
 """
 
 import base64
@@ -27,12 +29,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 
 from coafi.errors import ResourceNotFoundError, ValidationError
+from coafi.registry.entry import RegistryId
 
 PREFIX = "whsec_"
 """What a symmetric key of Standard Webhooks starts with."""
 
 _Pattern = Annotated[str, StringConstraints(min_length=1, max_length=2_048)]
 _MAX_FILE = 2**20
+
+MAX_ADDRESSEES = 1_000
+"""Most subscribers that may want to know of registries: one run tells them all."""
 
 
 class _SecretPlace(BaseModel):
@@ -58,6 +64,20 @@ class _Written(BaseModel):
     secret: _SecretPlace | SecretStr
     repositories: Annotated[tuple[_Pattern, ...], Field(min_length=1)] = ("*",)
     branches: Annotated[tuple[_Pattern, ...], Field(min_length=1)] = ("*",)
+    registries: tuple[_Pattern, ...] = ()
+
+    @model_validator(mode="after")
+    def _known(self) -> "_Written":
+        for pattern in self.registries:
+            if not any(fnmatchcase(registry, pattern) for registry in RegistryId):
+                raise ValueError(f"registries: {pattern!r} is none of {', '.join(RegistryId)}")
+        return self
+
+    @property
+    def wanted_repositories(self) -> tuple[str, ...]:
+        """The patterns of repositories; none for who names registries alone."""
+        only_registries = self.registries and not self.model_fields_set & {"repositories", "branches"}
+        return () if only_registries else self.repositories
 
 
 @dataclass(frozen=True)
@@ -69,7 +89,7 @@ class Subscriber:
         url: where messages go; it may hold a token, so it is shown to nobody.
         host, port: of the URL.
         key: what messages are signed with.
-        repositories, branches: patterns.
+        repositories, branches, registries: patterns.
     """
 
     name: str
@@ -79,12 +99,17 @@ class Subscriber:
     key: SecretStr
     repositories: tuple[str, ...] = ("*",)
     branches: tuple[str, ...] = ("*",)
+    registries: tuple[str, ...] = ()
 
     def wants(self, repository: str, branch: str) -> bool:
         """Whether it wants to know of this branch."""
         return any(fnmatchcase(repository, one) for one in self.repositories) and any(
             fnmatchcase(branch, one) for one in self.branches
         )
+
+    def wants_registry(self, registry: str) -> bool:
+        """Whether it wants to know of changes in this registry."""
+        return any(fnmatchcase(registry, one) for one in self.registries)
 
 
 @dataclass(frozen=True)
@@ -96,6 +121,10 @@ class Subscribers:
     def of(self, repository: str, branch: str) -> tuple[Subscriber, ...]:
         """Those who want to know of this branch."""
         return tuple(one for one in self.all if one.wants(repository, branch))
+
+    def of_registry(self, registry: str) -> tuple[Subscriber, ...]:
+        """Those who want to know of changes in this registry."""
+        return tuple(one for one in self.all if one.wants_registry(registry))
 
     def named(self, name: str) -> Subscriber:
         """The subscriber of this name.
@@ -141,6 +170,9 @@ def load_subscribers(path: Path | None, *, allow_private: bool = False) -> Subsc
             problems.append(f"{where}: {error}")
         else:
             found[subscriber.name] = subscriber
+    addressees = sum(bool(one.registries) for one in found.values())
+    if addressees > MAX_ADDRESSEES:
+        problems.append(f"{addressees} of them name registries, and {MAX_ADDRESSEES} may")
     if problems:
         raise ValidationError(
             f"the subscribers in {path} are not right: {'; '.join(problems)}",
@@ -186,8 +218,9 @@ def _subscriber(written: _Written, path: Path, allow_private: bool) -> Subscribe
         host=host,
         port=port,
         key=key,
-        repositories=written.repositories,
+        repositories=written.wanted_repositories,
         branches=written.branches,
+        registries=written.registries,
     )
 
 

@@ -13,7 +13,7 @@ from coafi.database.statements import insert_missing
 from coafi.errors import IdempotencyConflict, ResourceNotFoundError, ValidationError
 from coafi.registry.builtin import builtin_schemas
 from coafi.registry.tables import registry_entry
-from coafi.registry.validation import Schema
+from coafi.registry.validation import CheckedSchema, Schema
 
 __all__ = ["FRESH_SECONDS", "Registry", "builtin_schemas", "publish_one", "refuse_unpublishable", "schema_version"]
 
@@ -88,8 +88,37 @@ class Registry:
         """
         found = self.find(schema_id)
         if found is None:
-            raise ResourceNotFoundError(f"schema {schema_id} is not in the registry", remedy="publish it first")
+            raise no_schema(schema_id)
         return found
+
+    def published(self) -> tuple[CheckedSchema, ...]:
+        """The newest version of every published schema, by id.
+
+        Raises:
+            Unavailable: the database is out of reach.
+        """
+        if self._clock() >= self._fresh_until:
+            self._look()
+        return tuple(schema.reference for _, schema in sorted(self._latest.items()))
+
+    def version(self, schema_id: str, version: str) -> Schema:
+        """A published version of a schema, the newest or one before: what a verdict says it was held against.
+
+        Raises:
+            ResourceNotFoundError: there is no such version.
+            Unavailable: the database is out of reach.
+        """
+        newest = self.find(schema_id)
+        if newest is not None and newest.version == version:
+            return newest
+        query = select(schema_version.c.document).where(
+            schema_version.c.schema_id == schema_id, schema_version.c.version == version
+        )
+        with self._database.read() as connection:
+            document = connection.execute(query).scalar_one_or_none()
+        if document is None:
+            raise no_version(schema_id, version)
+        return Schema(schema_id, version, json.loads(document))
 
     def refresh(self) -> None:
         """See what was published up to now at the next look."""
@@ -122,6 +151,18 @@ class Registry:
         return found
 
 
+def no_schema(schema_id: str) -> ResourceNotFoundError:
+    """The refusal of what needs a schema that there is not."""
+    return ResourceNotFoundError(f"schema {schema_id} is not in the registry", remedy="publish it first")
+
+
+def no_version(schema_id: str, version: str) -> ResourceNotFoundError:
+    """The refusal of what needs a version of a schema that there is not."""
+    return ResourceNotFoundError(
+        f"schema {schema_id} {version} is not in the registry", remedy="ask for one that was published"
+    )
+
+
 def ordered(version: str) -> tuple[int, ...]:
     """A version as it is compared: by number, not by letter."""
     return tuple(int(part) for part in version.split("."))
@@ -141,10 +182,21 @@ def refuse_unpublishable(connection: Connection, schema: Schema) -> None:
         raise _changed(schema)
     newest = max(known, key=ordered, default=None)
     if newest is not None and ordered(newest) > ordered(schema.version):
-        raise ValidationError(
-            f"schema {schema.schema_id} {schema.version} comes after {newest}, which is published",
-            remedy="raise the version in its $id above that",
-        )
+        raise _late(schema, newest)
+
+
+def refuse_after(schema: Schema, newest: Schema | None) -> None:
+    """:func:`refuse_unpublishable` for a schema of which only the newest published version is known.
+
+    Raises:
+        IdempotencyConflict, ValidationError: as there.
+    """
+    if newest is None:
+        return
+    if newest.version == schema.version and newest.digest != schema.digest:
+        raise _changed(schema)
+    if ordered(newest.version) > ordered(schema.version):
+        raise _late(schema, newest.version)
 
 
 def publish_one(connection: Connection, schema: Schema) -> None:
@@ -171,6 +223,13 @@ def _require_same(connection: Connection, schema: Schema) -> None:
     query = select(table.digest).where(table.schema_id == schema.schema_id, table.version == schema.version)
     if connection.execute(query).scalar_one() != schema.digest:
         raise _changed(schema)
+
+
+def _late(schema: Schema, newest: str) -> ValidationError:
+    return ValidationError(
+        f"schema {schema.schema_id} {schema.version} comes after {newest}, which is published",
+        remedy="raise the version in its $id above that",
+    )
 
 
 def _changed(schema: Schema) -> IdempotencyConflict:

@@ -9,7 +9,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.index import IndexPolicy, IndexRequestActivities, IndexRequested, IndexRequestTask
-from activities.notifications import AnnounceActivities, AnnounceTask, DeliveryPolicy
+from activities.notifications import AnnounceActivities, AnnounceTask, Audience, DeliveryPolicy
 from coafi.database import Database
 from coafi.events import EventRef
 from coafi.git.urls import UrlPolicy
@@ -61,7 +61,7 @@ async def test_an_announcement_waits_for_temporal_and_skips_who_is_not_named(tmp
     database = Database(tmp_path / "coafi.db")
     database.create_tables()
     gone = GoneSubscribers(database)
-    activities = AnnounceActivities(await nowhere(), subscribers, gone, "https://docs.example.org", policy)
+    activities = AnnounceActivities(await nowhere(), Audience(subscribers, gone, "https://docs.example.org", policy))
     update = IndexUpdate(outcome="moved", generation=1)
     task = AnnounceTask(
         repository="https://e.org/r", branch="main", update=update, subscribers=("removed",), commits=(), commit_count=0

@@ -81,8 +81,10 @@ def test_nothing_undoes_processed(database: Database) -> None:
 def test_deliveries_are_found_by_each_of_their_names(database: Database) -> None:
     _, known = claimed(database, "run1")
     reader = DeliveryReader(database)
-    for name in ("d1", event().workflow_id, "UTIDS-P-1"):
+    for name in ("d1", event().workflow_id, "UTIDS-P-1", event().utids):
         assert reader.find(name) == (known,)
+    assert reader.by_utids("UTIDS-P-1") == reader.by_utids(event().utids) == known
+    assert reader.by_utids("d1") is None
     assert reader.find("nothing") == ()
     assert reader.recent(10, outcome=Phase.FAILED) == ()
     assert replace(known, outcome="x") != known

@@ -5,17 +5,21 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coafi.names import (
+    EntryVersionName,
     NotificationName,
     RefName,
     branch_slug,
     docs_path,
+    entry_path,
     index_workflow_id,
     notification_workflow_id,
     parse_index_workflow_id,
     parse_notification_workflow_id,
     parse_ref_slug,
+    parse_registry_notification_workflow_id,
     parse_repository_slug,
     parse_workflow_id,
+    registry_notification_workflow_id,
     repository_slug,
     workflow_id,
 )
@@ -114,3 +118,22 @@ def test_foreign_ids_of_indexes_and_notifications_are_refused(foreign: str) -> N
         parse_index_workflow_id(foreign)
     with pytest.raises(ValueError, match="is not"):
         parse_notification_workflow_id(foreign)
+
+
+@given(TEXT, TEXT, st.integers(0, 10**9))
+def test_the_workflow_id_of_a_change_tells_which_version_of_which_entry(one: str, two: str, version: int) -> None:
+    name = EntryVersionName(one, two, version)
+    assert parse_registry_notification_workflow_id(registry_notification_workflow_id(name)) == name
+
+
+@pytest.mark.parametrize(
+    "foreign", ["", "registry-update", "registry-update:a:b", "registry-update:a:b:c:1", "x:a:b:1"]
+)
+def test_foreign_ids_of_changes_are_refused(foreign: str) -> None:
+    with pytest.raises(ValueError, match="is not"):
+        parse_registry_notification_workflow_id(foreign)
+
+
+def test_the_path_of_an_entry_is_one_url_whatever_its_id() -> None:
+    name = EntryVersionName("AERO", "wing:12", 3)
+    assert entry_path(name) == "/api/registry/entry?registryId=AERO&entryId=wing%3A12&version=3"

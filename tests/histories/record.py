@@ -23,10 +23,18 @@ from temporalio.service import RPCError
 from coafi.errors import LedgerUnavailable
 from coafi.git.fetch import GitFetcher
 from coafi.index.pointers import IndexReader
-from coafi.names import NotificationName, Phase, index_workflow_id, notification_workflow_id
+from coafi.names import (
+    EntryVersionName,
+    NotificationName,
+    Phase,
+    index_workflow_id,
+    notification_workflow_id,
+    registry_notification_workflow_id,
+)
 from coafi.processing import BatchProcessor
 from coafi.recording import EventRecorder
 from tests.harness import Repository, Stack, documents, history_of, push_payload, running_stack, until
+from tests.workflows.registry import api, entry, updated
 from tests.workflows.support import (
     GIVES_UP,
     Run,
@@ -155,6 +163,30 @@ async def notification(stack: Stack, repository: Repository) -> Run:
     return handle
 
 
+async def api_request(stack: Stack, _repository: Repository) -> Run:
+    """A change of the registry that nobody wants to know of."""
+    return await _entry(stack, "COM", "api-request")
+
+
+async def api_request_notified(stack: Stack, _repository: Repository) -> Run:
+    """A change of the registry that somebody is told of."""
+    return await _entry(stack, "AERO", "api-request-notified")
+
+
+async def registry_update_notification(stack: Stack, _repository: Repository) -> Run:
+    """Two who are told: one is away at first, the other is never there."""
+    run = await _entry(stack, "SPACE", "registry-update-notification")
+    await run.result()
+    name = EntryVersionName("SPACE", "registry-update-notification", 1)
+    return stack.handle(registry_notification_workflow_id(name))
+
+
+async def _entry(stack: Stack, registry: str, entry_id: str) -> Run:
+    async with api(stack, entry_id) as http:
+        _, workflow_id = await updated(http, entry(registry, entryId=entry_id), **{"Idempotency-Key": entry_id})
+    return stack.handle(workflow_id)
+
+
 def has_index(stack: Stack, repository: Repository, generation: int) -> bool:
     """Whether the newest index of ``main`` is of this generation."""
     newest = IndexReader(stack.resources.database).newest(repository.path.as_uri(), "main")
@@ -183,6 +215,9 @@ CASES: dict[str, tuple[Callable[[Stack, Repository], Awaitable[Run]], Phase | No
     "processed-and-indexed": (processed_and_indexed, Phase.PROCESSED),
     "index": (index, None),
     "notification": (notification, None),
+    "api-request": (api_request, Phase.PROCESSED),
+    "api-request-notified": (api_request_notified, Phase.PROCESSED),
+    "registry-update-notification": (registry_update_notification, None),
 }
 """What is recorded, and how it must end; ``None`` for a run without a receipt."""
 
@@ -221,10 +256,16 @@ async def record(names: list[str]) -> None:
     os.environ.update(GIT_AUTHOR_DATE=MOMENT, GIT_COMMITTER_DATE=MOMENT)
     subscribers = HOME / "subscribers.yaml"
     service = {"git_patience": 0.5, "files_patience": 0.5, "index_debounce": 0.1, "notify_allow_private": True}
-    with receiver() as away:
-        away.answers = [(503, {}, 0.0), (204, {}, 0.0)]
+    service["notify_patience"] = 5.0
+    with receiver() as away, receiver() as late:
+        away.answers = late.answers = [(503, {}, 0.0), (204, {}, 0.0)]
+        listed = [
+            {"name": SUBSCRIBER, "url": away.url, "secret": KEY},
+            {"name": "late", "url": late.url, "secret": KEY, "registries": ["AERO", "SPACE"]},
+            {"name": "dead", "url": "http://127.0.0.1:1/", "secret": KEY, "registries": ["SPACE"]},
+        ]
         subscribers.touch(mode=0o600)
-        subscribers.write_text(yaml.safe_dump([{"name": SUBSCRIBER, "url": away.url, "secret": KEY}]))
+        subscribers.write_text(yaml.safe_dump(listed))
         await _record(names, subscribers=subscribers, **service)
 
 

@@ -274,6 +274,10 @@ async def test_a_request_is_kept_while_no_worker_runs_and_is_done_once_one_does(
             asked = entry()
             late = await client.post("/registry/update", json=asked, headers={"Prefer": "wait=1"})
             assert late.status_code == 202
+            other = {**asked, "data": {"name": "flap"}}
+            for wait in ("0", "1"):
+                refused = await client.post("/registry/update", json=other, headers={"Prefer": f"wait={wait}"})
+                assert "Idempotency-Key" in str(problem(refused, 422)["detail"])
             from workers.wiring import running_workers
 
             async with running_workers(stack.client, stack.resources):

@@ -1,5 +1,6 @@
 """Ports, ownership of a home, and where others find its service."""
 
+import asyncio
 import multiprocessing
 import os
 import socket
@@ -75,6 +76,21 @@ def test_a_taken_port_is_replaced_only_where_that_is_welcome(host: str) -> None:
             listening_socket(host, port, fall_back=False)
     with listening_socket(host, port, fall_back=False) as third:
         assert third.getsockname()[1] == port
+
+
+async def test_answers_are_not_held_back_until_the_client_has_confirmed_the_one_before() -> None:
+    delayed: list[int] = []
+
+    async def look(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        delayed.append(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    listener = listening_socket("127.0.0.1", 0)
+    async with await asyncio.start_server(look, sock=listener):
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        assert await reader.read() == b""
+        writer.close()
+    assert delayed == [1]
 
 
 async def test_a_server_that_cannot_start_is_an_error_that_names_its_log(tmp_path: Path) -> None:

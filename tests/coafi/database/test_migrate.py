@@ -23,11 +23,22 @@ from coafi.errors import CoafiError, ResourceNotFoundError, Unavailable, Validat
 from coafi.ledger.verifier import verify_log
 from coafi.results import ResultReader
 from coafi.trees.facts import FactsStore
+from coafi.utids import temporary_utids
 from tests.coafi.ledger.making import SIGNER, draft, opened
 from tests.postgresql import PostgresqlServer, where
 
 BEFORE = Path(__file__).parent / "before-versions"
 """What the last version without migrations made: a database, packed, and the checkpoint outside of it."""
+
+
+UNDO_0003 = (
+    "DROP TABLE registry_entry",
+    "DROP TABLE registry_version",
+    "DROP TABLE registry_tag",
+    "DROP TABLE registry_reservation",
+    "DROP INDEX delivery_temporary_utids",
+    "ALTER TABLE delivery DROP COLUMN temporary_utids",
+)
 
 
 @pytest.fixture
@@ -142,14 +153,38 @@ def test_an_older_version_is_named_and_gets_what_is_missing(database: Database) 
     run(
         database,
         "UPDATE alembic_version SET version_num = '0001'",
+        *UNDO_0003,
         "DROP TABLE document_path",
         "CREATE TABLE document_path (document_id TEXT, path TEXT, PRIMARY KEY (document_id, path))",
     )
-    assert migrate.state_of(database) == State(Standing.BEHIND, "0001", ("0002",))
-    with pytest.raises(ValidationError, match=r"at version 0001, and this software needs 0002"):
+    assert migrate.state_of(database) == State(Standing.BEHIND, "0001", ("0002", "0003"))
+    with pytest.raises(ValidationError, match=r"at version 0001, and this software needs 0003"):
         migrate.require_current(database)
     migrate.migrate(database)
     assert migrate.differences(database) == []
+
+
+def test_deliveries_from_before_are_found_by_their_temporary_utids(database: Database) -> None:
+    migrate.migrate(database)
+    run(database, "UPDATE alembic_version SET version_num = '0002'", *UNDO_0003)
+    with database.write() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO delivery (source, delivery_id, event_type, workflow_id, run_id, body_digest, utids,"
+                " subject, received_at) VALUES (:source, :id, 'git.commit', :id, 'r', :body, 'UTIDS-P-1', 's', 't')"
+            ),
+            [{"source": f"https://example.org/{n % 7}", "id": f"d{n}", "body": f"{n:064x}"} for n in range(2_500)],
+        )
+    migrate.migrate(database)
+    assert migrate.differences(database) == []
+    reader = DeliveryReader(database)
+    for n in (0, 999, 1_000, 1_001, 2_499):
+        source = f"https://example.org/{n % 7}"
+        utids = temporary_utids("git.commit", source, f"d{n}", f"{n:064x}")
+        found = reader.by_utids(utids)
+        assert found is not None
+        assert (found.source, found.delivery_id, found.temporary_utids) == (source, f"d{n}", utids)
+        assert reader.find(utids) == (found,)
 
 
 def test_a_newer_database_is_refused_with_a_way_out(database: Database) -> None:

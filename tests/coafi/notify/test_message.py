@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from coafi.notify.message import LONGEST_WAIT, Notification, headers, seconds_of
+from coafi.notify.message import LONGEST_WAIT, EntryChange, EntryNotice, Notification, headers, seconds_of
 
 KEY = SecretStr("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -69,3 +69,37 @@ def test_whatever_a_message_says_the_library_verifies_it_and_nothing_else(branch
 )
 def test_what_a_subscriber_asks_us_to_wait_is_understood_and_bounded(header: str | None, seconds: float | None) -> None:
     assert seconds_of(header, NOW) == seconds
+
+
+def notice(subscriber: str = "portal", **changes: object) -> EntryNotice:
+    change = {
+        "registry_id": "AERO",
+        "entry_id": "wing",
+        "version": 3,
+        "status": "Review",
+        "entry_class": "Core",
+        "digest": "d" * 64,
+        "by": "key:ci",
+        "ledger_entry": 7,
+        "workflow_id": "api.request:urn:coafi:api:key%3Aci:k1",
+        "entry_url": "https://docs.example.org/api/registry/entry?registryId=AERO&entryId=wing&version=3",
+    }
+    made = EntryChange.model_validate({**change, **changes})
+    return EntryNotice(subscriber=subscriber, time="2026-11-24T00:00:00.000Z", change=made)
+
+
+def test_each_change_is_another_message_to_each_subscriber_and_the_same_with_every_try() -> None:
+    others = [
+        notice("other"),
+        notice(registry_id="SPACE"),
+        notice(entry_id="tail"),
+        notice(version=4),
+        notice(workflow_id="another"),
+    ]
+    assert len({one.message_id for one in [notice(), *others]}) == 6
+    assert (notice().message_id, notice().body()) == (notice().message_id, notice().body())
+    assert notice().message_id.startswith("msg_")
+
+
+def test_the_id_of_a_message_about_an_index_stays_what_it_was() -> None:
+    assert notification().message_id == "msg_ad433308ea23565195761fa7d4eb9bcb"

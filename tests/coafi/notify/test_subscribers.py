@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from coafi.errors import ResourceNotFoundError, ValidationError
-from coafi.notify.subscribers import Subscribers, load_subscribers
+from coafi.notify.subscribers import MAX_ADDRESSEES, Subscribers, load_subscribers
 
 KEY = "whsec_" + base64.b64encode(b"k" * 32).decode()
 URL = "https://portal.example.org/hooks?token=hidden-token"
@@ -56,6 +56,34 @@ def test_yaml_and_json_are_read(tmp_path: Path) -> None:
         subscribers.named("gone")
 
 
+def test_who_is_told_of_registries_says_so_and_then_of_nothing_else_unless_that_is_said_too(tmp_path: Path) -> None:
+    listed = [
+        {**GOOD, "name": "as-before"},
+        {**GOOD, "name": "registries", "registries": ["AERO", "G*"]},
+        {**GOOD, "name": "both", "registries": ["*"], "repositories": ["*"]},
+        {**GOOD, "name": "branch", "registries": ["schemas"], "branches": ["main"]},
+        {**GOOD, "name": "none", "registries": []},
+    ]
+    subscribers = load_subscribers(written(tmp_path, listed))
+
+    def told(registry: str) -> list[str]:
+        return [one.name for one in subscribers.of_registry(registry)]
+
+    assert told("AERO") == ["registries", "both"]
+    assert told("GREENTECH") == ["registries", "both"]
+    assert told("schemas") == ["both", "branch"]
+    assert told("COM") == ["both"]
+    documents = [one.name for one in subscribers.of("https://e.org/r", "main")]
+    assert documents == ["as-before", "both", "branch", "none"]
+
+
+def test_no_more_may_name_registries_than_one_run_can_tell(tmp_path: Path) -> None:
+    listed = [{**GOOD, "name": f"s{number}", "registries": ["AERO"]} for number in range(MAX_ADDRESSEES)]
+    assert len(load_subscribers(written(tmp_path, listed)).of_registry("AERO")) == MAX_ADDRESSEES
+    one_more = [*listed, {**GOOD, "name": "one-more", "registries": ["*"]}, {**GOOD, "name": "another"}]
+    assert f"{MAX_ADDRESSEES + 1} of them name registries" in refused(tmp_path, one_more)
+
+
 def test_a_secret_may_be_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "secret"
     file.write_text(f"{KEY}\n")
@@ -87,6 +115,9 @@ def test_a_secret_may_be_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ({"secret": {"env": "A", "file": "/b"}}, "either file or env"),
         ({"repositories": []}, "repositories"),
         ({"branches": [""]}, "branches"),
+        ({"registries": ["AREO"]}, "'AREO' is none of AERO"),
+        ({"registries": "AERO"}, "registries"),
+        ({"registries": [""]}, "registries"),
         ({"colour": "red"}, "colour"),
     ],
 )

@@ -33,6 +33,7 @@ class Registers:
     ledger: Ledger
     schemas: Registry
     runs: list[str] = field(default_factory=list)
+    namespace: str = "default"
 
     @property
     def reader(self) -> EntryReader:
@@ -55,7 +56,7 @@ class Registers:
             else:
                 assert isinstance(asked, StatusUpdate)
                 planned = plan_status(transaction.connection, asked, origin)
-            (recorded,) = transaction.append([draft(planned, origin)])
+            (recorded,) = transaction.append([draft(planned, origin, self.namespace)])
             return apply(transaction.connection, planned, recorded.index)
 
         with reserved(self.ledger, self.database, asked, origin):
@@ -96,10 +97,10 @@ def schema(schema_id: str, version: str = "1.0.0", **document: Any) -> JsonObjec
     return {"$id": f"urn:coafi:schema:{schema_id}:{version}", **document}
 
 
-def draft(planned: Planned, origin: Origin) -> Draft:
+def draft(planned: Planned, origin: Origin, namespace: str = "default") -> Draft:
     """The ledger entry of a change."""
     return Draft(
-        namespace="default",
+        namespace=namespace,
         workflow_id=origin.workflow_id,
         step=planned.step,
         type=EntryType.REGISTRY_ENTRY_CHANGED,
