@@ -167,7 +167,7 @@ class ApiGateway:
             route, name = _route(request)
             endpoint = route.endpoint
             _check_size(request)
-            principal = await self.authenticator.authenticate(request.headers.get("authorization", ""))
+            principal = await self.authenticator.authenticate(_authorization(request))
             self._count(principal)
             self._refuse_detour(request, route)
             if route.durable:
@@ -456,6 +456,18 @@ def _lacks(principal: Principal, route: Route) -> PolicyDenied:
 def _check_size(request: Request) -> None:
     if sum(len(name) + len(value) for name, value in request.headers.raw) > MAX_HEADERS:
         raise HeadersTooLarge(f"the headers have more than {MAX_HEADERS} bytes", remedy="send fewer, or shorter ones")
+
+
+def _authorization(request: Request) -> str:
+    """The header that says who asks; empty if there is none.
+
+    Raises:
+        AuthorizationError: there are several: a proxy may have looked at another one than we would.
+    """
+    given = request.headers.getlist("authorization")
+    if len(given) > 1:
+        raise AuthorizationError(f"the request has {len(given)} Authorization headers", remedy="send one")
+    return given[0] if given else ""
 
 
 def _key(request: Request) -> str:

@@ -26,6 +26,7 @@ from coafi.secret_files import read_or_make_secret
 from coafi.settings import Settings, load_settings
 from starters.addresses import temporal_address
 from starters.api import LONGEST_WAIT, ApiGateway
+from starters.api import MAX_HEADERS as API_HEADERS
 from starters.api_pages import ApiPages
 from starters.bitt import BittAccess, BittApi
 from starters.connection import connected
@@ -205,7 +206,7 @@ def _api_pages(resources: Resources) -> ApiPages:
     settings = resources.settings
     limits = Limits(
         body=settings.api_max_body_bytes,
-        headers=MAX_HEADERS,
+        headers=API_HEADERS,
         body_seconds=ApiGateway.body_timeout,
         wait=settings.api_wait,
         longest_wait=LONGEST_WAIT,

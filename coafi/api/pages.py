@@ -81,7 +81,7 @@ class _Reference:
         yield f"<p>{_text(description)}</p>"
         for place, heading in (("path", "In the path"), ("query", "Query"), ("header", "Headers")):
             rows = [
-                self._row(one["name"], one["schema"], one["description"], required=one["required"])
+                self._row(one["name"], one["schema"], one["description"], _REQUIRED if one["required"] else "")
                 for one in operation["parameters"]
                 if one["in"] == place
             ]
@@ -133,13 +133,16 @@ class _Reference:
         yield _table("Headers of answers", ("Header", "Example", "Meaning"), rows, "members")
 
     def _schemas(self) -> Iterable[str]:
-        yield self._heading(2, "schemas", "Bodies of answers")
+        yield self._heading(2, "bodies", "Bodies of answers")
         for name, schema in self._document["components"]["schemas"].items():
             if "properties" not in schema or SCHEMA in schema:
                 continue
             yield f'<section class="operation"><h3 id="schema-{escape(name)}">{escape(name)}</h3>'
             yield f"<p>{_text(schema['description'])}</p>"
-            rows = list(self._members(schema, levels=1))
+            rows = [
+                self._row(member, one, one["description"], _OPTIONAL if member not in schema["required"] else "")
+                for member, one in schema["properties"].items()
+            ]
             yield f"{_table(name, _MEMBERS, rows, 'members')}</section>"
 
     def _members(self, schema: Any, before: str = "", levels: int = _NESTED) -> Iterable[str]:  # noqa: ANN401
@@ -147,12 +150,11 @@ class _Reference:
         schema = self._resolved(schema)
         required = schema.get("required", ())
         for name, one in schema["properties"].items():
-            yield self._row(f"{before}{name}", one, one.get("description", ""), required=name in required)
+            yield self._row(f"{before}{name}", one, one["description"], _REQUIRED if name in required else "")
             if levels > 1 and "properties" in one:
                 yield from self._members(one, f"{before}{name}.", levels - 1)
 
-    def _row(self, name: str, schema: Any, description: str, *, required: bool) -> str:  # noqa: ANN401
-        mark = ' <span class="req">required</span>' if required else ""
+    def _row(self, name: str, schema: Any, description: str, mark: str) -> str:  # noqa: ANN401
         return _row(f"<code>{escape(name)}</code>{mark}", self._type(schema), _text(description))
 
     def _type(self, schema: Any) -> str:  # noqa: ANN401
@@ -193,6 +195,8 @@ class _Reference:
 
 
 _MEMBERS = ("Name", "Value", "Meaning")
+_REQUIRED = ' <span class="req">required</span>'
+_OPTIONAL = ' <span class="count">optional</span>'
 
 
 def _bounds(schema: Mapping[str, Any], what: str, unit: str) -> str:

@@ -75,8 +75,8 @@ def introduction(limits: Limits) -> tuple[tuple[str, str], ...]:
         (
             "Limits",
             f"A body may have {_size(limits.body)} and must arrive within {limits.body_seconds:g} s; the headers may "
-            f"have {_size(limits.headers)}, an `Idempotency-Key` {MAX_KEY} characters; the data of an entry may have "
-            f"{_size(MAX_DATA)} and {MAX_DEPTH} levels, and an entry {MAX_TAGS} tags. A caller may ask "
+            f"have {_size(limits.headers)}, and an `Idempotency-Key` {MAX_KEY} characters. The data of an entry may "
+            f"have {_size(MAX_DATA)} and {MAX_DEPTH} levels, and an entry {MAX_TAGS} tags. A caller may ask "
             f"{limits.rate:g} times a second, and {limits.burst} times at once; then the answer is `429` with "
             "`Retry-After`. Members may be added to answers: read those that you know.",
         ),
