@@ -61,6 +61,7 @@ def ordered() -> list[tuple[Route, Example]]:
 def examples() -> Mapping[Operation, Example]:
     """The example of every operation."""
     which: JsonObject = {"registryId": REGISTRY, "entryId": ENTRY}
+    known = sorted(builtin_schemas(), key=lambda one: one.schema_id)
     update: JsonObject = {
         **which,
         "data": DATA,
@@ -137,6 +138,19 @@ def examples() -> Mapping[Operation, Example]:
             {**which, "old": 1, "new": 2},
             200,
             {**which, "old": 1, "new": 2, "patch": [{"op": "replace", "path": "/status", "value": "Review"}]},
+        ),
+        Operation.LIST_SCHEMAS: Example(
+            {}, 200, {"schemas": [one.reference.model_dump(by_alias=True) for one in known]}
+        ),
+        Operation.READ_SCHEMA: Example(
+            {"schemaId": payload.schema_id},
+            200,
+            {
+                "schemaId": payload.schema_id,
+                "version": payload.version,
+                "digest": payload.digest,
+                "document": payload.document,
+            },
         ),
         Operation.READ_WORKFLOW: Example(
             {"workflowId": run},

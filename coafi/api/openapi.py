@@ -84,6 +84,9 @@ def openapi_document(schemas: Mapping[str, Schema], limits: Limits, version: str
     }
 
 
+_CONDITIONAL = (Operation.READ_ENTRY, Operation.LIST_SCHEMAS)
+
+
 def request_schemas() -> Iterable[str]:
     """The ids of the schemas that the document is made from."""
     return (route.schema_id for route in ROUTES)
@@ -164,7 +167,7 @@ def _parameters(route: Route, schema: Schema, example: Example) -> Iterable[Json
             wanted += ["If-Match", "If-None-Match"]
         for name in wanted:
             yield _header_parameter(name, REQUEST_HEADERS[name], example.headers.get(name))
-    if route.operation is Operation.READ_ENTRY:
+    if route.operation in _CONDITIONAL:
         yield _header_parameter("If-None-Match", KNOWN_VERSIONS, None)
 
 
@@ -195,7 +198,7 @@ def _responses(route: Route, example: Example) -> JsonObject:
             "headers": _headers("Location", "Preference-Applied"),
             "content": {"application/json": {"schema": {"$ref": f"{_REFERENCE}{component('AcceptedAnswer')}"}}},
         }
-    if route.operation is Operation.READ_ENTRY:
+    if route.operation in _CONDITIONAL:
         found["304"] = {
             "description": "The version that the caller has is the one that is asked for.",
             "headers": _headers("ETag"),
@@ -209,7 +212,7 @@ def _success(route: Route, description: str, status: int, example: Example) -> J
     headers = ["Coafi-Event", "Preference-Applied"] if route.durable else []
     if route.operation is Operation.START_WORKFLOW:
         headers.append("Location")
-    if route.operation in (Operation.UPDATE_ENTRY, Operation.CHANGE_STATUS, Operation.READ_ENTRY):
+    if route.operation in (Operation.UPDATE_ENTRY, Operation.CHANGE_STATUS, *_CONDITIONAL):
         headers.append("ETag")
     content: JsonObject = {"schema": {"$ref": f"{_REFERENCE}{component(route.result.__name__)}"}}
     if status == example.status:

@@ -157,6 +157,19 @@ OPERATIONS: Mapping[Operation, Words] = {
         "turns `old` into `new`.",
         "The difference.",
     ),
+    Operation.LIST_SCHEMAS: Words(
+        "listSchemas",
+        "Schemas",
+        "The newest version of every published schema, without the schemas themselves. With `If-None-Match` and the "
+        "`ETag` of an answer before, the answer is `304` while nothing was published.",
+        "The schemas.",
+    ),
+    Operation.READ_SCHEMA: Words(
+        "readSchema",
+        "Schemas",
+        "The newest published version of a schema, or the one that is named: what a verdict says it was held against.",
+        "The schema.",
+    ),
     Operation.START_WORKFLOW: Words(
         "startWorkflow",
         "Work",
@@ -243,7 +256,11 @@ KNOWN_VERSIONS = Header("Versions that the caller has, as `ETag` named them.", {
 """``If-None-Match`` of what is only read."""
 
 RESPONSE_HEADERS: Mapping[str, Header] = {
-    "ETag": Header("The version of the entry.", {"type": "string", "pattern": '^"[0-9]{1,10}"$'}, '"1"'),
+    "ETag": Header(
+        "The version of the entry, or the digest of a list.",
+        {"type": "string", "pattern": '^"[0-9a-f]{1,64}"$'},
+        '"1"',
+    ),
     "Location": Header(
         "Where to ask what became of the request or of the work that it started.",
         {"type": "string", "format": "uri-reference"},
@@ -401,6 +418,8 @@ _OWN: Mapping[Operation, set[int]] = {
     Operation.SEARCH_ENTRIES: {422},
     Operation.READ_HISTORY: {404, 422},
     Operation.COMPARE_VERSIONS: {404, 422},
+    Operation.LIST_SCHEMAS: {422},
+    Operation.READ_SCHEMA: {404, 422},
     Operation.READ_WORKFLOW: {404, 422},
     Operation.READ_EVENT: {400, 404},
     Operation.RESOLVE: {400, 404},
@@ -479,6 +498,10 @@ MEMBERS: Mapping[str, str] = {
     "Resolution.origin": "Where it came from.",
     "Resolution.entries": "Indices of what the ledger has about it.",
     "Resolution.complete": "Whether no more entries will follow.",
+    "Schema.version": "The version of the schema.",
+    "Schema.digest": "SHA-256 of the schema's canonical JSON.",
+    "Schema.document": "The schema itself.",
+    "Schemas.schemas": "The schemas, by id.",
     "Started.workflowId": "The run of the work.",
     "Started.existed": "Whether it was there before.",
     "Stored.status": "Of HTTP.",

@@ -1,4 +1,4 @@
-"""The walk-through of docs/api.md: every command, in order, by bash and curl against ``coafi up``; what it prints too."""
+"""The walk-through of docs/api.md: every command, in order, by bash and curl against ``coafi up``, and what it prints."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ def environment() -> dict[str, str]:
         "HOME": os.environ["HOME"],
         "LANG": "C.UTF-8",
         "COLUMNS": "110",
-        **{name: os.environ[name] for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START") if name in os.environ},
+        **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_PROCESS_")},
     }
 
 
