@@ -20,14 +20,16 @@ from typer.testing import CliRunner
 
 from activities.boundary import UNEXPECTED_ATTEMPTS
 from coafi import errors, metrics
+from coafi.api.operations import ApiOperator, OperateTask
+from coafi.api.requests import ApiRequest
 from coafi.artifacts.cache import ArtifactService
 from coafi.artifacts.model import ArtifactKind, GeneratorConfig
 from coafi.auth import keys
 from coafi.auth.jwks import COOL_DOWN, FRESH, PATIENCE
-from coafi.auth.principal import MAX_NAME, check_permission
+from coafi.auth.principal import MAX_NAME, Principal, check_permission
 from coafi.auth.roles import DEFAULT_ROLES
 from coafi.auth.tokens import MAX_TOKEN
-from coafi.canonical import sha256
+from coafi.canonical import JsonObject, sha256
 from coafi.commits import submitted_commit
 from coafi.database import Database
 from coafi.documents.check import Verdict
@@ -49,6 +51,7 @@ from coafi.notify.message import Notification
 from coafi.objects import ObjectStore
 from coafi.processing import BatchProcessor, BatchTask, Checked, Generated, GenerateTask
 from coafi.recording import Conclusion, Decision, EventRecorder, Failure
+from coafi.registry.acceptance import DIALECT
 from coafi.registry.store import Registry, builtin_schemas
 from coafi.settings import Settings, variable
 from coafi.trees.commit import CommitContexts
@@ -572,6 +575,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
                 commits=(),
             )
         )
+        change_registries(ApiOperator(recorder, registry, database, objects))
         ledger.append([key_change(ledger.key, ledger.sign, Signer("docs", bytes(31) + b"1"))])
         fields: dict[str, set[str]] = defaultdict(set)
         for one in ledger.entries(0, ledger.size()):
@@ -580,6 +584,25 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
     finally:
         ledger.close()
         database.close()
+
+
+def change_registries(operator: ApiOperator) -> None:
+    """Publish a schema of a registry's entries, and make one that fits."""
+    schema = {"$schema": DIALECT, "$id": "urn:coafi:schema:registry.AERO:1.0.0", "type": "object"}
+    name: JsonObject = {"registryId": "schemas", "entryId": "registry.AERO"}
+    steps = [{**name, "status": status, "reason": "fine"} for status in ("Review", "Approval", "Integration")]
+    asked = [{**name, "data": schema}, *steps, {"registryId": "AERO", "entryId": "E-1", "data": {}}]
+    for number, body in enumerate(asked):
+        request = ApiRequest(
+            endpoint="registry/update" if "data" in body else "registry/status",
+            method="POST",
+            request_id=str(number),
+            principal=Principal(name="key:ada"),
+            body=body,
+        )
+        operator.registry.refresh()
+        event = sample_event(f"request {number}").ref("UTIDS-P-x")
+        operator.operate(OperateTask(event=event, request=request))
 
 
 def sample_event(author: str) -> Event:
