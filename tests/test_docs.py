@@ -49,7 +49,7 @@ from coafi.notify.message import ENTRY_CHANGED, Notification
 from coafi.objects import ObjectStore
 from coafi.processing import BatchProcessor, BatchTask, Checked, Generated, GenerateTask
 from coafi.recording import Conclusion, Decision, EventRecorder, Failure
-from coafi.registry.acceptance import MAX_PATTERNS
+from coafi.registry.acceptance import MAX_PATTERNS, schema_of
 from coafi.registry.effort import MAX_APPLIED
 from coafi.registry.entry import MAX_DATA, MAX_DEPTH, MAX_TAGS, EntryClass, EntryStatus, RegistryId
 from coafi.registry.entry import Entry as RegistryEntry
@@ -59,7 +59,6 @@ from coafi.registry.revalidation import Ended, Part, Place, Revalidation, Revali
 from coafi.registry.search import MAX_WORDS
 from coafi.registry.shipped import TAG
 from coafi.registry.store import Registry, builtin_schemas
-from coafi.registry.validation import Schema
 from coafi.settings import Settings, variable
 from coafi.trees.commit import CommitContexts
 from coafi.trees.listing import TreeFile
@@ -615,7 +614,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         books = Registers(database, ledger, registry)
         books.publish("registry.AERO", "1.0.0")
         books.put("wing", {}, reason="sample")
-        hold_against_schemas(Revalidator(recorder, database, objects, contexts), registry, task)
+        hold_against_schemas(Revalidator(recorder, database, objects, contexts), books, task)
         ledger.append([key_change(ledger.key, ledger.sign, Signer("docs", bytes(31) + b"1"))])
         fields: dict[str, set[str]] = defaultdict(set)
         for one in ledger.entries(0, ledger.size()):
@@ -626,7 +625,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         database.close()
 
 
-def hold_against_schemas(revalidator: Revalidator, registry: Registry, task: BatchTask) -> None:
+def hold_against_schemas(revalidator: Revalidator, books: Registers, task: BatchTask) -> None:
     """Publish schemas that make the sample and an entry invalid, and record what follows."""
     trees = TreeRecorder(revalidator.database, revalidator.objects)
     file = TreeFile("new.md", "100644", sample_blob())
@@ -636,9 +635,8 @@ def hold_against_schemas(revalidator: Revalidator, registry: Registry, task: Bat
         IndexTask(repository=task.repository, branch="main", generation=0, commit=task.commit, tree=tree, commits=())
     )
     for schema_id in ("frontmatter.general", "registry.AERO"):
-        schema = Schema(schema_id, "9.0.0", {"required": ["reviewer"]})
-        registry.publish((schema,))
-        revalidation = Revalidation(published_schema=schema.reference, request="api.request:a:b", published=0)
+        published = schema_of(schema_id, books.publish(schema_id, "9.0.0", required=["reviewer"]).data)
+        revalidation = Revalidation(published_schema=published.reference, request="api.request:a:b", published=0)
         done = revalidator.part(Part(revalidation=revalidation, place=Place()))
         assert done.tally.now_invalid == 1
         revalidator.conclude(

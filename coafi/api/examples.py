@@ -14,7 +14,7 @@ from coafi.auth.principal import Principal
 from coafi.canonical import JsonObject, digest_of, sha256
 from coafi.commits import source_of
 from coafi.names import EventType, workflow_id
-from coafi.registry.builtin import BuiltinSchemas
+from coafi.registry.builtin import BuiltinSchemas, builtin_schemas
 from coafi.utids import entry_utids, permanent_utids
 
 NAME = "ci"
@@ -61,7 +61,8 @@ def ordered() -> list[tuple[Route, Example]]:
 def examples() -> Mapping[Operation, Example]:
     """The example of every operation."""
     which: JsonObject = {"registryId": REGISTRY, "entryId": ENTRY}
-    known = sorted(builtin_schemas(), key=lambda one: one.schema_id)
+    known = [one.reference.model_dump(by_alias=True) for one in builtin_schemas()]
+    known.sort(key=lambda one: str(one["schemaId"]))
     update: JsonObject = {
         **which,
         "data": DATA,
@@ -139,9 +140,7 @@ def examples() -> Mapping[Operation, Example]:
             200,
             {**which, "old": 1, "new": 2, "patch": [{"op": "replace", "path": "/status", "value": "Review"}]},
         ),
-        Operation.LIST_SCHEMAS: Example(
-            {}, 200, {"schemas": [one.reference.model_dump(by_alias=True) for one in known]}
-        ),
+        Operation.LIST_SCHEMAS: Example({}, 200, {"schemas": [*known]}),
         Operation.READ_SCHEMA: Example(
             {"schemaId": payload.schema_id},
             200,

@@ -1,4 +1,4 @@
-"""The walk-through of docs/api.md: every command, in order, by bash and curl against ``coafi up``, and what it prints."""
+"""The walk-through of docs/api.md: every command in order, by bash and curl against ``coafi up``, and its output."""
 
 import asyncio
 import os
