@@ -21,14 +21,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as HttpRoute
 from starlette.types import Receive, Scope, Send
+from temporalio.client import WorkflowExecutionDescription
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.dispatch import Dispatcher
 from coafi import metrics
 from coafi.api.answers import WAITING, Answer, error_places, problem_type
-from coafi.api.bodies import AcceptedAnswer, WorkflowAnswer
-from coafi.api.reading import ApiReader
+from coafi.api.bodies import AcceptedAnswer, EventAnswer, WorkflowAnswer
+from coafi.api.reading import OPEN, ApiReader, answer_with
 from coafi.api.requests import MAX_KEY, ApiRequest, event_path, source_of
 from coafi.api.routes import BY_ENDPOINT, Operation, Route
 from coafi.auth.authenticator import Authenticator
@@ -51,7 +52,7 @@ from coafi.errors import (
 from coafi.events import Event, new_event
 from coafi.findings import Finding, Severity
 from coafi.ledger.entry import timestamp
-from coafi.names import REGISTRY_CALLER, EventType, SearchAttribute
+from coafi.names import REGISTRY_CALLER, DeliveryName, EventType, SearchAttribute, parse_workflow_id
 from coafi.objects import ObjectStore
 from starters.answers import BodyTooLarge, BodyTooSlow, problem, read_body, traceparent_of
 from starters.rates import Rates
@@ -78,6 +79,7 @@ _LIMITS = DocumentLimits(max_depth=100, max_nodes=100_000, max_findings=20)
 _SMALL = 16 * 1024
 _NO_RUN = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT)
 _PHASE = SearchAttributeKey.for_keyword(SearchAttribute.PHASE)
+_UTIDS = SearchAttributeKey.for_keyword(SearchAttribute.UTIDS)
 
 
 class TooManyRequests(Refused):
@@ -210,6 +212,8 @@ class ApiGateway:
             asked = self._query(request, route) if route.method == "GET" else await self._body(request)
         if route.operation is Operation.READ_WORKFLOW:
             answer = await self._workflow(route, asked)
+        elif route.operation is Operation.READ_EVENT:
+            answer = await self._event(route, asked)
         else:
             answer = await self._look(route, asked)
         if answer.etag is not None and answer.etag in _etags(request):
@@ -232,37 +236,75 @@ class ApiGateway:
     def _owns(self, principal: Principal, name: str) -> bool:
         """Whether an event is a request of this very caller."""
         delivery = self.reader.delivery(name)
-        return delivery is not None and delivery.source == source_of(principal.name)
+        source = delivery.source if delivery is not None else _named(name).source
+        return source == source_of(principal.name)
+
+    async def _event(self, route: Route, asked: JsonObject) -> Answer:
+        """What became of an event. While nothing is concluded, its run says where it stands."""
+        await asyncio.to_thread(self.reader.check, route, asked)
+        name = str(asked["id"])
+        known = await asyncio.to_thread(self.reader.event, name)
+        if known is not None and known.concluded is not None:
+            return answer_with(known)
+        if known is None and _named(name).event_type not in [*EventType]:
+            return await asyncio.to_thread(self.reader.read, route, asked)  # which says that there is none
+        try:
+            run = await self._describe(known.workflow_id if known is not None else name)
+        except (ResourceNotFoundError, Unavailable) as error:
+            if known is None and isinstance(error, Unavailable):
+                raise
+            return await asyncio.to_thread(self.reader.read, route, asked)  # it may be on record by now
+        said = {"run_status": _status_of(run), "phase": run.typed_search_attributes.get(_PHASE) or OPEN}
+        if known is None:  # accepted, and no worker has come to it yet
+            named = _named(run.id)
+            known = EventAnswer(
+                event_id=named.delivery_id,
+                type=named.event_type,
+                source=named.source,
+                workflow_id=run.id,
+                run_id=run.run_id,
+                utids=run.typed_search_attributes.get(_UTIDS),
+                phase=OPEN,
+                subject=await run.static_summary() or "",
+                received=None,
+                concluded=None,
+                entries=(),
+            )
+        return answer_with(known.model_copy(update=said))
 
     async def _workflow(self, route: Route, asked: JsonObject) -> Answer:
         """Where a run stands: Temporal knows."""
         await asyncio.to_thread(self.reader.check, route, asked)
-        workflow_id, run_id = str(asked["workflowId"]), asked.get("runId")
-        handle = self.dispatcher.client.get_workflow_handle(
-            workflow_id, run_id=run_id if isinstance(run_id, str) else None
-        )
-        try:
-            async with asyncio.timeout(self.dispatcher.timeout):
-                run = await handle.describe()
-        except (RPCError, TimeoutError, RuntimeError) as error:
-            if isinstance(error, RPCError) and error.status in (
-                RPCStatusCode.NOT_FOUND,
-                RPCStatusCode.INVALID_ARGUMENT,
-            ):
-                raise ResourceNotFoundError(
-                    f"Temporal has no run {workflow_id[:200]!r}", remedy="ask for the event: what was recorded stays"
-                ) from None
-            raise Unavailable("Temporal does not answer", remedy="ask again", retry_after=RETRY_AFTER) from error
+        run_id = asked.get("runId")
+        run = await self._describe(str(asked["workflowId"]), run_id if isinstance(run_id, str) else None)
         found = WorkflowAnswer(
             workflow_id=run.id,
             run_id=run.run_id,
             type=run.workflow_type,
-            status=run.status.name if run.status else "UNKNOWN",
+            status=_status_of(run),
             phase=run.typed_search_attributes.get(_PHASE),
             started=timestamp(run.start_time),
             closed=timestamp(run.close_time) if run.close_time else None,
         )
-        return Answer(status=200, body=found.model_dump(mode="json", by_alias=True))
+        return answer_with(found)
+
+    async def _describe(self, workflow_id: str, run_id: str | None = None) -> WorkflowExecutionDescription:
+        """What Temporal says of a run.
+
+        Raises:
+            ResourceNotFoundError: it has none by that id.
+            Unavailable: it does not answer.
+        """
+        handle = self.dispatcher.client.get_workflow_handle(workflow_id, run_id=run_id)
+        try:
+            async with asyncio.timeout(self.dispatcher.timeout):
+                return await handle.describe()
+        except (RPCError, TimeoutError, RuntimeError) as error:
+            if isinstance(error, RPCError) and error.status in _NO_RUN:
+                raise ResourceNotFoundError(
+                    f"Temporal has no run {workflow_id[:200]!r}", remedy="ask for the event: what was recorded stays"
+                ) from None
+            raise Unavailable("Temporal does not answer", remedy="ask again", retry_after=RETRY_AFTER) from error
 
     def _query(self, request: Request, route: Route) -> JsonObject:
         """The parameters of a query, with the types that the endpoint's schema gives them."""
@@ -318,8 +360,8 @@ class ApiGateway:
                 answer = await self.dispatcher.ask(event, wait=wait)
             except IdempotencyConflict:
                 raise _reused(event) from None
-        if answer is None:  # late, or ended before: what is stored tells
-            answer = await asyncio.to_thread(self._answered, event)
+        if answer is None or answer.status == WAITING:  # late, or ended before: what is stored tells
+            answer = await asyncio.to_thread(self._answered, event) or answer
         if answer is None or answer.status == WAITING:
             place = event_path(event.workflow_id)
             phase = {"phase": answer.body["phase"]} if answer is not None and isinstance(answer.body, dict) else {}
@@ -462,6 +504,18 @@ def _if_match(request: Request) -> int | None:
     if found is None:
         raise Unreadable("If-Match is not the ETag of one version", remedy='send it as you got it, such as "4"')
     return int(found[1])
+
+
+def _named(name: str) -> DeliveryName:
+    """The delivery that a workflow id names; nothing but empty text for every other name."""
+    try:
+        return parse_workflow_id(name)
+    except ValueError:
+        return DeliveryName("", "", "")
+
+
+def _status_of(run: WorkflowExecutionDescription) -> str:
+    return run.status.name if run.status else "UNKNOWN"
 
 
 def _etags(request: Request) -> list[str]:

@@ -53,17 +53,28 @@ from coafi.notify.message import ENTRY_CHANGED, Notification
 from coafi.objects import ObjectStore
 from coafi.processing import BatchProcessor, BatchTask, Checked, Generated, GenerateTask
 from coafi.recording import Conclusion, Decision, EventRecorder, Failure
-from coafi.registry.entry import MAX_DATA, MAX_DEPTH, MAX_TAGS
+from coafi.registry.acceptance import MAX_PATTERNS
+from coafi.registry.effort import MAX_APPLIED
+from coafi.registry.entry import MAX_DATA, MAX_DEPTH, MAX_TAGS, EntryClass, EntryStatus, RegistryId
+from coafi.registry.entry import Entry as RegistryEntry
 from coafi.registry.reader import MAX_PAGE
+from coafi.registry.reserving import RESERVED_SECONDS
+from coafi.registry.revalidation import Ended, Part, Place, Revalidation, Revalidator, Summary
+from coafi.registry.search import MAX_WORDS
+from coafi.registry.shipped import TAG
 from coafi.registry.store import Registry, builtin_schemas
+from coafi.registry.validation import Schema
 from coafi.settings import Settings, variable
 from coafi.trees.commit import CommitContexts
+from coafi.trees.listing import TreeFile
+from coafi.trees.recorder import TreeRecorder
 from starters import records
 from starters.api import LONGEST_WAIT, MAX_HEADERS, ApiGateway
 from starters.cli import app
 from starters.embedded import temporal_executable
 from tests.coafi.ledger.making import draft, opened
 from tests.coafi.notify.test_message import notice
+from tests.coafi.registry.making import Registers
 from tests.harness import batch_task
 from workflows.lifecycle import REJECTING, Receipt
 
@@ -505,6 +516,7 @@ def test_what_auth_md_says_of_tokens_is_so() -> None:
 # ---------------------------------------------------------------------- events.md, findings.md
 
 EVENTS = DOCS / "events.md"
+REGISTRY = DOCS / "registry.md"
 
 
 def test_the_envelope_is_documented() -> None:
@@ -579,6 +591,29 @@ def test_the_messages_to_subscribers_are_documented() -> None:
     assert f"`{UPDATED}`" in about_indexes
 
 
+def test_the_fields_and_limits_of_registries_are_documented() -> None:
+    text = section(REGISTRY, "## Entries")
+    assert set(column(text)) == {field.alias or name for name, field in RegistryEntry.model_fields.items()}
+    assert f"{MAX_DATA // 1024} KiB" in text
+    assert f"{MAX_DEPTH} levels" in text
+    assert f"up to {MAX_TAGS}," in text
+    assert all(f"`{one}`" in text for one in EntryClass)
+    assert f"{RESERVED_SECONDS // 60} minutes" in text.replace("ten", "10")
+    schemas = section(REGISTRY, "## Schemas")
+    assert f"{MAX_APPLIED:,} subschemas" in schemas
+    assert f"{MAX_PATTERNS} at most" in schemas
+    assert f"`{TAG}`" in schemas
+    search = section(REGISTRY, "## Search")
+    assert f"{MAX_WORDS:,} characters" in search
+    assert f"up to {MAX_PAGE} entries" in search
+    assert all(f"`{one}`" in REGISTRY.read_text() for one in RegistryId)
+    assert all(str(one) in section(REGISTRY, "## From submission to integration") for one in EntryStatus)
+
+
+SAMPLE = b"---\ntitle: Sample\nversion: v1.0\nstatus: ACTIVE\n---\n\n# Sample\n"
+"""A document that is valid."""
+
+
 def documented_entries() -> dict[str, set[str]]:
     """The fields of ``data`` by type of entry, as the page says."""
     found: dict[str, set[str]] = {}
@@ -645,6 +680,10 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
                 commits=(),
             )
         )
+        books = Registers(database, ledger, registry)
+        books.publish("registry.AERO", "1.0.0")
+        books.put("wing", {}, reason="sample")
+        hold_against_schemas(Revalidator(recorder, database, objects, contexts), registry, task)
         ledger.append([key_change(ledger.key, ledger.sign, Signer("docs", bytes(31) + b"1"))])
         fields: dict[str, set[str]] = defaultdict(set)
         for one in ledger.entries(0, ledger.size()):
@@ -653,6 +692,26 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
     finally:
         ledger.close()
         database.close()
+
+
+def hold_against_schemas(revalidator: Revalidator, registry: Registry, task: BatchTask) -> None:
+    """Publish schemas that make the sample and an entry invalid, and record what follows."""
+    trees = TreeRecorder(revalidator.database, revalidator.objects)
+    file = TreeFile("new.md", "100644", sample_blob())
+    tree = trees.record(trees.plan([file]), lambda blobs: ((one, SAMPLE) for one in blobs))
+    ledger, namespace = revalidator.recorder.ledger, revalidator.recorder.namespace
+    IndexUpdater(ledger, revalidator.database, revalidator.objects, namespace).update(
+        IndexTask(repository=task.repository, branch="main", generation=0, commit=task.commit, tree=tree, commits=())
+    )
+    for schema_id in ("frontmatter.general", "registry.AERO"):
+        schema = Schema(schema_id, "9.0.0", {"required": ["reviewer"]})
+        registry.publish((schema,))
+        revalidation = Revalidation(published_schema=schema.reference, request="api.request:a:b", published=0)
+        done = revalidator.part(Part(revalidation=revalidation, place=Place()))
+        assert done.tally.now_invalid == 1
+        revalidator.conclude(
+            Summary(revalidation=revalidation, ended=Ended.FAILED, tally=done.tally, reason="out of reach")
+        )
 
 
 def sample_event(author: str) -> Event:
@@ -671,20 +730,23 @@ def sample_event(author: str) -> Event:
 
 def sample_batch(objects: ObjectStore) -> BatchRef:
     """A batch with one renamed document."""
-    content = b"---\ntitle: Sample\nversion: v1.0\nstatus: ACTIVE\n---\n\n# Sample\n"
-    blob = sha256(b"blob %d\0" % len(content) + content)
     file = ManifestFile(
         position=0,
         path="new.md",
         old_path="old.md",
         change=Change.RENAMED,
         mode="100644",
-        blob=blob,
-        size=len(content),
+        blob=sample_blob(),
+        size=len(SAMPLE),
         batch=0,
     )
-    archive = objects.put(write_archive([file], [content]))
-    return BatchRef(index=0, archive=archive, files=1, size=len(content))
+    archive = objects.put(write_archive([file], [SAMPLE]))
+    return BatchRef(index=0, archive=archive, files=1, size=len(SAMPLE))
+
+
+def sample_blob() -> str:
+    """Git's name of the sample."""
+    return sha256(b"blob %d\0" % len(SAMPLE) + SAMPLE)
 
 
 def process_sample(processor: BatchProcessor, task: BatchTask) -> None:

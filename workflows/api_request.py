@@ -1,4 +1,7 @@
-"""A request to the API: checked, done, recorded, and answered while its caller waits. Then others are told.
+"""A request to the API: checked, done, recorded, and answered while its caller waits.
+
+Who tells others of a change, and what a published schema means for all that is known, are runs that it starts at its
+end and does not wait for.
 
 Updates:
     answer: wait for the answer; sent together with the start of the run.
@@ -6,8 +9,10 @@ Updates:
 More queries and updates: see :class:`workflows.lifecycle.EventWorkflow`.
 """
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
+from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import Priority, WorkflowIDReusePolicy
@@ -15,20 +20,20 @@ from temporalio.exceptions import ApplicationError, FailureError, WorkflowAlread
 
 from workflows.lifecycle import REJECTING, EventWorkflow, Outcome, Receipt, light, patient
 from workflows.registry_update_notification import RegistryUpdateNotificationWorkflow
+from workflows.schema_revalidation import SchemaRevalidationWorkflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.api import ApiActivities, OperateResult
-    from activities.dispatch import OTHER_REQUEST, Asked
+    from activities.dispatch import OTHER_REQUEST, STILL_PARKED, Asked
     from activities.events import Patience
-    from activities.notifications import EntryNoticeTask
     from coafi import errors
-    from coafi.api.answers import Answer, given_up, refusal, waiting
+    from coafi.api.answers import GIVEN_UP, Answer, given_up, refusal, waiting
     from coafi.api.operations import OperateTask
     from coafi.api.requests import ApiRequest
     from coafi.api.routes import Operation
     from coafi.api.stored import Operated
     from coafi.canonical import digest_of
-    from coafi.events import Event, EventRef
+    from coafi.events import Event, EventRef, Wire
     from coafi.names import (
         PRIORITY_APPLICATION,
         EntryVersionName,
@@ -38,9 +43,13 @@ with workflow.unsafe.imports_passed_through():
         WorkflowName,
         registry_notification_workflow_id,
     )
+    from coafi.payloads import subject_of
+    from coafi.recording import Conclusion
 
 OPERATE_ELSEWHERE = timedelta(seconds=60)
 """One try of a change that another instance makes; it is longer than that one is waited for."""
+
+Task = TypeVar("Task", bound=Wire)
 
 
 @workflow.defn(name=WorkflowName.API_REQUEST)
@@ -54,36 +63,68 @@ class APIRequestWorkflow(EventWorkflow):
     def __init__(self, event: Event) -> None:
         super().__init__()
         self._body_digest = event.bodydigest
+        self._asked = f"Asked for by `{_code(event.principal)}`: `{_code(subject_of(event))}`"
         self._operated: Operated | None = None
-        self._notice: EntryNoticeTask | None = None
+        self._result: OperateResult | None = None
         self._receipt: Receipt | None = None
+        self._ended = False
 
     @workflow.run
     async def run(self, event: Event) -> Receipt:
         """Handle a request. The result is its receipt."""
-        self._receipt = await self.handle(event, partial(self._operate, event))
-        if self._receipt.phase is Phase.PROCESSED and self._notice is not None:
-            await self._notify(self._notice)
-        await workflow.wait_condition(workflow.all_handlers_finished)
+        try:
+            self._receipt = await self.handle(event, partial(self._operate, event))
+            self._ended = True  # whoever asked does not wait for what follows
+            if self._receipt.phase is Phase.PROCESSED and self._result is not None:
+                await self._follow_up(self._result)
+        finally:  # also when it is cancelled
+            self._ended = True
+            await workflow.wait_condition(workflow.all_handlers_finished)
         return self._receipt
 
     @workflow.update(name=UpdateName.ANSWER, description="Wait for the answer")
     async def answer(self, asked: Asked) -> Answer:
-        """The answer, as soon as there is one; while the run is parked, that it waits."""
-        await workflow.wait_condition(lambda: self._receipt is not None or self._phase is Phase.PARKED)
-        receipt = self._receipt
-        if receipt is None or receipt.phase is Phase.DUPLICATE:
-            return waiting(self._phase)
-        if receipt.phase is Phase.PROCESSED and self._operated is not None:
-            return self._operated.answer
-        if receipt.phase is Phase.REJECTED:
-            return refusal(receipt.findings, receipt.refused)
-        return given_up(receipt.failure.message if receipt.failure else receipt.phase)
+        """The answer, as soon as there is one; or that the run has parked, if whoever asks did not know that."""
+        await workflow.wait_condition(lambda: self._ended or self._parks > asked.parks)
+        if not self._ended:
+            return waiting(self._phase, self._parks)
+        if self._receipt is None or self._receipt.phase is Phase.DUPLICATE:
+            return waiting(self._phase)  # what is stored tells
+        return self._answer_to(self._receipt)
 
     @answer.validator
     def _validate_answer(self, asked: Asked) -> None:
         if asked.body_digest != self._body_digest:
             raise ApplicationError("this run does another request", type=OTHER_REQUEST, non_retryable=True)
+        if self._phase is Phase.PARKED and asked.parks == self._parks:
+            raise ApplicationError("this run is still parked", type=STILL_PARKED, non_retryable=True)
+
+    def asked(self) -> str:
+        """What was asked for, and by whom."""
+        return self._asked
+
+    def came_of_it(self, conclusion: Conclusion) -> str:
+        """How the run ended, and what its caller is answered."""
+        answer = self._answer_to(conclusion)
+        said = f"{super().came_of_it(conclusion)}\n\nAnswered **{answer.status}**"
+        if answer.status >= GIVEN_UP or not isinstance(answer.body, dict):
+            return said
+        body = answer.body
+        if "ledgerEntry" in body:
+            return (
+                f"{said}: `{body['registryId']}/{body['entryId']}` is at version {body['version']},"
+                f" {body['status']}, by entry {body['ledgerEntry']} of the ledger"
+            )
+        if "workflowId" in body:
+            return f"{said}: the run `{body['workflowId']}` {'was there' if body['existed'] else 'was started'}"
+        return said
+
+    def _answer_to(self, ended: Conclusion | Receipt) -> Answer:
+        if ended.phase is Phase.REJECTED:
+            return refusal(ended.findings, ended.refused)
+        if self._operated is not None:  # it was done, also where the run was given up afterwards
+            return self._operated.answer
+        return given_up(ended.failure)
 
     async def _operate(self, event: Event, ref: EventRef, patience: Patience) -> Outcome:
         request = ApiRequest.model_validate(event.data)
@@ -97,32 +138,30 @@ class APIRequestWorkflow(EventWorkflow):
             else:
                 call = partial(_operate_elsewhere, task, summary, patience.api)
             result = await self.step("api.operate", call)
-            operated, self._notice = result.operated, result.notice
+            self._result, operated = result, result.operated
         self._operated = operated
         return Outcome(counts=operated.counts, digests={"answer": digest_of(operated.answer)})
 
-    async def _notify(self, task: EntryNoticeTask) -> None:
-        """Start the run that tells everybody. Whatever becomes of this, the request is done, and answered."""
-        change = task.change
-        what = f"{change.registry_id}/{change.entry_id}"
-        name = EntryVersionName(change.registry_id, change.entry_id, change.version)
-        try:
-            await workflow.start_child_workflow(
+    async def _follow_up(self, result: OperateResult) -> None:
+        """Start what follows from the change. Whatever becomes of that, the request is done, and answered."""
+        if result.notice is not None:
+            change = result.notice.change
+            name = EntryVersionName(change.registry_id, change.entry_id, change.version)
+            await _start(
                 RegistryUpdateNotificationWorkflow.run,
-                task,
-                id=registry_notification_workflow_id(name),
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-                cancellation_type=workflow.ChildWorkflowCancellationType.ABANDON,
-                priority=Priority(priority_key=PRIORITY_APPLICATION),
-                static_summary=f"Tell {len(task.addressees)} of {what} {change.version}: {change.status}"[:200],
+                result.notice,
+                registry_notification_workflow_id(name),
+                f"Tell {len(result.notice.addressees)} of {name.registry}/{name.entry_id} {name.version}",
             )
-        except WorkflowAlreadyStartedError:
-            pass  # by a run before this one, which was terminated
-        except FailureError as error:
-            if is_cancelled_exception(error):
-                raise
-            workflow.logger.error("nobody was told of the change", exc_info=error)
+        if result.revalidation is not None:
+            published = result.revalidation.revalidation
+            schema = published.published_schema
+            await _start(
+                SchemaRevalidationWorkflow.run,
+                result.revalidation,
+                published.workflow_id,
+                f"Hold what is known against {schema.schema_id} {schema.version}",
+            )
 
 
 async def _operate_elsewhere(task: OperateTask, summary: str, patience: float) -> OperateResult:
@@ -135,3 +174,29 @@ async def _operate_elsewhere(task: OperateTask, summary: str, patience: float) -
         retry_policy=patient(patience),
         summary=f"{summary} (another instance's)",
     )
+
+
+async def _start(run: Callable[[Any, Task], Awaitable[Any]], task: Task, workflow_id: str, summary: str) -> None:
+    """Start a run that outlives this one."""
+    try:
+        await workflow.start_child_workflow(
+            run,
+            task,
+            id=workflow_id,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+            parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+            cancellation_type=workflow.ChildWorkflowCancellationType.ABANDON,
+            priority=Priority(priority_key=PRIORITY_APPLICATION),
+            static_summary=summary[:200],
+        )
+    except WorkflowAlreadyStartedError:
+        pass  # by a run before this one, which was terminated
+    except FailureError as error:
+        if is_cancelled_exception(error):
+            raise
+        workflow.logger.error("%s was not started", workflow_id, exc_info=error)
+
+
+def _code(text: str) -> str:
+    """Text that cannot leave a code span of Markdown: a rejected request can say anything."""
+    return text.replace("`", "'")

@@ -86,7 +86,9 @@ class EventAnswer(Body):
     """What became of an event.
 
     Attributes:
-        phase: how it ended, or ``OPEN``.
+        phase: how it ended; before that where its run stands, such as ``PARKED``, or ``OPEN`` if nobody can tell.
+        run_status: what Temporal says of the run while the event has no end: ``RUNNING``, or such as ``TERMINATED``:
+            nothing more comes of that unless the request is sent again with its key.
         entries: ledger indices of what was recorded about it.
         answer: of a request to the API, once there is one.
     """
@@ -98,6 +100,7 @@ class EventAnswer(Body):
     run_id: str | None
     utids: str | None
     phase: str
+    run_status: str | None = None
     subject: str
     received: str | None
     concluded: str | None

@@ -26,12 +26,13 @@ from coafi.names import ActivityName, EntryType, Phase, TaskQueue
 from coafi.registry.entry import EntryUpdate, RegistryId
 from tests.coafi.ledger.serving import served
 from tests.coafi.registry.making import schema
-from tests.coafi.registry.serving import api_key, remote_registry
+from tests.coafi.registry.serving import api_key, desk, remote_registry
 from tests.coafi.registry.test_remote import origin
 from tests.guarantees.support import activities, finished
 from tests.guarantees.test_history import assert_nowhere, everything_readable
 from tests.guarantees.test_remote_ledger import free_port
-from tests.harness import Repository, Stack, documents, history_of, running_stack, until
+from tests.harness import Repository, Stack, documents, history_of, running_stack, settings_for, until
+from workers.resources import open_resources
 from workflows.lifecycle import Receipt
 
 
@@ -409,16 +410,13 @@ def test_two_instances_that_name_each_other_say_so_at_once(tmp_path: Path) -> No
 
 
 def test_a_home_with_entries_of_its_own_keeps_to_them(tmp_path: Path) -> None:
-    from tests.coafi.registry.making import registers
-
     home = tmp_path / "home"
-    home.mkdir()
-    with registers(home) as books:
-        books.put("wing", {})
+    with open_resources(settings_for(tmp_path)) as resources:
+        desk(resources.registry, resources.ledger, resources.database, home).put("wing", {})
     said = coafi("gateway", home=home, url="http://127.0.0.1:1", token="x", code=1)
-    assert "has entries of its own, and REGISTRY_API_URL names another registry" in said
+    assert "has entries of its own, and REGISTRY_API_URL names another registry" in said.replace("\n", " ")
     said = coafi("gateway", home=tmp_path / "other", url="http://127.0.0.1:1", token="", code=1)
-    assert "REGISTRY_API_TOKEN or REGISTRY_API_TOKEN_FILE must be too" in said
+    assert "REGISTRY_API_TOKEN or REGISTRY_API_TOKEN_FILE must be too" in said.replace("\n", " ")
 
 
 async def test_the_commands_read_the_registry_of_another_instance(tmp_path: Path) -> None:
