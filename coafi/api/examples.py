@@ -182,6 +182,7 @@ def examples() -> Mapping[Operation, Example]:
                 "runId": RUN_ID,
                 "utids": event_utids,
                 "phase": "PROCESSED",
+                "runStatus": None,
                 "subject": f"POST registry/update {REGISTRY} {ENTRY}",
                 "received": CREATED,
                 "concluded": CREATED,

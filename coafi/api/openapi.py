@@ -300,7 +300,7 @@ def _models() -> dict[str, JsonValue]:
         for member, one in schema.get("properties", {}).items():
             one.pop("title", None)
             one.pop("default", None)
-            one["description"] = MEMBERS.get(f"{called}.{member}") or MEMBERS[member]
+            one["description"] = MEMBERS.get(f"{called}.{member}") or MEMBERS.get(member, "")
         if "properties" in schema and name not in partial:
             schema["required"] = list(schema["properties"])
         schema.pop("additionalProperties", None)  # members may be added

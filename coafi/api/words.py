@@ -497,7 +497,10 @@ MEMBERS: Mapping[str, str] = {
     "Event.type": "The type of the event, such as `api.request` or `git.commit`.",
     "Event.source": "Whose event it is: the caller, or the repository.",
     "Event.utids": "The UTidS of the event.",
-    "Event.phase": "How it ended: `PROCESSED`, `REJECTED` or `FAILED`; `OPEN` while it is at work.",
+    "Event.phase": "How it ended: `PROCESSED`, `REJECTED` or `FAILED`; before that where its run stands, such as "
+    "`PARKED`, or `OPEN`.",
+    "Event.runStatus": "What Temporal says of the run while the event has no end; after `TERMINATED` nothing comes of "
+    "it unless the request is sent again.",
     "Event.subject": "What it is about, in a few words.",
     "Event.received": "When it came.",
     "Event.concluded": "When it ended.",
