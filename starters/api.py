@@ -210,12 +210,7 @@ class ApiGateway:
             asked = {"id": name}
         else:
             asked = self._query(request, route) if route.method == "GET" else await self._body(request)
-        if route.operation is Operation.READ_WORKFLOW:
-            answer = await self._workflow(route, asked)
-        elif route.operation is Operation.READ_EVENT:
-            answer = await self._event(route, asked)
-        else:
-            answer = await self._look(route, asked)
+        answer = await self._look(route, asked)
         if answer.etag is not None and answer.etag in _etags(request):
             return Response(status_code=304, headers={"ETag": answer.etag})
         return _response(answer, {"Cache-Control": "private, no-cache"})
@@ -227,9 +222,15 @@ class ApiGateway:
 
     async def _look(self, route: Route, asked: JsonObject) -> Answer:
         try:
-            return await self._in_thread(lambda: self.reader.read(route, asked))
+            match route.operation:
+                case Operation.READ_WORKFLOW:
+                    return await self._workflow(route, asked)
+                case Operation.READ_EVENT:
+                    return await self._event(route, asked)
+                case _:
+                    return await self._in_thread(lambda: self.reader.read(route, asked))
         except ValidationError as error:
-            if not route.takes_id:
+            if not route.takes_id:  # an id in a path that cannot be one is no question at all
                 raise
             raise Unreadable(error.message, remedy=error.remedy, findings=error.findings) from None
 

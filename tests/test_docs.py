@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,10 @@ from typer.testing import CliRunner
 
 from activities.boundary import UNEXPECTED_ATTEMPTS
 from coafi import errors, metrics
+from coafi.api.answers import problem_type
+from coafi.api.requests import MAX_KEY
+from coafi.api.routes import ROUTES
+from coafi.api.words import ERRORS, REQUEST_HEADERS, RESPONSE_HEADERS, Header
 from coafi.artifacts.cache import ArtifactService
 from coafi.artifacts.model import ArtifactKind, GeneratorConfig
 from coafi.auth import keys
@@ -64,6 +68,7 @@ from coafi.trees.commit import CommitContexts
 from coafi.trees.listing import TreeFile
 from coafi.trees.recorder import TreeRecorder
 from starters import records
+from starters.api import LONGEST_WAIT, MAX_HEADERS, ApiGateway
 from starters.cli import app
 from starters.embedded import temporal_executable
 from tests.coafi.ledger.making import draft, opened
@@ -103,7 +108,8 @@ def shown(name: str, default: object) -> str:
         unit = next((f" ({default / size:g} {word})" for size, word in parts if default >= size), "")
         return f"`{default:g}`{unit}" if default < 1e6 else f"`{default:.0f}`{unit}"
     if name.endswith("_bytes") and isinstance(default, int):
-        size, word = next((size, word) for size, word in ((2**30, "GiB"), (2**20, "MiB"), (1, "B")) if default >= size)
+        units = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
+        size, word = next((size, word) for size, word in units if default >= size)
         return f"`{default}` ({default / size:g} {word})"
     return f"`{default}`"
 
@@ -153,7 +159,61 @@ def roles_table() -> str:
     return "\n".join(rows)
 
 
+def endpoints_table() -> str:
+    """Every route of the API."""
+    rows = ["| endpoint | what it does | permission |", "|---|---|---|"]
+    rows += [f"| `{route.method} {route.path}` | {route.summary} | `{route.permission}` |" for route in ROUTES]
+    return "\n".join(rows)
+
+
+def headers_table(headers: Mapping[str, Header]) -> str:
+    """Headers with an example each."""
+    rows = ["| header | example | meaning |", "|---|---|---|"]
+    rows += [f"| `{name}` | {code(one.example)} | {one.text} |" for name, one in headers.items()]
+    return "\n".join(rows)
+
+
+def errors_table() -> str:
+    """Every error of the API."""
+    rows = ["| status | `type` | when | what to do |", "|---|---|---|---|"]
+    for status, error in ERRORS.items():
+        headers = "".join(f" `{name}` comes with it." for name in error.headers if RESPONSE_HEADERS[name].required)
+        rows.append(f"| `{status}` | `{problem_type(error.kind)}` | {error.when}{headers} | {error.remedy} |")
+    return "\n".join(rows)
+
+
+def limits_table() -> str:
+    """What the API takes at most."""
+    fields = Settings.model_fields
+    rows = ["| what | at most | setting |", "|---|---|---|"]
+    settings = {
+        "bytes of a body": "api_max_body_bytes",
+        "requests of a caller in a second, in the long run": "api_rate",
+        "requests of a caller at once": "api_burst",
+    }
+    rows += [
+        f"| {what} | {shown(name, fields[name].default)} | `{variable(name)}` |" for what, name in settings.items()
+    ]
+    fixed = {
+        "seconds that a body may take to arrive": f"`{ApiGateway.body_timeout:g}`",
+        "bytes of all headers": f"`{MAX_HEADERS}` ({MAX_HEADERS // 1024} KiB)",
+        "characters of an `Idempotency-Key`": f"`{MAX_KEY}`",
+        "seconds to wait for an answer, with `Prefer: wait=N`": f"`{LONGEST_WAIT:g}`",
+        "bytes of an entry's data, as canonical JSON": f"`{MAX_DATA}` ({MAX_DATA // 1024} KiB)",
+        "levels of an entry's data": f"`{MAX_DEPTH}`",
+        "tags of an entry": f"`{MAX_TAGS}`",
+        "entries, or versions, of a page": f"`{MAX_PAGE}`",
+    }
+    rows += [f"| {what} | {value} | |" for what, value in fixed.items()]
+    return "\n".join(rows)
+
+
 GENERATED = {
+    "endpoints": (DOCS / "api.md", endpoints_table),
+    "request-headers": (DOCS / "api.md", lambda: headers_table(REQUEST_HEADERS)),
+    "answer-headers": (DOCS / "api.md", lambda: headers_table(RESPONSE_HEADERS)),
+    "errors": (DOCS / "api.md", errors_table),
+    "limits": (DOCS / "api.md", limits_table),
     "examples": (DOCS / "findings.md", examples_table),
     "settings": (DOCS / "settings.md", settings_table),
     "roles": (DOCS / "auth.md", roles_table),
@@ -274,7 +334,8 @@ def test_every_coafi_line_is_one_that_the_command_takes(page: Path) -> None:
     for words in lines(page.read_text()):
         if words[0] == "coafi":
             found = resolve(words[1:])
-            found.command.make_context(" ".join(found.path), list(found.arguments))
+            given = ["1" if re.fullmatch(r"\$[A-Z]+", word) else word for word in found.arguments]
+            found.command.make_context(" ".join(found.path), given)
 
 
 @page
@@ -291,6 +352,12 @@ def test_the_readme_shows_every_command() -> None:
     text = README.read_text()
     shown = {resolve(words[1:]).path for words in [*lines(text), *spoken(text)] if words[0] == "coafi"}
     assert shown == set(leaves())
+
+
+def test_the_readme_shows_every_endpoint_of_the_api() -> None:
+    rows = [row for row in README.read_text().splitlines() if re.match(r"\| `(GET|POST) /", row)]
+    shown = [word for row in rows for word in re.findall(r"`((?:GET|POST) /[^`]*)`", row)]
+    assert sorted(shown) == sorted(f"{route.method} {route.path}" for route in ROUTES)
 
 
 def test_the_readme_is_right_about_json() -> None:
@@ -334,7 +401,8 @@ def test_every_temporal_line_uses_flags_that_it_has(page: Path) -> None:
 def test_search_attributes_and_task_queues_are_ours(page: Path) -> None:
     text = page.read_text()
     assert set(re.findall(r"\bCoafi[A-Z]\w+", text)) - {"CoafiError"} <= set(SearchAttribute)
-    assert {name for name in re.findall(r"(?<![\w./-])coafi-[a-z]+", text) if name != "coafi-backup"} <= set(TaskQueue)
+    others = {"coafi-backup", "coafi-event"}  # a file, and a header
+    assert set(re.findall(r"(?<![\w./-])coafi-[a-z]+", text)) - others <= set(TaskQueue)
 
 
 def test_a_cluster_is_told_every_search_attribute() -> None:

@@ -14,7 +14,7 @@ from coafi.auth.principal import Principal
 from coafi.canonical import JsonObject, digest_of, sha256
 from coafi.commits import source_of
 from coafi.names import EventType, workflow_id
-from coafi.registry.builtin import BuiltinSchemas, builtin_schemas
+from coafi.registry.builtin import builtin_schemas
 from coafi.utids import entry_utids, permanent_utids
 
 NAME = "ci"
@@ -61,8 +61,6 @@ def ordered() -> list[tuple[Route, Example]]:
 def examples() -> Mapping[Operation, Example]:
     """The example of every operation."""
     which: JsonObject = {"registryId": REGISTRY, "entryId": ENTRY}
-    known = [one.reference.model_dump(by_alias=True) for one in builtin_schemas()]
-    known.sort(key=lambda one: str(one["schemaId"]))
     update: JsonObject = {
         **which,
         "data": DATA,
@@ -105,8 +103,8 @@ def examples() -> Mapping[Operation, Example]:
     }
     delivery = f"submit-{digest_of([REPOSITORY, 'main', None, COMMIT, ''])[:32]}"
     started = workflow_id(EventType.GIT_COMMIT, source_of(REPOSITORY), delivery)
-    payload = BuiltinSchemas().find("GitCommitEventPayload")
-    assert payload is not None  # noqa: S101  # it ships with the package
+    shipped = {schema.schema_id: schema for schema in builtin_schemas()}
+    payload, small = shipped["GitCommitEventPayload"], shipped["APIRequest.registry.schemas.GET"]
     unfit: JsonObject = {"repositoryUrl": REPOSITORY, "commitSha": 17}
     answer: JsonObject = {"status": 201, "body": {**first, "data": DATA}}
     return {
@@ -140,15 +138,24 @@ def examples() -> Mapping[Operation, Example]:
             200,
             {**which, "old": 1, "new": 2, "patch": [{"op": "replace", "path": "/status", "value": "Review"}]},
         ),
-        Operation.LIST_SCHEMAS: Example({}, 200, {"schemas": [*known]}),
-        Operation.READ_SCHEMA: Example(
-            {"schemaId": payload.schema_id},
+        Operation.LIST_SCHEMAS: Example(
+            {},
             200,
             {
-                "schemaId": payload.schema_id,
-                "version": payload.version,
-                "digest": payload.digest,
-                "document": payload.document,
+                "schemas": [
+                    one.reference.model_dump(mode="json", by_alias=True)
+                    for one in sorted(builtin_schemas(), key=lambda one: one.schema_id)
+                ]
+            },
+        ),
+        Operation.READ_SCHEMA: Example(
+            {"schemaId": small.schema_id, "version": small.version},
+            200,
+            {
+                "schemaId": small.schema_id,
+                "version": small.version,
+                "digest": small.digest,
+                "document": small.document,
             },
         ),
         Operation.READ_WORKFLOW: Example(
@@ -175,6 +182,7 @@ def examples() -> Mapping[Operation, Example]:
                 "runId": RUN_ID,
                 "utids": event_utids,
                 "phase": "PROCESSED",
+                "runStatus": None,
                 "subject": f"POST registry/update {REGISTRY} {ENTRY}",
                 "received": CREATED,
                 "concluded": CREATED,

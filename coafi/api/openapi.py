@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 from pydantic import BaseModel, JsonValue
 from pydantic.json_schema import models_json_schema
 
+from coafi.api.answers import problem_type
 from coafi.api.bodies import AcceptedAnswer, ErrorPlace, Problem
 from coafi.api.examples import Example, examples
 from coafi.api.routes import ROUTES, Operation, Route
@@ -44,6 +45,9 @@ SAMPLES = "x-codeSamples"
 SECURITY = "bearer"
 
 _REFERENCE = "#/components/schemas/"
+_TAGGED = (Operation.READ_ENTRY, Operation.LIST_SCHEMAS)
+"""What is only read, and has an ``ETag``."""
+
 _PARTIAL = (Problem, ErrorPlace, AcceptedAnswer)
 """Models that are sent without what they have no value for; all others are sent whole."""
 
@@ -82,9 +86,6 @@ def openapi_document(schemas: Mapping[str, Schema], limits: Limits, version: str
             "schemas": {**_models(), **_bodies(schemas)},
         },
     }
-
-
-_CONDITIONAL = (Operation.READ_ENTRY, Operation.LIST_SCHEMAS)
 
 
 def request_schemas() -> Iterable[str]:
@@ -167,7 +168,7 @@ def _parameters(route: Route, schema: Schema, example: Example) -> Iterable[Json
             wanted += ["If-Match", "If-None-Match"]
         for name in wanted:
             yield _header_parameter(name, REQUEST_HEADERS[name], example.headers.get(name))
-    if route.operation in _CONDITIONAL:
+    if route.operation in _TAGGED:
         yield _header_parameter("If-None-Match", KNOWN_VERSIONS, None)
 
 
@@ -198,9 +199,9 @@ def _responses(route: Route, example: Example) -> JsonObject:
             "headers": _headers("Location", "Preference-Applied"),
             "content": {"application/json": {"schema": {"$ref": f"{_REFERENCE}{component('AcceptedAnswer')}"}}},
         }
-    if route.operation in _CONDITIONAL:
+    if route.operation in _TAGGED:
         found["304"] = {
-            "description": "The version that the caller has is the one that is asked for.",
+            "description": "What the caller has is what is asked for.",
             "headers": _headers("ETag"),
         }
     for status in errors_of(route):
@@ -212,7 +213,7 @@ def _success(route: Route, description: str, status: int, example: Example) -> J
     headers = ["Coafi-Event", "Preference-Applied"] if route.durable else []
     if route.operation is Operation.START_WORKFLOW:
         headers.append("Location")
-    if route.operation in (Operation.UPDATE_ENTRY, Operation.CHANGE_STATUS, *_CONDITIONAL):
+    if route.operation in (Operation.UPDATE_ENTRY, Operation.CHANGE_STATUS, *_TAGGED):
         headers.append("ETag")
     content: JsonObject = {"schema": {"$ref": f"{_REFERENCE}{component(route.result.__name__)}"}}
     if status == example.status:
@@ -226,7 +227,7 @@ def _success(route: Route, description: str, status: int, example: Example) -> J
 def _problem(status: int) -> JsonObject:
     error = ERRORS[status]
     value: JsonObject = {
-        "type": "about:blank",
+        "type": problem_type(error.kind),
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": error.detail,
@@ -299,7 +300,7 @@ def _models() -> dict[str, JsonValue]:
         for member, one in schema.get("properties", {}).items():
             one.pop("title", None)
             one.pop("default", None)
-            one["description"] = MEMBERS.get(f"{called}.{member}") or MEMBERS[member]
+            one["description"] = MEMBERS.get(f"{called}.{member}") or MEMBERS.get(member, "")
         if "properties" in schema and name not in partial:
             schema["required"] = list(schema["properties"])
         schema.pop("additionalProperties", None)  # members may be added

@@ -146,8 +146,8 @@ OPERATIONS: Mapping[Operation, Words] = {
     Operation.READ_HISTORY: Words(
         "readHistory",
         "Registry",
-        "The versions of an entry, the newest first, 200 at most: who made each, when, in which run, and the index of "
-        "its entry in the ledger.",
+        "The versions of an entry, the newest first: who made each, when, in which run, and the index of its entry in "
+        "the ledger. `before` leads to the next page.",
         "The versions.",
     ),
     Operation.COMPARE_VERSIONS: Words(
@@ -160,14 +160,14 @@ OPERATIONS: Mapping[Operation, Words] = {
     Operation.LIST_SCHEMAS: Words(
         "listSchemas",
         "Schemas",
-        "The newest version of every published schema, without the schemas themselves. With `If-None-Match` and the "
-        "`ETag` of an answer before, the answer is `304` while nothing was published.",
-        "The schemas.",
+        "The newest version of every published schema, with its digest and without the schema itself. With "
+        "`If-None-Match` and the `ETag` of the list that the caller has, the answer is `304` while it is the same.",
+        "The schemas, by id.",
     ),
     Operation.READ_SCHEMA: Words(
         "readSchema",
         "Schemas",
-        "The newest published version of a schema, or the one that is named: what a verdict says it was held against.",
+        "A published schema: its newest version, or the one that is named. A published version never changes.",
         "The schema.",
     ),
     Operation.START_WORKFLOW: Words(
@@ -252,12 +252,12 @@ REQUEST_HEADERS: Mapping[str, Header] = {
 }
 """Of requests that change something."""
 
-KNOWN_VERSIONS = Header("Versions that the caller has, as `ETag` named them.", {"type": "string"}, '"2"')
+KNOWN_VERSIONS = Header("What the caller has already, as `ETag` named it.", {"type": "string"}, '"2"')
 """``If-None-Match`` of what is only read."""
 
 RESPONSE_HEADERS: Mapping[str, Header] = {
     "ETag": Header(
-        "The version of the entry, or the digest of a list.",
+        "The version of the entry; of the list of schemas, its digest.",
         {"type": "string", "pattern": '^"[0-9a-f]{1,64}"$'},
         '"1"',
     ),
@@ -286,6 +286,7 @@ class Error:
 
     Attributes:
         name: of its component in the document.
+        kind: its name in the tree of :mod:`coafi.errors`; empty where the status says it all.
         when: what has happened.
         remedy: what to do.
         headers: that come with it.
@@ -293,6 +294,7 @@ class Error:
     """
 
     name: str
+    kind: str
     when: str
     remedy: str
     detail: str
@@ -304,12 +306,14 @@ _OF_RUNS = ("Coafi-Event", "Preference-Applied")
 ERRORS: Mapping[int, Error] = {
     400: Error(
         "Unreadable",
+        "ValidationError",
         "A header, an id in the path or the body cannot be read: no JSON, no UTF-8, a malformed key or version.",
         "Correct the place that the detail names.",
         "the body is not JSON: line 1, column 2: a name in quotes must stand here (correct it)",
     ),
     401: Error(
         "Unauthorized",
+        "AuthorizationError",
         "There is no token, or it is not valid here: expired, revoked, or signed by somebody else.",
         "Send a valid one: `Authorization: Bearer …`.",
         "the request has no token (send Authorization: Bearer and a token or an API key)",
@@ -317,6 +321,7 @@ ERRORS: Mapping[int, Error] = {
     ),
     403: Error(
         "Forbidden",
+        "PolicyDenied",
         "The caller lacks the permission that the detail names.",
         "Ask whoever runs the service for a role that has it.",
         "key:ci lacks the permission api:registry/update:POST",
@@ -324,6 +329,7 @@ ERRORS: Mapping[int, Error] = {
     ),
     404: Error(
         "NotFound",
+        "ResourceNotFoundError",
         "What is asked for is not there: an endpoint, an entry or a version, a schema, a run, an event, a UTidS.",
         "Search for it, or make it first.",
         "there is no entry AERO/wing-spar-12 (see what there is with: coafi registry list)",
@@ -331,6 +337,7 @@ ERRORS: Mapping[int, Error] = {
     ),
     405: Error(
         "MethodNotAllowed",
+        "",
         "The endpoint does not have this method.",
         "Take one of those in `Allow`.",
         "PUT is not for /api/registry/entry (see Allow)",
@@ -338,12 +345,14 @@ ERRORS: Mapping[int, Error] = {
     ),
     408: Error(
         "TooSlow",
+        "ValidationError",
         "The body did not arrive in time.",
         "Send it again; the same `Idempotency-Key` is safe.",
         "the body did not arrive within 30 s (deliver it again)",
     ),
     409: Error(
         "Conflict",
+        "IdempotencyConflict",
         "It contradicts what cannot change any more: a published version of a schema, or a commit that was submitted "
         "with another body.",
         "Choose a new version.",
@@ -353,6 +362,7 @@ ERRORS: Mapping[int, Error] = {
     ),
     412: Error(
         "PreconditionFailed",
+        "PreconditionFailed",
         "The entry has another version than `If-Match` or `If-None-Match` expects; nothing was changed.",
         "Read the entry again, and decide anew.",
         "AERO/wing-spar-12 is at version 2, and the request expects version 1 (read it again, and decide anew)",
@@ -360,18 +370,29 @@ ERRORS: Mapping[int, Error] = {
     ),
     413: Error(
         "TooLarge",
+        "ValidationError",
         "The body is larger than the gateway reads.",
         "Send less, or keep what is large elsewhere and name it by its digest.",
         "the body is larger than 1048576 bytes (raise COAFI_API_MAX_BODY_BYTES)",
     ),
     415: Error(
         "WrongMediaType",
+        "ValidationError",
         "The body is not sent as JSON.",
         "Send `Content-Type: application/json`.",
         "the body is text/plain (send application/json)",
     ),
+    421: Error(
+        "Misdirected",
+        "",
+        "This instance uses the registry of another one itself, and was asked for it by a third.",
+        "Name the instance that keeps the registry.",
+        "this instance uses the registry of another one itself (name the instance that keeps the registry: in its "
+        "settings, REGISTRY_API_URL is empty)",
+    ),
     422: Error(
         "Invalid",
+        "ValidationError",
         "The request can be read, and breaks its schema or a rule of the registry; or its `Idempotency-Key` came "
         "before with another body. `errors` names every place.",
         "Correct every place; give another request another key.",
@@ -380,6 +401,7 @@ ERRORS: Mapping[int, Error] = {
     ),
     429: Error(
         "TooManyRequests",
+        "",
         "The caller asks more often than it may.",
         "Wait, as `Retry-After` says.",
         "key:ci may ask 50 times a second (wait, as Retry-After says)",
@@ -387,12 +409,14 @@ ERRORS: Mapping[int, Error] = {
     ),
     431: Error(
         "HeadersTooLarge",
+        "ValidationError",
         "The headers are larger than the gateway reads.",
         "Send fewer, or shorter ones.",
         "the headers have more than 32768 bytes (send fewer, or shorter ones)",
     ),
     500: Error(
         "Failed",
+        "",
         "A defect of the service, or whoever runs it gave the request up.",
         "Ask whoever runs the service: its log, and the run of the event, say more.",
         "the request was given up: discarded by an operator",
@@ -400,6 +424,7 @@ ERRORS: Mapping[int, Error] = {
     ),
     503: Error(
         "Unavailable",
+        "",
         "Something that the service needs is out of reach: its database, Temporal, the keys of an issuer.",
         "Ask again after `Retry-After`; the same `Idempotency-Key` is safe.",
         "Temporal does not answer (ask again)",
@@ -429,7 +454,8 @@ _OWN: Mapping[Operation, set[int]] = {
 
 def errors_of(route: Route) -> list[int]:
     """The errors that a route may answer, besides those of the endpoint as such."""
-    return sorted(_ALWAYS | _OWN[route.operation] | (_OF_BODIES if route.method == "POST" else set()))
+    misdirected = {421} if route.is_registry else set()
+    return sorted(_ALWAYS | misdirected | _OWN[route.operation] | (_OF_BODIES if route.method == "POST" else set()))
 
 
 MEMBERS: Mapping[str, str] = {
@@ -471,14 +497,17 @@ MEMBERS: Mapping[str, str] = {
     "Event.type": "The type of the event, such as `api.request` or `git.commit`.",
     "Event.source": "Whose event it is: the caller, or the repository.",
     "Event.utids": "The UTidS of the event.",
-    "Event.phase": "How it ended: `PROCESSED`, `REJECTED` or `FAILED`; `OPEN` while it is at work.",
+    "Event.phase": "How it ended: `PROCESSED`, `REJECTED` or `FAILED`; before that where its run stands, such as "
+    "`PARKED`, or `OPEN`.",
+    "Event.runStatus": "What Temporal says of the run while the event has no end; after `TERMINATED` nothing comes of "
+    "it unless the request is sent again.",
     "Event.subject": "What it is about, in a few words.",
     "Event.received": "When it came.",
     "Event.concluded": "When it ended.",
     "Event.entries": "Indices of what the ledger has about it.",
     "Event.answer": "The answer that was given, if it is a request to this API that has ended.",
     "History.versions": "The versions, the newest first.",
-    "Problem.type": "A URI that stays the same for the same kind of problem; `about:blank`: as the status says.",
+    "Problem.type": "`urn:coafi:error:` and the name of the error; `about:blank`: as the status says.",
     "Problem.title": "The name of the status.",
     "Problem.status": "The status of the answer.",
     "Problem.detail": "What is wrong, and what to do.",
@@ -500,8 +529,8 @@ MEMBERS: Mapping[str, str] = {
     "Resolution.complete": "Whether no more entries will follow.",
     "Schema.version": "The version of the schema.",
     "Schema.digest": "SHA-256 of the schema's canonical JSON.",
-    "Schema.document": "The schema itself.",
-    "Schemas.schemas": "The schemas, by id.",
+    "Schema.document": "The JSON Schema itself.",
+    "Schemas.schemas": "The newest version of each, by id.",
     "Started.workflowId": "The run of the work.",
     "Started.existed": "Whether it was there before.",
     "Stored.status": "Of HTTP.",

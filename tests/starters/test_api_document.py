@@ -84,12 +84,13 @@ async def test_what_is_not_answered_in_time_is_accepted_as_promised(api: Api) ->
     api.promise.check("/api/event/{id}", "GET", event)
 
 
-async def test_a_version_that_the_caller_has_is_not_sent_again(api: Api) -> None:
-    path = f"/api/registry/entry?registryId={REGISTRY}&entryId={ENTRY}"
-    first = await api.client.get(path)
-    again = await api.client.get(path, headers={"If-None-Match": first.headers["etag"]})
+@pytest.mark.parametrize("path", ["/api/registry/entry", "/api/registry/schemas"])
+async def test_what_the_caller_has_is_not_sent_again(api: Api, path: str) -> None:
+    target = f"{path}?registryId={REGISTRY}&entryId={ENTRY}" if path.endswith("entry") else path
+    first = await api.client.get(target)
+    again = await api.client.get(target, headers={"If-None-Match": first.headers["etag"]})
     assert again.status_code == 304
-    api.promise.check("/api/registry/entry", "GET", again)
+    api.promise.check(path, "GET", again)
 
 
 async def test_every_refusal_is_as_promised(api: Api) -> None:
@@ -120,6 +121,8 @@ async def test_every_refusal_is_as_promised(api: Api) -> None:
         "/api/registry/entry": ["?registryId=AERO&entryId=none", "?registryId=MOON"],
         "/api/registry/entries": ["", "?limit=0", "?limit=1&limit=2", "?cursor=none", "?owner=%00"],
         "/api/registry/history": ["?registryId=AERO&entryId=none", "?entryId=none"],
+        "/api/registry/schemas": ["?x=1"],
+        "/api/registry/schema": ["?schemaId=none", "?schemaId=GitCommitEventPayload&version=1"],
         "/api/registry/diff": [f"?registryId=AERO&entryId={ENTRY}&old=1&new=9", "?old=x"],
         "/api/workflow/status": ["?workflowId=none", ""],
         "/api/event/{id}": ["none", "x" * 2_001],
@@ -127,6 +130,7 @@ async def test_every_refusal_is_as_promised(api: Api) -> None:
     }
     expected = {
         "/api/registry/entries": [200, 422, 422, 422, 422],
+        "/api/registry/schemas": [422],
         "/api/event/{id}": [404, 400],
         "/utids/{id}": [404, 400],
     }
@@ -215,6 +219,16 @@ async def test_who_may_resolve_a_utids_needs_its_own_permission(api: Api) -> Non
         api.promise.check("/utids/{id}", "GET", answer)
     async with caller(api.stack, "reader", "reader") as reader:
         assert (await reader.get(path)).status_code == 200
+
+
+async def test_a_request_that_says_twice_who_asks_is_refused(api: Api) -> None:
+    valid = api.client.headers["authorization"]
+    async with httpx.AsyncClient(base_url=api.stack.gateway) as twice:
+        for second in (valid, "Bearer nobody"):
+            given = [("Authorization", valid), ("Authorization", second)]
+            answer = await twice.get("/api/registry/entries", headers=given)
+            assert answer.status_code == 401
+            api.promise.check("/api/registry/entries", "GET", answer)
 
 
 async def test_who_asks_too_often_is_told_when_to_come_again(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -83,8 +83,6 @@ async def test_no_request_gets_an_answer_that_was_not_promised(stack: Stack, tmp
     [
         (lambda answers: answers.pop("200"), "ST103"),
         (lambda answers: answers["200"]["content"]["application/json"].update(schema={"type": "array"}), "ST108"),
-        (lambda answers: answers["200"].update(content={"text/html": {}}), "ST105"),
-        (lambda answers: answers["200"].update(headers={"ETag": {"required": True, "schema": {}}}), "ST107"),
     ],
 )
 async def test_a_promise_that_is_not_kept_is_found(
@@ -96,7 +94,7 @@ async def test_a_promise_that_is_not_kept_is_found(
     damage(document["paths"][path]["get"]["responses"])
     file = tmp_path / "openapi.json"
     file.write_text(json.dumps(document))
-    chosen = ("--url", stack.gateway, "--include-path", path, "--phases", "examples")
+    chosen = ("--url", stack.gateway, "--include-path", path, "--phases", "examples", "--no-shrink")
     done = await schemathesis(stack, tmp_path, str(file), *chosen, seconds=60)
     assert done.returncode == 1, done.stdout
     assert code in done.stdout, done.stdout

@@ -1,4 +1,4 @@
-"""The walk-through of docs/api.md: every command in order, by bash and curl against ``coafi up``, and its output."""
+"""The walk-through of docs/api.md: every command, in order, by bash and curl against ``coafi up``."""
 
 import asyncio
 import os
@@ -31,7 +31,11 @@ def environment() -> dict[str, str]:
         "HOME": os.environ["HOME"],
         "LANG": "C.UTF-8",
         "COLUMNS": "110",
-        **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_PROCESS_")},
+        **{
+            name: os.environ[name]
+            for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
+            if name in os.environ
+        },
     }
 
 
@@ -102,3 +106,15 @@ async def test_every_command_of_the_walk_through_prints_what_the_page_shows(desk
     assert len(printed) == len(steps())
     for (heading, _, shown), output in zip(steps(), printed, strict=True):
         assert pattern(shown).fullmatch(output), f"{heading} printed:\n{output}"
+
+
+def test_output_that_is_not_what_the_page_shows_would_be_found() -> None:
+    shown = 'HTTP/1.1 201 Created\n…\n{"version":1,…}\n'
+    assert pattern(shown).fullmatch('HTTP/1.1 201 Created\nx: y\n\n{"version":1,"a":2}\n')
+    for output in (
+        'HTTP/1.1 200 OK\n\n{"version":1,"a":2}\n',
+        'HTTP/1.1 201 Created\n\n{"version":2,"a":2}\n',
+        'HTTP/1.1 201 Created\n\n{"version":1,"a":2}\nmore\n',
+        "HTTP/1.1 201 Created\n",
+    ):
+        assert not pattern(shown).fullmatch(output)
