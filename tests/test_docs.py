@@ -52,7 +52,7 @@ from coafi.names import EntryType, Phase, SearchAttribute, TaskQueue
 from coafi.notify.message import ENTRY_CHANGED, Notification
 from coafi.objects import ObjectStore
 from coafi.processing import BatchProcessor, BatchTask, Checked, Generated, GenerateTask
-from coafi.recording import Conclusion, Decision, EventRecorder, Failure
+from coafi.recording import Conclusion, Decision, EventRecorder, Failure, Refusal
 from coafi.registry.acceptance import MAX_PATTERNS, schema_of
 from coafi.registry.effort import MAX_APPLIED
 from coafi.registry.entry import MAX_DATA, MAX_DEPTH, MAX_TAGS, EntryClass, EntryStatus, RegistryId
@@ -62,7 +62,7 @@ from coafi.registry.reserving import RESERVED_SECONDS
 from coafi.registry.revalidation import Ended, Part, Place, Revalidation, Revalidator, Summary
 from coafi.registry.search import MAX_WORDS
 from coafi.registry.shipped import TAG
-from coafi.registry.store import Registry, builtin_schemas
+from coafi.registry.store import PublishedSchemas, builtin_schemas
 from coafi.settings import Settings, variable
 from coafi.trees.commit import CommitContexts
 from coafi.trees.listing import TreeFile
@@ -650,7 +650,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
     """The fields of ``data`` by type of entry, as the code records them of a few events with all there can be."""
     database = Database(home / "coafi.db")
     database.create_tables()
-    registry = Registry(database)
+    registry = PublishedSchemas(database)
     registry.publish(builtin_schemas())
     objects = ObjectStore(home / "objects")
     ledger = Ledger(database, origin="docs", signer=Signer("docs", bytes(32)), state_directory=home / "ledger")
@@ -669,6 +669,11 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         recorder.conclude(ref, Conclusion(phase=Phase.FAILED, failure=failure, decisions=decisions))
         recorder.conclude(ref, Conclusion(phase=Phase.PROCESSED, counts={"files": 1}))
         recorder.receive(sample_event(""), "run")
+        late = sample_event("b")
+        refused = Refusal(step="git.fetch", error="ResourceNotFoundError", message="it is not there")
+        recorder.conclude(
+            late.ref(recorder.receive(late, "run").utids), Conclusion(phase=Phase.REJECTED, refused=refused)
+        )
         IndexUpdater(ledger, database, objects, "default").update(
             IndexTask(
                 repository="https://example.org/r",

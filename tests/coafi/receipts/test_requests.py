@@ -19,6 +19,7 @@ from coafi.names import EntryType, EventType, Phase
 from coafi.receipts.story import Story
 from coafi.receipts.verify import VerifiedReceipt, verify_artifact, verify_receipt
 from coafi.recording import Refusal
+from coafi.registry.local import LocalRegistry
 from tests.coafi.receipts.making import SIGNER, Service, service, statement
 
 DATA: JsonObject = {"name": "wing", "größe": [1.5, 2, None], "a": {"b": True}}
@@ -59,7 +60,9 @@ class Asked:
         ref = event.ref(received.utids)
         if received.phase.goes_on:
             database = running.processor.artifacts.database
-            operator = ApiOperator(running.recorder, running.recorder.registry, database, running.objects)
+            operator = ApiOperator(
+                running.recorder, LocalRegistry(database, running.recorder.ledger), database, running.objects
+            )
             try:
                 operated = operator.operate(OperateTask(event=ref, request=self.request))
             except PreconditionFailed as error:
