@@ -8,11 +8,13 @@ from temporalio import activity
 from activities.boundary import async_boundary, boundary
 from activities.dispatch import Dispatcher
 from activities.notifications import Audience, EntryNoticeTask
+from activities.revalidation import RevalidationTask
 from coafi.api.operations import ApiOperator, OperateTask
 from coafi.api.stored import Operated
 from coafi.events import Wire
 from coafi.names import ActivityName
 from coafi.recording import Range
+from coafi.registry.revalidation import revalidation_of
 
 
 class OperateResult(Wire):
@@ -20,10 +22,12 @@ class OperateResult(Wire):
 
     Attributes:
         notice: what there is to tell, and whom; ``None`` when nobody wants to know.
+        revalidation: what was published, if that concerns anything; ``None`` otherwise.
     """
 
     operated: Operated
     notice: EntryNoticeTask | None = None
+    revalidation: RevalidationTask | None = None
 
     @property
     def entries(self) -> tuple[Range, ...]:
@@ -39,11 +43,13 @@ class ApiActivities:
         operator: of the registry, and of answers.
         dispatcher: starts the runs of events.
         audience: is told of changes.
+        patience: seconds that a part of a re-validation is tried again while something is out of reach.
     """
 
     operator: ApiOperator
     dispatcher: Dispatcher
     audience: Audience
+    patience: float
 
     @activity.defn(name=ActivityName.OPERATE, no_thread_cancel_exception=True)
     @boundary
@@ -52,7 +58,12 @@ class ApiActivities:
         operated = self.operator.operate(task)
         entry = operated.answer.body
         assert isinstance(entry, dict)  # noqa: S101  # what cannot be done is an error
-        return OperateResult(operated=operated, notice=self.audience.notice_of(entry))
+        published = revalidation_of(entry)
+        return OperateResult(
+            operated=operated,
+            notice=self.audience.notice_of(entry),
+            revalidation=published and RevalidationTask(revalidation=published, patience=self.patience),
+        )
 
     @activity.defn(name=ActivityName.START)
     @async_boundary

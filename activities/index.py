@@ -38,6 +38,7 @@ from coafi.names import (
     index_workflow_id,
 )
 from coafi.notify.subscribers import Subscribers
+from coafi.registry.revalidation import Tip
 
 REQUEST_TIMEOUT = timedelta(seconds=3)
 """For one call of Temporal: it must end within a light step."""
@@ -112,6 +113,23 @@ class IndexRequested(Wire):
     reason: str = ""
 
 
+class IndexRequestsTask(Wire):
+    """Branches whose index has to show what a run has found out.
+
+    Attributes:
+        workflow_id: of the run; what the requests are known by.
+    """
+
+    workflow_id: str
+    tips: tuple[Tip, ...]
+
+
+class IndexesRequested(Wire):
+    """Which runs were asked, a run for each branch; or why there is none."""
+
+    requested: tuple[IndexRequested, ...]
+
+
 class Updated(Wire):
     """What came of an update, and whom it is to be announced to."""
 
@@ -137,15 +155,28 @@ class IndexRequestActivities:
     @async_boundary
     async def request(self, task: IndexRequestTask) -> IndexRequested:
         """Signal the run that keeps the index of the branch; start it if there is none."""
+        commit = ProcessedCommit(workflow_id=task.event.workflow_id, commit=task.commit, tree=task.tree)
+        return await self._ask(task.repository_url, task.branch, commit)
+
+    @activity.defn(name=ActivityName.INDEX_REQUESTS)
+    @async_boundary
+    async def request_all(self, task: IndexRequestsTask) -> IndexesRequested:
+        """Do the same for several branches. Who was asked before is asked again: a request counts once."""
+        requested = []
+        for tip in task.tips:
+            commit = ProcessedCommit(workflow_id=task.workflow_id, commit=tip.commit, tree=tip.tree)
+            requested.append(await self._ask(tip.repository, tip.branch, commit))
+        return IndexesRequested(requested=tuple(requested))
+
+    async def _ask(self, repository_url: str, branch: str, commit: ProcessedCommit) -> IndexRequested:
         try:
-            repository = str(parse_repository_url(task.repository_url, self.url_policy))
-            branch = check_branch(task.branch)
+            repository = str(parse_repository_url(repository_url, self.url_policy))
+            branch = check_branch(branch)
         except Refused as error:
             return IndexRequested(reason=str(error))
         workflow_id = index_workflow_id(repository, branch)
         if len(workflow_id) > MAX_WORKFLOW_ID:
             return IndexRequested(reason=f"the names of repository and branch have over {MAX_WORKFLOW_ID} characters")
-        commit = ProcessedCommit(workflow_id=task.event.workflow_id, commit=task.commit, tree=task.tree)
         source = source_of(repository)
         try:
             await self.client.start_workflow(

@@ -24,6 +24,7 @@ class TaskQueue(StrEnum):
     FILES = "coafi-files"
     API = "coafi-api"
     DELIVERY = "coafi-delivery"
+    TASKS = "coafi-tasks"
 
 
 class ActivityName(StrEnum):
@@ -36,12 +37,15 @@ class ActivityName(StrEnum):
     PROCESS = "files.process"
     GENERATE = "artifacts.generate"
     INDEX_REQUEST = "index.request"
+    INDEX_REQUESTS = "index.request-all"
     TIP = "git.tip"
     INDEX_UPDATE = "index.update"
     ANNOUNCE = "notify.announce"
     DELIVER = "notify.deliver"
     OPERATE = "api.operate"
     START = "api.start"
+    REVALIDATE = "schemas.revalidate"
+    CONCLUDE_REVALIDATION = "schemas.conclude"
 
 
 class WorkflowName(StrEnum):
@@ -52,6 +56,7 @@ class WorkflowName(StrEnum):
     NOTIFICATION = "NotificationWorkflow"
     API_REQUEST = "APIRequestWorkflow"
     REGISTRY_UPDATE_NOTIFICATION = "RegistryUpdateNotificationWorkflow"
+    SCHEMA_REVALIDATION = "SchemaRevalidationWorkflow"
 
 
 class SignalName(StrEnum):
@@ -86,6 +91,9 @@ class EntryType(StrEnum):
     ARTIFACT_GENERATED = "ARTIFACT_GENERATED"
     INDEX_UPDATED = "INDEX_UPDATED"
     REGISTRY_ENTRY_CHANGED = "REGISTRY_ENTRY_CHANGED"
+    FILE_REVALIDATED = "FILE_REVALIDATED"
+    ENTRY_REVALIDATED = "ENTRY_REVALIDATED"
+    SCHEMA_REVALIDATED = "SCHEMA_REVALIDATED"
     LEDGER_KEY_CHANGED = "LEDGER_KEY_CHANGED"
 
 
@@ -240,6 +248,30 @@ def parse_registry_notification_workflow_id(value: str) -> EntryVersionName:
     if kind != "registry-update" or len(parts) != 3 or not parts[2].isdecimal():
         raise ValueError(f"{value!r} is not registry-update:<registry>:<entry>:<version>")
     return EntryVersionName(unquote(parts[0]), unquote(parts[1]), int(parts[2]))
+
+
+class SchemaName(NamedTuple):
+    """What the workflow id of a re-validation says: which version of which schema."""
+
+    schema_id: str
+    version: str
+
+
+def revalidation_workflow_id(name: SchemaName) -> str:
+    """The id of the run that holds all that is known against a schema: ``revalidate:<schema>:<version>``."""
+    return f"revalidate:{quote(name.schema_id, safe='')}:{quote(name.version, safe='')}"
+
+
+def parse_revalidation_workflow_id(value: str) -> SchemaName:
+    """The inverse of :func:`revalidation_workflow_id`.
+
+    Raises:
+        ValueError: the id was not made by :func:`revalidation_workflow_id`.
+    """
+    kind, *parts = value.split(":")
+    if kind != "revalidate" or len(parts) != 2:
+        raise ValueError(f"{value!r} is not revalidate:<schema>:<version>")
+    return SchemaName(unquote(parts[0]), unquote(parts[1]))
 
 
 def fairness_key(source: str) -> str:

@@ -4,7 +4,7 @@ A batch needs the object store and the ledger, never git: it can run on any mach
 worked on in chunks; each chunk is recorded in one transaction, and ``progress`` says from where to go on after a crash.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -147,12 +147,14 @@ class BatchProcessor:
                         context=context,
                     )
                 )
-            digest = self.objects.put(_REPORTS.dump_json(tuple(reports), by_alias=True, exclude_none=True))
+            digest = write_reports(self.objects, reports)
             drafts = [
                 self._file_draft(task, file, content, one, digest)
                 for (file, content), one in zip(files, reports, strict=True)
             ]
-            recorded = self._record(drafts, lambda recorded: _file_results(task, recorded), add_file_results)
+            recorded = self._record(
+                drafts, lambda recorded: file_results(task.repository, task.commit, recorded), add_file_results
+            )
             done = _add_checked(done, recorded)
         return done
 
@@ -259,14 +261,15 @@ class BatchProcessor:
         )
 
 
-def _file_results(task: BatchTask, recorded: list[Recorded]) -> list[FileResult]:
+def file_results(repository: str, commit: str, recorded: Iterable[Recorded]) -> list[FileResult]:
+    """The rows of entries that hold verdicts of a commit's files."""
     return [
         FileResult(
             entry=one.index,
-            repository=task.repository,
+            repository=repository,
             path=str(one.entry.data["path"]),
             blob=str(one.entry.data.get("blob", "")),
-            commit=task.commit,
+            commit=commit,
             workflow_id=one.entry.workflow_id,
             kind=str(one.entry.data["kind"]),
             verdict=str(one.entry.data["verdict"]),
@@ -300,6 +303,11 @@ def _name(file: ManifestFile) -> str:
 
 def _request(blob: str, content: bytes, report: FileReport) -> GenerationRequest:
     return GenerationRequest(blob=blob, kind=report.kind, content=content, report=report)
+
+
+def write_reports(objects: ObjectStore, reports: Iterable[FileReport]) -> str:
+    """Store reports; the digest by which :func:`read_reports` finds them."""
+    return objects.put(_REPORTS.dump_json(tuple(reports), by_alias=True, exclude_none=True))
 
 
 def read_reports(objects: ObjectStore, digest: str) -> tuple[FileReport, ...]:

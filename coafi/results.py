@@ -109,6 +109,21 @@ def add_artifact_results(connection: Connection, results: Sequence[ArtifactResul
     insert_missing(connection, artifact_result, [asdict(one) for one in results])
 
 
+def latest_results(connection: Connection, repository: str, files: Iterable[tuple[str, str]]) -> dict[str, FileResult]:
+    """See :meth:`ResultReader.latest`."""
+    found: dict[str, FileResult] = {}
+    for some in _chunks(files):
+        query = (
+            select(file_result)
+            .where(file_result.c.repository == repository)
+            .where(tuple_(file_result.c.path, file_result.c.blob).in_(some))
+            .order_by(file_result.c.entry)
+        )
+        for row in connection.execute(query):
+            found[row.path] = FileResult(**row._mapping)
+    return found
+
+
 class ResultReader:
     """Finds what is on record about the files of a repository."""
 
@@ -117,18 +132,8 @@ class ResultReader:
 
     def latest(self, repository: str, files: Iterable[tuple[str, str]]) -> dict[str, FileResult]:
         """The newest verdict of each of ``files`` (path and blob), by path; files without one are left out."""
-        found: dict[str, FileResult] = {}
         with self._database.read() as connection:
-            for some in _chunks(files):
-                query = (
-                    select(file_result)
-                    .where(file_result.c.repository == repository)
-                    .where(tuple_(file_result.c.path, file_result.c.blob).in_(some))
-                    .order_by(file_result.c.entry)
-                )
-                for row in connection.execute(query):
-                    found[row.path] = FileResult(**row._mapping)
-        return found
+            return latest_results(connection, repository, files)
 
     def artifacts(self, repository: str, files: Iterable[tuple[str, str]]) -> dict[str, dict[str, ArtifactResult]]:
         """The newest artifacts of each of ``files`` (path and blob), by path and kind of artifact."""

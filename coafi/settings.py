@@ -244,6 +244,7 @@ class Settings(BaseSettings):
     files_slots: int = Field(4, ge=1, description="Activities of queue `coafi-files` at a time, per worker.")
     api_slots: int = Field(4, ge=1, description="Activities of queue `coafi-api` at a time, per worker.")
     delivery_slots: int = Field(8, ge=1, description="Activities of queue `coafi-delivery` at a time, per worker.")
+    tasks_slots: int = Field(2, ge=1, description="Activities of queue `coafi-tasks` at a time, per worker.")
     git_rate: float | None = Field(None, gt=0, description="Activities per second of queue `coafi-git`, all workers.")
     files_rate: float | None = Field(
         None, gt=0, description="Activities per second of queue `coafi-files`, all workers."
@@ -253,6 +254,12 @@ class Settings(BaseSettings):
     )
     delivery_rate: float | None = Field(
         None, gt=0, description="Activities per second of queue `coafi-delivery`, all workers."
+    )
+    tasks_rate: float | None = Field(
+        1.0,
+        gt=0,
+        description="Activities per second of queue `coafi-tasks`, all workers; one is up to 1,000 documents that are "
+        "held against a new schema.",
     )
     drain_timeout: PositiveSeconds = Field(10.0, description="Seconds that running activities get when a worker stops.")
     metrics_port: int | None = Field(

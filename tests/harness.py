@@ -273,6 +273,12 @@ class Repository:
             repo.git.add(all=True)
             return repo.index.commit("Change", author=ACTOR, committer=ACTOR).hexsha
 
+    def branch(self, name: str) -> str:
+        """Begin a branch at the newest commit; that commit."""
+        with Repo(self.path) as repo:
+            repo.git.branch(name)
+        return self.head
+
     @property
     def head(self) -> str:
         """The newest commit."""

@@ -49,14 +49,19 @@ from coafi.notify.message import ENTRY_CHANGED, Notification
 from coafi.objects import ObjectStore
 from coafi.processing import BatchProcessor, BatchTask, Checked, Generated, GenerateTask
 from coafi.recording import Conclusion, Decision, EventRecorder, Failure
+from coafi.registry.revalidation import Ended, Part, Place, Revalidation, Revalidator, Summary
 from coafi.registry.store import Registry, builtin_schemas
+from coafi.registry.validation import Schema
 from coafi.settings import Settings, variable
 from coafi.trees.commit import CommitContexts
+from coafi.trees.listing import TreeFile
+from coafi.trees.recorder import TreeRecorder
 from starters import records
 from starters.cli import app
 from starters.embedded import temporal_executable
 from tests.coafi.ledger.making import draft, opened
 from tests.coafi.notify.test_message import notice
+from tests.coafi.registry.making import Registers
 from tests.harness import batch_task
 from workflows.lifecycle import REJECTING, Receipt
 
@@ -509,6 +514,10 @@ def test_the_messages_to_subscribers_are_documented() -> None:
     assert f"`{UPDATED}`" in about_indexes
 
 
+SAMPLE = b"---\ntitle: Sample\nversion: v1.0\nstatus: ACTIVE\n---\n\n# Sample\n"
+"""A document that is valid."""
+
+
 def documented_entries() -> dict[str, set[str]]:
     """The fields of ``data`` by type of entry, as the page says."""
     found: dict[str, set[str]] = {}
@@ -575,6 +584,8 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
                 commits=(),
             )
         )
+        Registers(database, ledger, registry).put("E-1", {})
+        hold_against_schemas(Revalidator(recorder, database, objects, contexts), task)
         ledger.append([key_change(ledger.key, ledger.sign, Signer("docs", bytes(31) + b"1"))])
         fields: dict[str, set[str]] = defaultdict(set)
         for one in ledger.entries(0, ledger.size()):
@@ -583,6 +594,28 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
     finally:
         ledger.close()
         database.close()
+
+
+def hold_against_schemas(revalidator: Revalidator, task: BatchTask) -> None:
+    """Publish schemas that make the sample and an entry invalid, and record what follows."""
+    trees = TreeRecorder(revalidator.database, revalidator.objects)
+    file = TreeFile("new.md", "100644", sample_blob())
+    tree = trees.record(trees.plan([file]), lambda blobs: ((one, SAMPLE) for one in blobs))
+    ledger, namespace = revalidator.recorder.ledger, revalidator.recorder.namespace
+    IndexUpdater(ledger, revalidator.database, revalidator.objects, namespace).update(
+        IndexTask(repository=task.repository, branch="main", generation=0, commit=task.commit, tree=tree, commits=())
+    )
+    registry = revalidator.recorder.registry
+    assert isinstance(registry, Registry)
+    for schema_id in ("frontmatter.general", "registry.AERO"):
+        schema = Schema(schema_id, "9.0.0", {"required": ["reviewer"]})
+        registry.publish((schema,))
+        revalidation = Revalidation(published_schema=schema.reference, request="api.request:a:b", published=0)
+        done = revalidator.part(Part(revalidation=revalidation, place=Place()))
+        assert done.tally.now_invalid == 1
+        revalidator.conclude(
+            Summary(revalidation=revalidation, ended=Ended.FAILED, tally=done.tally, reason="out of reach")
+        )
 
 
 def sample_event(author: str) -> Event:
@@ -601,20 +634,23 @@ def sample_event(author: str) -> Event:
 
 def sample_batch(objects: ObjectStore) -> BatchRef:
     """A batch with one renamed document."""
-    content = b"---\ntitle: Sample\nversion: v1.0\nstatus: ACTIVE\n---\n\n# Sample\n"
-    blob = sha256(b"blob %d\0" % len(content) + content)
     file = ManifestFile(
         position=0,
         path="new.md",
         old_path="old.md",
         change=Change.RENAMED,
         mode="100644",
-        blob=blob,
-        size=len(content),
+        blob=sample_blob(),
+        size=len(SAMPLE),
         batch=0,
     )
-    archive = objects.put(write_archive([file], [content]))
-    return BatchRef(index=0, archive=archive, files=1, size=len(content))
+    archive = objects.put(write_archive([file], [SAMPLE]))
+    return BatchRef(index=0, archive=archive, files=1, size=len(SAMPLE))
+
+
+def sample_blob() -> str:
+    """Git's name of the sample."""
+    return sha256(b"blob %d\0" % len(SAMPLE) + SAMPLE)
 
 
 def process_sample(processor: BatchProcessor, task: BatchTask) -> None:

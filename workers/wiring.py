@@ -18,6 +18,7 @@ from activities.files import FileActivities
 from activities.git import GitActivities
 from activities.index import REQUEST_TIMEOUT, IndexActivities, IndexPolicy, IndexRequestActivities
 from activities.notifications import AnnounceActivities, Audience, DeliveryActivities, DeliveryPolicy
+from activities.revalidation import RevalidationActivities
 from coafi.api.operations import ApiOperator
 from coafi.artifacts.cache import ArtifactService
 from coafi.artifacts.model import GeneratorConfig
@@ -33,6 +34,7 @@ from coafi.notify.gone import GoneSubscribers
 from coafi.notify.subscribers import Subscribers, load_subscribers
 from coafi.processing import BatchProcessor
 from coafi.recording import EventRecorder
+from coafi.registry.revalidation import Revalidator
 from coafi.settings import Settings
 from coafi.trees.commit import CommitContexts
 from coafi.trees.recorder import TreeRecorder
@@ -42,6 +44,7 @@ from workflows.git_commit import GitCommitWorkflow
 from workflows.git_commit_processing import GitCommitProcessingWorkflow
 from workflows.notification import NotificationWorkflow
 from workflows.registry_update_notification import RegistryUpdateNotificationWorkflow
+from workflows.schema_revalidation import SchemaRevalidationWorkflow
 
 WORKFLOWS = (
     GitCommitWorkflow,
@@ -49,6 +52,7 @@ WORKFLOWS = (
     NotificationWorkflow,
     APIRequestWorkflow,
     RegistryUpdateNotificationWorkflow,
+    SchemaRevalidationWorkflow,
 )
 """Every workflow type of the service."""
 
@@ -138,6 +142,10 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
         ApiOperator(steps.events.recorder, resources.registry, resources.database, resources.objects),
         Dispatcher(client, REQUEST_TIMEOUT.total_seconds()),
         audience,
+        settings.files_patience,
+    )
+    revalidations = RevalidationActivities(
+        Revalidator(steps.events.recorder, resources.database, resources.objects, steps.files.processor.contexts)
     )
     deliveries = DeliveryActivities(_deliverer(settings, subscribers, gone, stack))
     drain = timedelta(seconds=settings.drain_timeout)
@@ -157,9 +165,11 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
                 steps.events.park,
                 steps.events.finish,
                 requests.request,
+                requests.request_all,
                 announcements.announce,
                 api.operate,
                 api.start,
+                revalidations.conclude,
             ],
             # Local activities take threads from the same pool.
             activity_executor=threads(2 * settings.events_slots, "events"),
@@ -203,6 +213,15 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
             activities=[deliveries.deliver],
             max_concurrent_activities=settings.delivery_slots,
             max_task_queue_activities_per_second=settings.delivery_rate,
+            graceful_shutdown_timeout=drain,
+        ),
+        Worker(
+            client,
+            task_queue=TaskQueue.TASKS,
+            activities=[revalidations.revalidate],
+            activity_executor=threads(settings.tasks_slots, "tasks"),
+            max_concurrent_activities=settings.tasks_slots,
+            max_task_queue_activities_per_second=settings.tasks_rate,
             graceful_shutdown_timeout=drain,
         ),
     ]

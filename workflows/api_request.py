@@ -1,4 +1,7 @@
-"""A request to the API: checked, done, recorded, and answered while its caller waits. Then others are told.
+"""A request to the API: checked, done, recorded, and answered while its caller waits.
+
+Who tells others of a change, and what a published schema means for all that is known, are runs that it starts at its
+end and does not wait for.
 
 Updates:
     answer: wait for the answer; sent together with the start of the run.
@@ -6,8 +9,10 @@ Updates:
 More queries and updates: see :class:`workflows.lifecycle.EventWorkflow`.
 """
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
+from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import Priority, WorkflowIDReusePolicy
@@ -15,12 +20,12 @@ from temporalio.exceptions import ApplicationError, FailureError, WorkflowAlread
 
 from workflows.lifecycle import REJECTING, EventWorkflow, Outcome, Receipt, light, patient
 from workflows.registry_update_notification import RegistryUpdateNotificationWorkflow
+from workflows.schema_revalidation import SchemaRevalidationWorkflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.api import ApiActivities, OperateResult
     from activities.dispatch import OTHER_REQUEST, Asked
     from activities.events import Patience
-    from activities.notifications import EntryNoticeTask
     from coafi import errors
     from coafi.api.answers import Answer, given_up, refusal, waiting
     from coafi.api.operations import OperateTask
@@ -28,7 +33,7 @@ with workflow.unsafe.imports_passed_through():
     from coafi.api.routes import Operation
     from coafi.api.stored import Operated
     from coafi.canonical import digest_of
-    from coafi.events import Event, EventRef
+    from coafi.events import Event, EventRef, Wire
     from coafi.names import (
         PRIORITY_APPLICATION,
         EntryVersionName,
@@ -41,6 +46,8 @@ with workflow.unsafe.imports_passed_through():
 
 OPERATE_ELSEWHERE = timedelta(seconds=60)
 """One try of a change that another instance makes; it is longer than that one is waited for."""
+
+Task = TypeVar("Task", bound=Wire)
 
 
 @workflow.defn(name=WorkflowName.API_REQUEST)
@@ -55,15 +62,15 @@ class APIRequestWorkflow(EventWorkflow):
         super().__init__()
         self._body_digest = event.bodydigest
         self._operated: Operated | None = None
-        self._notice: EntryNoticeTask | None = None
+        self._result: OperateResult | None = None
         self._receipt: Receipt | None = None
 
     @workflow.run
     async def run(self, event: Event) -> Receipt:
         """Handle a request. The result is its receipt."""
         self._receipt = await self.handle(event, partial(self._operate, event))
-        if self._receipt.phase is Phase.PROCESSED and self._notice is not None:
-            await self._notify(self._notice)
+        if self._receipt.phase is Phase.PROCESSED and self._result is not None:
+            await self._follow_up(self._result)
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._receipt
 
@@ -97,32 +104,51 @@ class APIRequestWorkflow(EventWorkflow):
             else:
                 call = partial(_operate_elsewhere, task, summary, patience.api)
             result = await self.step("api.operate", call)
-            operated, self._notice = result.operated, result.notice
+            self._result, operated = result, result.operated
         self._operated = operated
         return Outcome(counts=operated.counts, digests={"answer": digest_of(operated.answer)})
 
-    async def _notify(self, task: EntryNoticeTask) -> None:
-        """Start the run that tells everybody. Whatever becomes of this, the request is done, and answered."""
-        change = task.change
-        what = f"{change.registry_id}/{change.entry_id}"
-        name = EntryVersionName(change.registry_id, change.entry_id, change.version)
-        try:
-            await workflow.start_child_workflow(
+    async def _follow_up(self, result: OperateResult) -> None:
+        """Start what follows from the change. Whatever becomes of that, the request is done, and answered."""
+        if result.notice is not None:
+            change = result.notice.change
+            name = EntryVersionName(change.registry_id, change.entry_id, change.version)
+            await _start(
                 RegistryUpdateNotificationWorkflow.run,
-                task,
-                id=registry_notification_workflow_id(name),
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-                cancellation_type=workflow.ChildWorkflowCancellationType.ABANDON,
-                priority=Priority(priority_key=PRIORITY_APPLICATION),
-                static_summary=f"Tell {len(task.addressees)} of {what} {change.version}: {change.status}"[:200],
+                result.notice,
+                registry_notification_workflow_id(name),
+                f"Tell {len(result.notice.addressees)} of {name.registry}/{name.entry_id} {name.version}",
             )
-        except WorkflowAlreadyStartedError:
-            pass  # by a run before this one, which was terminated
-        except FailureError as error:
-            if is_cancelled_exception(error):
-                raise
-            workflow.logger.error("nobody was told of the change", exc_info=error)
+        if result.revalidation is not None:
+            published = result.revalidation.revalidation
+            schema = published.published_schema
+            await _start(
+                SchemaRevalidationWorkflow.run,
+                result.revalidation,
+                published.workflow_id,
+                f"Hold what is known against {schema.schema_id} {schema.version}",
+            )
+
+
+async def _start(run: Callable[[Any, Task], Awaitable[Any]], task: Task, workflow_id: str, summary: str) -> None:
+    """Start a run that outlives this one."""
+    try:
+        await workflow.start_child_workflow(
+            run,
+            task,
+            id=workflow_id,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+            parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+            cancellation_type=workflow.ChildWorkflowCancellationType.ABANDON,
+            priority=Priority(priority_key=PRIORITY_APPLICATION),
+            static_summary=summary[:200],
+        )
+    except WorkflowAlreadyStartedError:
+        pass  # by a run before this one, which was terminated
+    except FailureError as error:
+        if is_cancelled_exception(error):
+            raise
+        workflow.logger.error("%s was not started", workflow_id, exc_info=error)
 
 
 async def _operate_elsewhere(task: OperateTask, summary: str, patience: float) -> OperateResult:

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,7 +14,7 @@ from coafi.canonical import JsonObject
 from coafi.documents.body import body_findings
 from coafi.documents.context import CheckContext
 from coafi.documents.damage import damages
-from coafi.documents.frontmatter import read_front_matter
+from coafi.documents.frontmatter import SCHEMA_RULES, metadata_findings, read_front_matter
 from coafi.documents.identity import identity_findings
 from coafi.documents.images import check_image, is_lfs_pointer
 from coafi.documents.json_syntax import parse_json
@@ -22,7 +23,7 @@ from coafi.documents.limits import DocumentLimits, in_turn
 from coafi.documents.repository import is_repository_file, repository_findings, without_own_words
 from coafi.documents.rules import RULES
 from coafi.documents.schemas import schema_findings
-from coafi.documents.source import Source, visible
+from coafi.documents.source import Position, Source, visible
 from coafi.documents.yaml_syntax import parse_yaml
 from coafi.findings import Finding, Severity
 from coafi.registry.validation import CheckedSchema, Schema, SchemaLookup
@@ -32,6 +33,7 @@ __all__ = ["DELETED", "CheckedSchema", "DocumentLimits", "FileReport", "SchemaLo
 DELETED = "deleted"
 """The change that leaves no content behind."""
 
+_MORE = "file/more-findings"
 _RANK = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 
@@ -109,6 +111,39 @@ def check_file(
         return _Check(path, schemas, limits or DocumentLimits(), context).run(content, omitted, change)
 
 
+def recheck_front_matter(
+    report: FileReport, schema: Schema, context: CheckContext, limits: DocumentLimits | None = None
+) -> FileReport | None:
+    """What the check of a Markdown document would say now, with another schema for its front matter.
+
+    The text is not needed: the front matter is in the report. Places are known of what was found before; all else is
+    on the first line.
+
+    Args:
+        report: with front matter, and valid or invalid.
+        schema: that the front matter is to be held against.
+        context: of the tree that the document is in.
+        limits: that the document was checked with.
+
+    Returns:
+        The new report; ``None`` if the findings that were left out of the old one may matter.
+
+    Raises:
+        ValidationError: the schema cannot be used.
+    """
+    return _Check(report.path, _Only(schema), limits or DocumentLimits(), context).again(report, schema)
+
+
+@dataclass(frozen=True)
+class _Only:
+    """One schema, and no other."""
+
+    schema: Schema
+
+    def find(self, schema_id: str) -> Schema | None:
+        return self.schema if schema_id == self.schema.schema_id else None
+
+
 class _Check:
     """The check of one file."""
 
@@ -146,6 +181,18 @@ class _Check:
         if file.kind in DOCUMENTS:
             return self._data(file.kind, file.source, list(file.findings))
         return self._report(file.kind, list(file.findings))
+
+    def again(self, report: FileReport, schema: Schema) -> FileReport | None:
+        own = [one for one in report.findings if one.rule in SCHEMA_RULES]
+        others = [one for one in report.findings if one.rule not in SCHEMA_RULES and one.rule != _MORE]
+        left_out = len(own) + len(others) < len(report.findings)
+        if left_out and not _has_error(others) and all(one.severity is Severity.ERROR for one in own):
+            return None  # the worst are shown: an error of another rule may be among those that are not
+        places = {one.pointer or "": Position(one.line or 1, one.column or 1) for one in own}
+        found = metadata_findings(report.metadata or {}, schema, lambda _pointers: places)
+        return self._report(
+            report.kind, [*others, *found], metadata=report.metadata, schema=schema, inexact=report.inexact
+        )
 
     def _image(self, content: bytes) -> FileReport:
         if is_lfs_pointer(content):
@@ -227,7 +274,7 @@ class _Check:
         limit = self._limits.max_findings
         if len(kept) > limit:
             kept = sorted(sorted(kept, key=lambda finding: _RANK[finding.severity])[: limit - 1], key=_by_place)
-            more = RULES["file/more-findings"].finding(f"there are more findings; the {limit - 1} worst are shown")
+            more = RULES[_MORE].finding(f"there are more findings; the {limit - 1} worst are shown")
             kept.extend(self._as_wanted([more]))
         return tuple(finding.model_copy(update={"path": self._path}) for finding in kept)
 

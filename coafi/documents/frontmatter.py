@@ -36,6 +36,12 @@ from coafi.registry.validation import Schema, SchemaLookup, Violation
 GENERAL_SCHEMA = "frontmatter.general"
 """The schema of documents that name no ``infoCode``, or one that has no schema of its own."""
 
+SCHEMA_RULES = frozenset(
+    f"frontmatter/{name}"
+    for name in ("required-key", "recommended-key", "value", "unusual-value", "no-schema", "unusable-schema")
+)
+"""The rules whose findings depend on the schema, and not on the text alone."""
+
 KNOWN_KEYS = ("title", "document_id", "version", "status", "author", "date", "tags", "infoCode", "utids")
 """The keys in use, in the order in which people expect to see them."""
 

@@ -7,26 +7,20 @@ held against the schema of their registry.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-
-import structlog
-from sqlalchemy import select, tuple_
 
 from coafi.canonical import JsonObject
 from coafi.database import Database
-from coafi.documents.check import FileReport, Verdict
-from coafi.documents.frontmatter import GENERAL_SCHEMA, metadata_findings, schema_for
+from coafi.documents.check import Verdict
+from coafi.documents.frontmatter import metadata_findings, schema_for
 from coafi.documents.kinds import FileKind
-from coafi.errors import IntegrityError, ValidationError
+from coafi.errors import ValidationError
 from coafi.findings import Finding, Severity
 from coafi.index.build import decode
 from coafi.index.model import IndexedDocument
 from coafi.index.pointers import IndexPointer, IndexReader
 from coafi.objects import ObjectStore
-from coafi.processing import read_reports
 from coafi.registry.entry import Entry, RegistryId, RegistryWire, finding
-from coafi.registry.rows import COLUMNS, DATA, entry_of
-from coafi.registry.tables import registry_entry, registry_version
+from coafi.registry.known import DOCUMENTS, concerned_by, entries_after, reports_from
 from coafi.registry.validation import CheckedSchema, Schema, SchemaLookup
 from coafi.trees.commit import CommitContexts
 
@@ -38,12 +32,8 @@ MAX_FINDINGS = 10
 
 _ENTRIES_AT_A_TIME = 100
 _EVERY = 500
-_REPORTS = 64
-
 _Severities = Mapping[str, Severity | None]
 """How bad a repository finds which rule; ``None`` is off."""
-
-log = structlog.get_logger(__name__)
 
 
 class BrokenDocument(RegistryWire):
@@ -171,17 +161,17 @@ class ImpactAnalysis:
     def _broken(
         self, schema: Schema, counts: _Counts, progress: Callable[[str], None]
     ) -> Iterator[BrokenDocument | BrokenEntry]:
-        kind, _, of = schema.schema_id.partition(".")
-        if kind == GENERAL_SCHEMA.partition(".")[0] and of:
+        concerned = concerned_by(schema.schema_id)
+        if concerned == DOCUMENTS:
             contexts = CommitContexts(self.objects, self.database)
             for pointer in IndexReader(self.database).all():
                 severities = contexts.of(pointer.tree).severities
                 yield from self._broken_documents(schema, pointer, severities, counts, progress)
-        elif kind == "registry" and of in set(RegistryId):
-            for entry in self._entries(RegistryId(of)):
+        elif concerned is not None:
+            for entry in self._entries(concerned):
                 counts.entries += 1
                 if counts.entries % _EVERY == 0:
-                    progress(f"entries of {of}: {counts.entries}")
+                    progress(f"entries of {concerned}: {counts.entries}")
                 broken = self._broken_entry(schema, entry)
                 if broken is not None:
                     yield broken
@@ -196,7 +186,7 @@ class ImpactAnalysis:
         counts: _Counts,
         progress: Callable[[str], None],
     ) -> Iterator[BrokenDocument]:
-        reports_of = lru_cache(_REPORTS)(self._reports)
+        reports_of = reports_from(self.objects)
         documents = decode(self.objects.get(pointer.index_digest))["documents"]
         for number, document in enumerate(documents):
             if number % _EVERY == 0:
@@ -213,13 +203,6 @@ class ImpactAnalysis:
             errors = self._errors(report.metadata, schema, severities)
             if errors and not self._invalid_already(report.metadata, severities):
                 yield _broken_document(pointer, document, errors)
-
-    def _reports(self, digest: str) -> dict[str, FileReport]:
-        try:
-            return {report.path: report for report in read_reports(self.objects, digest)}
-        except (IntegrityError, ValueError) as error:
-            log.warning("reports are lost", reports=digest, reason=str(error)[:300])
-            return {}
 
     def _invalid_already(self, metadata: JsonObject, severities: _Severities) -> bool:
         """Whether the schema that is published makes it invalid too: its verdict is older than that schema."""
@@ -257,21 +240,10 @@ class ImpactAnalysis:
 
     def _entries(self, registry_id: RegistryId) -> Iterator[Entry]:
         """The newest version of every entry of a registry, and the integrated one where that is another."""
-        head, version = registry_entry.c, registry_version.c
-        same = (version.registry_id == head.registry_id) & (version.entry_id == head.entry_id)
-        wanted = (version.version == head.version) | (version.version == head.integrated_version)
         after = ("", -1)
         while True:
-            query = (
-                select(*COLUMNS, DATA)
-                .select_from(registry_entry.join(registry_version, same))
-                .where(head.registry_id == registry_id.value, wanted)
-                .where(tuple_(version.entry_id, version.version) > after)
-                .order_by(version.entry_id, version.version)
-                .limit(_ENTRIES_AT_A_TIME)
-            )
             with self.database.read() as connection:
-                page = [entry_of(row) for row in connection.execute(query)]
+                page = entries_after(connection, registry_id, after, _ENTRIES_AT_A_TIME)
             yield from page
             if len(page) < _ENTRIES_AT_A_TIME:
                 return

@@ -34,6 +34,10 @@ class Schemas(SchemaLookup, Protocol):
         """
         ...
 
+    def refresh(self) -> None:
+        """See what was published up to now at the next look."""
+        ...
+
 
 @dataclass(frozen=True)
 class PlannedChange:

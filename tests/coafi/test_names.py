@@ -8,6 +8,7 @@ from coafi.names import (
     EntryVersionName,
     NotificationName,
     RefName,
+    SchemaName,
     branch_slug,
     docs_path,
     entry_path,
@@ -18,9 +19,11 @@ from coafi.names import (
     parse_ref_slug,
     parse_registry_notification_workflow_id,
     parse_repository_slug,
+    parse_revalidation_workflow_id,
     parse_workflow_id,
     registry_notification_workflow_id,
     repository_slug,
+    revalidation_workflow_id,
     workflow_id,
 )
 
@@ -137,3 +140,15 @@ def test_foreign_ids_of_changes_are_refused(foreign: str) -> None:
 def test_the_path_of_an_entry_is_one_url_whatever_its_id() -> None:
     name = EntryVersionName("AERO", "wing:12", 3)
     assert entry_path(name) == "/api/registry/entry?registryId=AERO&entryId=wing%3A12&version=3"
+
+
+@given(TEXT, TEXT)
+def test_the_workflow_id_of_a_revalidation_tells_which_schema_it_is_about(schema_id: str, version: str) -> None:
+    name = SchemaName(schema_id, version)
+    assert parse_revalidation_workflow_id(revalidation_workflow_id(name)) == name
+
+
+@pytest.mark.parametrize("foreign", ["", "revalidate", "revalidate:a", "revalidate:a:b:c", "x:a:b"])
+def test_foreign_ids_of_revalidations_are_refused(foreign: str) -> None:
+    with pytest.raises(ValueError, match="is not"):
+        parse_revalidation_workflow_id(foreign)

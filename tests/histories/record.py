@@ -29,14 +29,16 @@ from coafi.names import (
     EntryVersionName,
     NotificationName,
     Phase,
+    SchemaName,
     index_workflow_id,
     notification_workflow_id,
     registry_notification_workflow_id,
+    revalidation_workflow_id,
 )
 from coafi.processing import BatchProcessor
 from coafi.recording import EventRecorder
 from tests.harness import Repository, Stack, documents, history_of, push_payload, running_stack, until
-from tests.workflows.registry import api, entry, updated
+from tests.workflows.registry import api, entry, published, updated
 from tests.workflows.support import (
     GIVES_UP,
     Run,
@@ -196,6 +198,29 @@ async def registry_update_notification(stack: Stack, _repository: Repository) ->
     return stack.handle(registry_notification_workflow_id(name))
 
 
+async def schema_published(stack: Stack, _repository: Repository) -> Run:
+    """The last step of a schema on its way: what is known is held against it."""
+    return await _published(stack, "frontmatter.INFO-HISTORY", "schema-published")
+
+
+async def schema_revalidation(stack: Stack, repository: Repository) -> Run:
+    """Documents that become invalid, and an index that is asked for."""
+    push = repository.push(documents(2, text="To be held against a schema."))
+    await (await stack.accepted(push, delivery="schema-revalidation")).result()
+    await until(partial(has_index, stack, repository, 1))
+    run = await _published(stack, "frontmatter.INFO-SPEC", "schema-revalidation")
+    await run.result()
+    handle = stack.handle(revalidation_workflow_id(SchemaName("frontmatter.INFO-SPEC", "7.0.0")))
+    await until(partial(_is_known, handle))
+    return handle
+
+
+async def _published(stack: Stack, schema_id: str, name: str) -> Run:
+    async with api(stack, name) as http:
+        made = await published(http, schema_id, "7.0.0", required=["reviewer"])
+    return stack.handle(str(made["workflowId"]))
+
+
 async def _entry(stack: Stack, registry: str, entry_id: str) -> Run:
     async with api(stack, entry_id) as http:
         _, workflow_id = await updated(http, entry(registry, entryId=entry_id), **{"Idempotency-Key": entry_id})
@@ -234,6 +259,8 @@ CASES: dict[str, tuple[Callable[[Stack, Repository], Awaitable[Run]], Phase | No
     "api-request-notified": (api_request_notified, Phase.PROCESSED),
     "api-request-elsewhere": (api_request_elsewhere, Phase.PROCESSED),
     "registry-update-notification": (registry_update_notification, None),
+    "schema-published": (schema_published, Phase.PROCESSED),
+    "schema-revalidation": (schema_revalidation, None),
 }
 """What is recorded, and how it must end; ``None`` for a run without a receipt."""
 

@@ -39,6 +39,20 @@ async def moved(http: httpx.AsyncClient, of: JsonObject, status: str) -> tuple[J
     return _done(await http.post("/registry/status", json=asked))
 
 
+async def integrated(http: httpx.AsyncClient, asked: JsonObject) -> JsonObject:
+    """Update an entry and lead it to its integration; the last version."""
+    made, _ = await updated(http, asked)
+    for status in ("Review", "Approval", "Integration"):
+        made, _ = await moved(http, made, status)
+    return made
+
+
+async def published(http: httpx.AsyncClient, schema_id: str, version: str, **document: Any) -> JsonObject:
+    """Publish a schema; its entry."""
+    data = {"$id": f"urn:coafi:schema:{schema_id}:{version}", "type": "object", **document}
+    return await integrated(http, {"registryId": "schemas", "entryId": schema_id, "data": data})
+
+
 def _done(response: httpx.Response) -> tuple[JsonObject, str]:
     assert response.status_code in (200, 201), response.text
     body: JsonObject = response.json()
