@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -19,7 +20,7 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from coafi import metrics
-from coafi.api.answers import Answer
+from coafi.api.answers import Answer, parks_of, waiting
 from coafi.canonical import Sha256
 from coafi.errors import IdempotencyConflict, Unavailable, ValidationError
 from coafi.events import Event, Wire
@@ -47,11 +48,23 @@ MEMO_BODY = "bodyDigest"
 OTHER_REQUEST = "OtherRequest"
 """The type of the error with which a run refuses to answer a request that is not its own."""
 
+_SHORTEST_WAIT = 1.0
+"""Seconds that a run is given to say where it stands, also when the caller's time is up."""
+
+STILL_PARKED = "StillParked"
+"""The type of the error with which a run says that it still waits for a person, at no cost to its history."""
+
 
 class Asked(Wire):
-    """Who asks a run for its answer: whoever sent the body with this digest."""
+    """Who asks a run for its answer.
+
+    Attributes:
+        body_digest: of the request that was sent.
+        parks: how often the run has parked, as far as is known: whoever asks is told when it parks again.
+    """
 
     body_digest: Sha256
+    parks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +148,17 @@ class Dispatcher:
         if not wait:
             await self.start(event)
             return None
+        deadline = time.monotonic() + wait
+        answer, parks = await self._ask(event, wait, 0), 0
+        while answer is not None and (parked := parks_of(answer)) > parks:
+            parks = parked  # it may have gone on since then
+            answer = await self._ask(event, max(deadline - time.monotonic(), _SHORTEST_WAIT), parks)
+        if answer is not None:
+            metrics.ACCEPTED.labels(event.type).inc()
+        return answer
+
+    async def _ask(self, event: Event, wait: float, parks: int) -> Answer | None:
+        """Ask the run once. Whoever asks as well gets the same answer, by an update that has the same id."""
         start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
             WorkflowName.API_REQUEST,
             event,
@@ -147,30 +171,31 @@ class Dispatcher:
             memo={MEMO_BODY: event.bodydigest},
             static_summary=_summary(event),
         )
-        answer: Answer | None = None
         try:
-            answer = await self.client.execute_update_with_start_workflow(
+            answer: Answer = await self.client.execute_update_with_start_workflow(
                 UpdateName.ANSWER,
-                Asked(body_digest=event.bodydigest),
+                Asked(body_digest=event.bodydigest, parks=parks),
                 start_workflow_operation=start,
-                id=UpdateName.ANSWER,
+                id=f"{UpdateName.ANSWER}-{parks}" if parks else UpdateName.ANSWER,
                 result_type=Answer,
                 rpc_timeout=timedelta(seconds=wait),
             )
+            return answer
         except WorkflowAlreadyStartedError:
             await self._refuse_other_body(event)
         except WorkflowUpdateFailedError as error:
-            if isinstance(error.cause, ApplicationError) and error.cause.type == OTHER_REQUEST:
+            kind = error.cause.type if isinstance(error.cause, ApplicationError) else None
+            if kind == OTHER_REQUEST:
                 raise reused_delivery(event.id, event.workflow_id) from None
+            if kind == STILL_PARKED:
+                return waiting(Phase.PARKED, parks)
             # Otherwise the run ended while it was asked: what is stored tells.
         except (RPCError, RPCTimeoutOrCancelledError, RuntimeError):
             await self.start(event)  # nobody knows whether that was done before the time was up
-            return None
         finally:
             with contextlib.suppress(Exception):  # the same error, which asyncio would complain about
                 await start.workflow_handle()
-        metrics.ACCEPTED.labels(event.type).inc()
-        return answer
+        return None
 
     async def _refuse_other_body(self, event: Event) -> None:
         """Compare the event with the one whose run there is."""

@@ -12,6 +12,7 @@ from coafi.api.routes import schema_for
 from coafi.auth.principal import allows
 from coafi.canonical import JsonObject
 from coafi.database import storable
+from coafi.errors import ResourceNotFoundError
 from coafi.events import Event
 from coafi.findings import Finding, Severity
 from coafi.names import EventType
@@ -92,7 +93,10 @@ class _ApiRequest:
             )
         if request.source != event.source or request.principal.name != event.principal:
             return _refused("AuthorizationError", "the request names another caller than its event", "send it anew")
-        needed = request.route.permission
+        try:
+            needed = request.route.permission
+        except ResourceNotFoundError as error:  # the gateway knows another table of endpoints than the workers
+            return _refused("ResourceNotFoundError", error.message, error.remedy)
         if not allows(request.principal.permissions, needed):
             return _refused(
                 "AuthorizationError",

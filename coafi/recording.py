@@ -3,7 +3,7 @@
 Every method is one transaction and may be repeated: entries are keyed by run and step, and the first write wins.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -17,16 +17,12 @@ from coafi.ledger.entry import Draft, Recorded
 from coafi.ledger.port import Ledger, LedgerTransaction
 from coafi.names import CONCLUDE, EntryType, EventType, Phase
 from coafi.payloads import PAYLOADS, subject_of
+from coafi.ranges import Range as Range
+from coafi.ranges import merge_ranges as merge_ranges
+from coafi.ranges import ranges_of as ranges_of
 from coafi.registry.port import Schemas
 from coafi.registry.validation import Schema
 from coafi.utids import permanent_utids
-
-
-class Range(Wire):
-    """A run of ledger indices, both ends included."""
-
-    first: int
-    last: int
 
 
 class Received(Wire):
@@ -231,12 +227,12 @@ class EventRecorder:
         recorded = transaction.append([self._conclusion(event.ref(event.utids), rejection, step=step)])
         return Received(phase=Phase.REJECTED, utids=event.utids, findings=findings, entries=ranges_of(recorded))
 
-    def _validate(self, event: Event) -> tuple[Schema, tuple[Finding, ...]]:
+    def _validate(self, event: Event) -> tuple[Schema | None, tuple[Finding, ...]]:
         payload = PAYLOADS[EventType(event.type)]
-        schema = self.registry.schema(payload.schema_id(event.data))
         refusal = payload.refusal(event)
         if refusal is not None:
-            return schema, (refusal,)
+            return self.registry.find(payload.schema_id(event.data)), (refusal,)
+        schema = self.registry.schema(payload.schema_id(event.data))
         return schema, tuple(
             Finding(
                 severity=Severity.ERROR,
@@ -248,7 +244,7 @@ class EventRecorder:
             for violation in schema.violations(payload.instance(event.data))
         )
 
-    def _received(self, event: Event, run_id: str, utids: str, schema: Schema, *, valid: bool) -> Draft:
+    def _received(self, event: Event, run_id: str, utids: str, schema: Schema | None, *, valid: bool) -> Draft:
         data: JsonObject = {
             "source": event.source,
             "eventType": event.type,
@@ -258,10 +254,11 @@ class EventRecorder:
             "subject": subject_of(event),
             "temporaryUtids": event.utids,
             "causationDepth": event.causationdepth,
-            "schema": {"id": schema.schema_id, "version": schema.version, "digest": schema.digest},
             "runId": run_id,
             "build": self.build,
         }
+        if schema is not None:
+            data["schema"] = {"id": schema.schema_id, "version": schema.version, "digest": schema.digest}
         if valid:  # what breaks its schema has no limits, and an entry has
             data["parameters"] = PAYLOADS[EventType(event.type)].parameters(event.data)
         if event.causationid is not None:
@@ -273,20 +270,16 @@ class EventRecorder:
         return self.draft(event, _ENTRY_OF_PHASE[conclusion.phase], step=step, inputs={}, data=data)
 
 
-def ranges_of(recorded: Iterable[Recorded]) -> tuple[Range, ...]:
-    """The indices of entries as ascending ranges."""
-    return merge_ranges(Range(first=one.index, last=one.index) for one in recorded)
+def conclusion_of(entries: Sequence[Recorded]) -> Conclusion | None:
+    """How a run ended, from its ledger entries in their order; ``None`` while it has not.
 
-
-def merge_ranges(ranges: Iterable[Range]) -> tuple[Range, ...]:
-    """The same indices in as few ascending ranges as possible."""
-    merged: list[Range] = []
-    for one in sorted(ranges, key=lambda item: item.first):
-        if merged and one.first <= merged[-1].last + 1:
-            merged[-1] = Range(first=merged[-1].first, last=max(one.last, merged[-1].last))
-        else:
-            merged.append(one)
-    return tuple(merged)
+    That another body under the same delivery id was rejected is no end of the run.
+    """
+    for one in reversed(entries):
+        if one.entry.type in _ENTRY_OF_PHASE.values() and one.entry.step == CONCLUDE:
+            data = one.entry.data
+            return Conclusion.model_validate({name: data[name] for name in Conclusion.model_fields if name in data})
+    return None
 
 
 def counts_in_order(counts: dict[str, int]) -> list[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""Requests to the API, at ``/api/{endpoint}``: see :mod:`coafi.api.routes` for what there is.
+"""Requests to the API, at ``/api/{endpoint}`` and ``/utids/{id}``: see :mod:`coafi.api.routes` for what there is.
 
 The gateway finds out who asks, how often they may, and what they ask for. What changes something is done by a run
 (:class:`workflows.api_request.APIRequestWorkflow`), which checks schema and permission and is waited for; what only
@@ -20,15 +20,17 @@ from pydantic import JsonValue
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as HttpRoute
+from starlette.types import Receive, Scope, Send
+from temporalio.client import WorkflowExecutionDescription
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.dispatch import Dispatcher
 from coafi import metrics
 from coafi.api.answers import WAITING, Answer, error_places, problem_type
-from coafi.api.bodies import WorkflowAnswer
-from coafi.api.reading import ApiReader
-from coafi.api.requests import ApiRequest, event_path, source_of
+from coafi.api.bodies import AcceptedAnswer, EventAnswer, WorkflowAnswer
+from coafi.api.reading import OPEN, ApiReader, answer_with
+from coafi.api.requests import MAX_KEY, ApiRequest, event_path, source_of
 from coafi.api.routes import BY_ENDPOINT, Operation, Route
 from coafi.auth.authenticator import Authenticator
 from coafi.auth.principal import Principal
@@ -50,7 +52,7 @@ from coafi.errors import (
 from coafi.events import Event, new_event
 from coafi.findings import Finding, Severity
 from coafi.ledger.entry import timestamp
-from coafi.names import REGISTRY_CALLER, EventType, SearchAttribute
+from coafi.names import REGISTRY_CALLER, DeliveryName, EventType, SearchAttribute, parse_workflow_id
 from coafi.objects import ObjectStore
 from starters.answers import BodyTooLarge, BodyTooSlow, problem, read_body, traceparent_of
 from starters.rates import Rates
@@ -61,9 +63,6 @@ T = TypeVar("T")
 
 RETRY_AFTER = 5.0
 """Seconds after which a request may be tried again that found something out of reach."""
-
-MAX_KEY = 200
-"""Characters of an ``Idempotency-Key``."""
 
 MAX_HEADERS = 32 * 1024
 """Bytes of a request's headers."""
@@ -80,6 +79,7 @@ _LIMITS = DocumentLimits(max_depth=100, max_nodes=100_000, max_findings=20)
 _SMALL = 16 * 1024
 _NO_RUN = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT)
 _PHASE = SearchAttributeKey.for_keyword(SearchAttribute.PHASE)
+_UTIDS = SearchAttributeKey.for_keyword(SearchAttribute.UTIDS)
 
 
 class TooManyRequests(Refused):
@@ -132,7 +132,7 @@ _STATUS: Mapping[type[CoafiError], int] = {
 
 @dataclass(frozen=True)
 class ApiGateway:
-    """The routes below ``/api/``, and what they need.
+    """The routes below ``/api/`` and ``/utids/``, and what they need.
 
     Attributes:
         dispatcher: starts and asks the runs.
@@ -157,8 +157,8 @@ class ApiGateway:
     threads: Executor | None = None
 
     def routes(self) -> list[HttpRoute]:
-        """The routes, for the gateway: one, which looks into the table of what can be asked for."""
-        return [HttpRoute("/api/{path:path}", self.answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])]
+        """The routes, for the gateway: they take every method, and look into the table of what can be asked for."""
+        return [HttpRoute(f"{prefix}{{path:path}}", _AnyMethod(self)) for prefix in ("/api/", "/utids/")]
 
     async def answer(self, request: Request) -> Response:
         """Answer a request; every error is a problem (RFC 9457)."""
@@ -167,7 +167,7 @@ class ApiGateway:
             route, name = _route(request)
             endpoint = route.endpoint
             _check_size(request)
-            principal = await self.authenticator.authenticate(request.headers.get("authorization", ""))
+            principal = await self.authenticator.authenticate(_authorization(request))
             self._count(principal)
             self._refuse_detour(request, route)
             if route.durable:
@@ -210,10 +210,7 @@ class ApiGateway:
             asked = {"id": name}
         else:
             asked = self._query(request, route) if route.method == "GET" else await self._body(request)
-        if route.operation is Operation.READ_WORKFLOW:
-            answer = await self._workflow(route, asked)
-        else:
-            answer = await self._in_thread(lambda: self.reader.read(route, asked))
+        answer = await self._look(route, asked)
         if answer.etag is not None and answer.etag in _etags(request):
             return Response(status_code=304, headers={"ETag": answer.etag})
         return _response(answer, {"Cache-Control": "private, no-cache"})
@@ -223,40 +220,92 @@ class ApiGateway:
         context = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(self.threads, lambda: context.run(call))
 
+    async def _look(self, route: Route, asked: JsonObject) -> Answer:
+        try:
+            match route.operation:
+                case Operation.READ_WORKFLOW:
+                    return await self._workflow(route, asked)
+                case Operation.READ_EVENT:
+                    return await self._event(route, asked)
+                case _:
+                    return await self._in_thread(lambda: self.reader.read(route, asked))
+        except ValidationError as error:
+            if not route.takes_id:  # an id in a path that cannot be one is no question at all
+                raise
+            raise Unreadable(error.message, remedy=error.remedy, findings=error.findings) from None
+
     def _owns(self, principal: Principal, name: str) -> bool:
         """Whether an event is a request of this very caller."""
         delivery = self.reader.delivery(name)
-        return delivery is not None and delivery.source == source_of(principal.name)
+        source = delivery.source if delivery is not None else _named(name).source
+        return source == source_of(principal.name)
+
+    async def _event(self, route: Route, asked: JsonObject) -> Answer:
+        """What became of an event. While nothing is concluded, its run says where it stands."""
+        await asyncio.to_thread(self.reader.check, route, asked)
+        name = str(asked["id"])
+        known = await asyncio.to_thread(self.reader.event, name)
+        if known is not None and known.concluded is not None:
+            return answer_with(known)
+        if known is None and _named(name).event_type not in [*EventType]:
+            return await asyncio.to_thread(self.reader.read, route, asked)  # which says that there is none
+        try:
+            run = await self._describe(known.workflow_id if known is not None else name)
+        except (ResourceNotFoundError, Unavailable) as error:
+            if known is None and isinstance(error, Unavailable):
+                raise
+            return await asyncio.to_thread(self.reader.read, route, asked)  # it may be on record by now
+        said = {"run_status": _status_of(run), "phase": run.typed_search_attributes.get(_PHASE) or OPEN}
+        if known is None:  # accepted, and no worker has come to it yet
+            named = _named(run.id)
+            known = EventAnswer(
+                event_id=named.delivery_id,
+                type=named.event_type,
+                source=named.source,
+                workflow_id=run.id,
+                run_id=run.run_id,
+                utids=run.typed_search_attributes.get(_UTIDS),
+                phase=OPEN,
+                subject=await run.static_summary() or "",
+                received=None,
+                concluded=None,
+                entries=(),
+            )
+        return answer_with(known.model_copy(update=said))
 
     async def _workflow(self, route: Route, asked: JsonObject) -> Answer:
         """Where a run stands: Temporal knows."""
         await asyncio.to_thread(self.reader.check, route, asked)
-        workflow_id, run_id = str(asked["workflowId"]), asked.get("runId")
-        handle = self.dispatcher.client.get_workflow_handle(
-            workflow_id, run_id=run_id if isinstance(run_id, str) else None
-        )
-        try:
-            async with asyncio.timeout(self.dispatcher.timeout):
-                run = await handle.describe()
-        except (RPCError, TimeoutError, RuntimeError) as error:
-            if isinstance(error, RPCError) and error.status in (
-                RPCStatusCode.NOT_FOUND,
-                RPCStatusCode.INVALID_ARGUMENT,
-            ):
-                raise ResourceNotFoundError(
-                    f"Temporal has no run {workflow_id[:200]!r}", remedy="ask for the event: what was recorded stays"
-                ) from None
-            raise Unavailable("Temporal does not answer", remedy="ask again", retry_after=RETRY_AFTER) from error
+        run_id = asked.get("runId")
+        run = await self._describe(str(asked["workflowId"]), run_id if isinstance(run_id, str) else None)
         found = WorkflowAnswer(
             workflow_id=run.id,
             run_id=run.run_id,
             type=run.workflow_type,
-            status=run.status.name if run.status else "UNKNOWN",
+            status=_status_of(run),
             phase=run.typed_search_attributes.get(_PHASE),
             started=timestamp(run.start_time),
             closed=timestamp(run.close_time) if run.close_time else None,
         )
-        return Answer(status=200, body=found.model_dump(mode="json", by_alias=True))
+        return answer_with(found)
+
+    async def _describe(self, workflow_id: str, run_id: str | None = None) -> WorkflowExecutionDescription:
+        """What Temporal says of a run.
+
+        Raises:
+            ResourceNotFoundError: it has none by that id.
+            Unavailable: it does not answer.
+        """
+        handle = self.dispatcher.client.get_workflow_handle(workflow_id, run_id=run_id)
+        try:
+            async with asyncio.timeout(self.dispatcher.timeout):
+                return await handle.describe()
+        except (RPCError, TimeoutError, RuntimeError) as error:
+            if isinstance(error, RPCError) and error.status in _NO_RUN:
+                raise ResourceNotFoundError(
+                    f"Temporal has no run {workflow_id[:200]!r}", remedy="ask for the event: what was recorded stays"
+                ) from None
+            raise Unavailable("Temporal does not answer", remedy="ask again", retry_after=RETRY_AFTER) from error
 
     def _query(self, request: Request, route: Route) -> JsonObject:
         """The parameters of a query, with the types that the endpoint's schema gives them."""
@@ -312,13 +361,14 @@ class ApiGateway:
                 answer = await self.dispatcher.ask(event, wait=wait)
             except IdempotencyConflict:
                 raise _reused(event) from None
-        if answer is None:  # late, or ended before: what is stored tells
-            answer = await asyncio.to_thread(self._answered, event)
+        if answer is None or answer.status == WAITING:  # late, or ended before: what is stored tells
+            answer = await asyncio.to_thread(self._answered, event) or answer
         if answer is None or answer.status == WAITING:
             place = event_path(event.workflow_id)
-            phase = answer.body if answer is not None and isinstance(answer.body, dict) else {}
-            waiting: JsonObject = {"status": "accepted", "workflowId": event.workflow_id, "location": place, **phase}
-            return JSONResponse(waiting, 202, headers={"Location": place, **applied})
+            phase = {"phase": answer.body["phase"]} if answer is not None and isinstance(answer.body, dict) else {}
+            waiting = AcceptedAnswer(workflow_id=event.workflow_id, location=place, **phase)
+            body = waiting.model_dump(mode="json", by_alias=True, exclude_none=True)
+            return JSONResponse(body, 202, headers={"Location": place, **applied})
         log.info("request answered", event_id=event.id, workflow_id=event.workflow_id, status=answer.status)
         return _response(answer, {**applied, "Coafi-Event": event_path(event.workflow_id)})
 
@@ -358,6 +408,17 @@ class ApiGateway:
         return self.wait, {}
 
 
+class _AnyMethod:
+    """Lets requests of every method through: what is not for an endpoint is answered with what is."""
+
+    def __init__(self, api: ApiGateway) -> None:
+        self._api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._api.answer(Request(scope, receive))
+        await response(scope, receive, send)
+
+
 # ---------------------------------------------------------------------- what was sent
 
 
@@ -368,17 +429,21 @@ def _route(request: Request) -> tuple[Route, str]:
         ResourceNotFoundError: there is no such endpoint.
         _WrongMethod: there is, for another method.
     """
-    path = request.path_params["path"]
+    prefix = "/api/" if request.scope["path"].startswith("/api/") else "/"
+    path = request.scope["path"].removeprefix(prefix)
+    if not path:
+        raise _WrongMethod(f"{request.method} is not for {prefix}", remedy="see Allow", allow="GET, HEAD")
     endpoint, name = path, ""
     methods = BY_ENDPOINT.get(path)
     if methods is None or any(one.takes_id for one in methods.values()):
         endpoint, slash, name = path.partition("/")
         methods = BY_ENDPOINT.get(endpoint) if slash and name else None
-        if methods is None or not any(one.takes_id for one in methods.values()):
-            raise ResourceNotFoundError(f"there is no endpoint /api/{path[:200]}", remedy="see /openapi.json")
+    if methods is None or any(one.takes_id != bool(name) or one.prefix != prefix for one in methods.values()):
+        raise ResourceNotFoundError(f"there is no endpoint {prefix}{path[:200]}", remedy="see /api/")
     method = "GET" if request.method == "HEAD" else request.method
     if method not in methods:
-        raise _WrongMethod(f"{request.method} is not for /api/{endpoint}", remedy="see Allow", allow=", ".join(methods))
+        allow = ", ".join([*methods, *(["HEAD"] if "GET" in methods else [])])
+        raise _WrongMethod(f"{request.method} is not for {prefix}{endpoint}", remedy="see Allow", allow=allow)
     return methods[method], name
 
 
@@ -392,6 +457,18 @@ def _lacks(principal: Principal, route: Route) -> PolicyDenied:
 def _check_size(request: Request) -> None:
     if sum(len(name) + len(value) for name, value in request.headers.raw) > MAX_HEADERS:
         raise HeadersTooLarge(f"the headers have more than {MAX_HEADERS} bytes", remedy="send fewer, or shorter ones")
+
+
+def _authorization(request: Request) -> str:
+    """The header that says who asks; empty if there is none.
+
+    Raises:
+        AuthorizationError: there are several: a proxy may have looked at another one than we would.
+    """
+    given = request.headers.getlist("authorization")
+    if len(given) > 1:
+        raise AuthorizationError(f"the request has {len(given)} Authorization headers", remedy="send one")
+    return given[0] if given else ""
 
 
 def _key(request: Request) -> str:
@@ -428,6 +505,18 @@ def _if_match(request: Request) -> int | None:
     if found is None:
         raise Unreadable("If-Match is not the ETag of one version", remedy='send it as you got it, such as "4"')
     return int(found[1])
+
+
+def _named(name: str) -> DeliveryName:
+    """The delivery that a workflow id names; nothing but empty text for every other name."""
+    try:
+        return parse_workflow_id(name)
+    except ValueError:
+        return DeliveryName("", "", "")
+
+
+def _status_of(run: WorkflowExecutionDescription) -> str:
+    return run.status.name if run.status else "UNKNOWN"
 
 
 def _etags(request: Request) -> list[str]:

@@ -35,6 +35,7 @@ from coafi.objects import ObjectStore
 from coafi.webhooks import github
 from starters.answers import BodyTooLarge, BodyTooSlow, problem, read_body, traceparent_of
 from starters.api import ApiGateway
+from starters.api_pages import ApiPages
 from starters.bitt import BittApi
 from starters.docs_pages import DocumentationPages
 
@@ -55,6 +56,7 @@ class Gateway:
         docs: serves the documentation, if it shall be served.
         bitt: serves the ledger, if it is kept here.
         api: answers requests to the API.
+        api_pages: say what the API can do.
     """
 
     dispatcher: Dispatcher
@@ -67,6 +69,7 @@ class Gateway:
     docs: DocumentationPages | None = None
     bitt: BittApi | None = None
     api: ApiGateway | None = None
+    api_pages: ApiPages | None = None
 
     def application(self) -> Starlette:
         """The ASGI application."""
@@ -79,6 +82,7 @@ class Gateway:
                 Route("/metrics", self.metrics),
                 *(self.docs.routes() if self.docs else ()),
                 *(self.bitt.routes() if self.bitt else ()),
+                *(self.api_pages.routes() if self.api_pages else ()),
                 *(self.api.routes() if self.api else ()),
             ],
             exception_handlers={HTTPException: _http_problem, Exception: _unexpected},

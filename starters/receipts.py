@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from coafi.errors import IntegrityError, Unavailable, ValidationError
 from coafi.receipts.dsse import key_id
-from coafi.receipts.story import OPEN, Story
+from coafi.receipts.story import OPEN, ChangeData, Story
 from coafi.receipts.verify import VerifiedArtifact, VerifiedReceipt, verify_artifact, verify_receipt
 from starters.output import clean, command_settings, err, facts, out, print_json, safe, styled
 from starters.trust import read_file, trusted_keys, unreadable
@@ -163,11 +163,24 @@ def _receipt_json(receipt: VerifiedReceipt, artifacts: Sequence[tuple[Path, Veri
         "bodyDigest": received.data.body_digest,
         "receivedAt": received.time,
         "concludedAt": story.conclusion.time if story.conclusion else None,
+        "subject": received.data.subject,
         "parameters": received.data.parameters,
         "commit": story.commit or None,
         "builds": sorted(story.builds),
         "verdicts": _verdicts(story),
         "artifacts": len(story.artifacts),
+        "changes": [
+            {
+                "registryId": one.registry_id,
+                "entryId": one.entry_id,
+                "version": one.version,
+                "status": one.status,
+                "digest": one.digest,
+                "by": one.by,
+                "entry": index,
+            }
+            for index, one in story.changes
+        ],
         "log": checkpoint.origin,
         "size": checkpoint.size,
         "root": checkpoint.root.hex(),
@@ -198,6 +211,8 @@ def _print_receipt(receipt: VerifiedReceipt, artifacts: Sequence[tuple[Path, Ver
     rows.add_row("Event", safe(f"{story.event_id} ({received.data.event_type}), UTidS {received.utids}"))
     rows.add_row("From", safe(received.data.source))
     rows.add_row("Vouched for", safe(f"by {received.data.principal}"))
+    if received.data.subject and not story.commit:
+        rows.add_row("About", safe(received.data.subject))
     rows.add_row("Body", received.data.body_digest)
     rows.add_row("Received", received.time)
     _add_ending(rows.add_row, story)
@@ -208,6 +223,8 @@ def _print_receipt(receipt: VerifiedReceipt, artifacts: Sequence[tuple[Path, Ver
         verdicts = ", ".join(f"{count} {verdict}" for verdict, count in _verdicts(story).items())
         rows.add_row("Files", safe(f"{len(story.files)}: {verdicts}"))
         rows.add_row("Artifacts", str(len(story.artifacts)))
+    for index, change in story.changes:
+        rows.add_row("Changed", safe(f"{change.path}, {change.status}, by {change.by} (entry {index})"))
     if story.builds:
         rows.add_row("Workers", safe(", ".join(sorted(story.builds))))
     rows.add_row("Ledger", safe(f"entries {_ranges(story)} of {checkpoint.origin}"))
@@ -231,6 +248,8 @@ def _add_ending(add: Callable[[str, str], None], story: Story) -> None:
         add("Parked at", safe(f"{failure.step}: {failure.message}"))
     if conclusion is None:
         return
+    if conclusion.data.refused is not None:
+        add("Refused at", safe(f"{conclusion.data.refused.step}: {conclusion.data.refused.message}"))
     for finding in conclusion.data.findings[:_SHOWN]:
         add("Because", safe(f"{finding.rule}: {finding.message}"))
     if conclusion.data.failure is not None:
@@ -248,6 +267,9 @@ def _print_artifact(path: Path, artifact: VerifiedArtifact) -> None:
     )
     more = f" and {len(artifact.subjects) - _SHOWN} more" if len(artifact.subjects) > _SHOWN else ""
     out.print(f"[bold green]Proved[/bold green]: {safe(str(path))} is {safe(what)}{more}", highlight=False)
+    if artifact.provenance is None and isinstance(artifact.subjects[0].data, ChangeData):
+        out.print(f"  as JSON; in its canonical form it has the SHA-256 {artifact.digest}", highlight=False)
+        return
     if artifact.provenance is None:
         out.print(f"  byte for byte as it was generated, SHA-256 {artifact.digest}", highlight=False)
         return

@@ -19,7 +19,7 @@ from coafi.ledger.search import Query, find
 from coafi.names import KEY_CHANGES, EntryType, parse_workflow_id
 from coafi.objects import ObjectStore
 from coafi.processing import read_reports
-from coafi.recording import Conclusion, Failure
+from coafi.recording import Failure, conclusion_of
 from coafi.settings import Settings
 from coafi.utids import PATTERN
 from starters.addresses import run_url
@@ -39,8 +39,6 @@ from workers.resources import open_ledger
 
 OPEN = "open"
 """What a run is called that has not ended: at work, or parked. Only Temporal knows which."""
-
-_CONCLUDING = (EntryType.EVENT_PROCESSED, EntryType.EVENT_REJECTED, EntryType.EVENT_DEAD_LETTERED)
 
 
 def list_events(limit: int, *, as_json: bool) -> None:
@@ -73,12 +71,14 @@ def show_event(name: str, *, as_json: bool) -> None:
     conclusion, parked = conclusion_of(entries), _parked(entries)
     findings = conclusion.findings if conclusion else ()
     failure = conclusion.failure if conclusion else None
+    refused = conclusion.refused if conclusion else None
     if as_json:
         print_json(
             {
                 **_delivery_json(delivery),
                 "counts": conclusion.counts if conclusion else {},
                 "findings": [finding.model_dump(mode="json", exclude_none=True) for finding in findings],
+                "refused": refused,
                 "failure": failure,
                 "parked": list(parked),
                 "decisions": list(conclusion.decisions) if conclusion else [],
@@ -96,6 +96,8 @@ def show_event(name: str, *, as_json: bool) -> None:
     rows.add_row("UTidS", delivery.utids)
     rows.add_row("Workflow", safe(delivery.workflow_id))
     rows.add_row("Body", delivery.body_digest)
+    if refused:
+        rows.add_row("Refused at", safe(f"{refused.step}: {refused.message}"))
     for stop in parked:
         rows.add_row("Parked at", safe(f"{stop.step}: {stop.message}"))
     if failure and failure not in parked:
@@ -112,15 +114,6 @@ def show_event(name: str, *, as_json: bool) -> None:
     for one in entries:
         steps.add_row(str(one.index), moment(one.entry.time), one.entry.type, safe(one.entry.step))
     out.print(steps)
-
-
-def conclusion_of(entries: list[Recorded]) -> Conclusion | None:
-    """How a run ended, from its ledger entries; ``None`` while it has not."""
-    for one in reversed(entries):
-        if one.entry.type in _CONCLUDING:
-            data = one.entry.data
-            return Conclusion.model_validate({name: data[name] for name in Conclusion.model_fields if name in data})
-    return None
 
 
 def file_reports(objects: ObjectStore, entries: list[Recorded]) -> list[FileReport]:

@@ -132,6 +132,8 @@ def print_receipt(receipt: Receipt) -> None:
     rows.add_row("Ledger", ranges or "–")
     if receipt.duplicate_of:
         rows.add_row("Duplicate of run", receipt.duplicate_of)
+    if receipt.refused:
+        rows.add_row("Refused at", safe(f"{receipt.refused.step}: {receipt.refused.message}"))
     if receipt.failure:
         rows.add_row("Failed at", safe(f"{receipt.failure.step}: {receipt.failure.message}"))
     out.print(rows)

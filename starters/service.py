@@ -16,6 +16,7 @@ from temporalio.client import Client
 
 from activities.dispatch import Dispatcher
 from coafi.api.reading import ApiReader
+from coafi.api.words import Limits
 from coafi.auth.authenticator import Authenticator
 from coafi.deliveries import DeliveryReader
 from coafi.errors import Unavailable
@@ -24,7 +25,9 @@ from coafi.logs import configure_logging
 from coafi.secret_files import read_or_make_secret
 from coafi.settings import Settings, load_settings
 from starters.addresses import temporal_address
-from starters.api import ApiGateway
+from starters.api import LONGEST_WAIT, ApiGateway
+from starters.api import MAX_HEADERS as API_HEADERS
+from starters.api_pages import ApiPages
 from starters.bitt import BittAccess, BittApi
 from starters.connection import connected
 from starters.docs_pages import DocsAccess, DocumentationPages
@@ -152,6 +155,7 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
         ),
         bitt=_bitt(resources, host),
         api=_api(client, resources, authenticator, reads),
+        api_pages=_api_pages(resources),
     )
     config = uvicorn.Config(
         gateway.application(),
@@ -198,6 +202,20 @@ def _api(client: Client, resources: Resources, authenticator: Authenticator, rea
     )
 
 
+def _api_pages(resources: Resources) -> ApiPages:
+    settings = resources.settings
+    limits = Limits(
+        body=settings.api_max_body_bytes,
+        headers=API_HEADERS,
+        body_seconds=ApiGateway.body_timeout,
+        wait=settings.api_wait,
+        longest_wait=LONGEST_WAIT,
+        rate=settings.api_rate,
+        burst=settings.api_burst,
+    )
+    return ApiPages(resources.registry, limits)
+
+
 def github_secrets(settings: Settings) -> tuple[SecretStr, ...]:
     """The configured secrets of GitHub's webhooks, or the one that this home made for itself."""
     return settings.github_webhook_secret or (read_or_make_secret(settings.secrets_directory / "github-webhook"),)
@@ -232,6 +250,7 @@ async def run_service() -> None:
         lines.add_row("GitHub webhook", f"{address.gateway}/webhooks/github")
         secret = settings.secrets_directory / "github-webhook"
         lines.add_row("  its secret", "COAFI_GITHUB_WEBHOOK_SECRET" if settings.github_webhook_secret else str(secret))
+        lines.add_row("API", f"{address.gateway}/api/")
         lines.add_row("Documentation", f"{address.gateway}/docs/")
         lines.add_row("Temporal", address.temporal)
         lines.add_row("Web UI", address.ui)

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,10 @@ from typer.testing import CliRunner
 
 from activities.boundary import UNEXPECTED_ATTEMPTS
 from coafi import errors, metrics
+from coafi.api.answers import problem_type
+from coafi.api.requests import MAX_KEY
+from coafi.api.routes import ROUTES
+from coafi.api.words import ERRORS, REQUEST_HEADERS, RESPONSE_HEADERS, Header
 from coafi.artifacts.cache import ArtifactService
 from coafi.artifacts.model import ArtifactKind, GeneratorConfig
 from coafi.auth import keys
@@ -49,14 +53,22 @@ from coafi.notify.message import ENTRY_CHANGED, Notification
 from coafi.objects import ObjectStore
 from coafi.processing import BatchProcessor, BatchTask, Checked, Generated, GenerateTask
 from coafi.recording import Conclusion, Decision, EventRecorder, Failure
+from coafi.registry.acceptance import MAX_PATTERNS, schema_of
+from coafi.registry.effort import MAX_APPLIED
+from coafi.registry.entry import MAX_DATA, MAX_DEPTH, MAX_TAGS, EntryClass, EntryStatus, RegistryId
+from coafi.registry.entry import Entry as RegistryEntry
+from coafi.registry.reader import MAX_PAGE
+from coafi.registry.reserving import RESERVED_SECONDS
 from coafi.registry.revalidation import Ended, Part, Place, Revalidation, Revalidator, Summary
+from coafi.registry.search import MAX_WORDS
+from coafi.registry.shipped import TAG
 from coafi.registry.store import Registry, builtin_schemas
-from coafi.registry.validation import Schema
 from coafi.settings import Settings, variable
 from coafi.trees.commit import CommitContexts
 from coafi.trees.listing import TreeFile
 from coafi.trees.recorder import TreeRecorder
 from starters import records
+from starters.api import LONGEST_WAIT, MAX_HEADERS, ApiGateway
 from starters.cli import app
 from starters.embedded import temporal_executable
 from tests.coafi.ledger.making import draft, opened
@@ -96,7 +108,8 @@ def shown(name: str, default: object) -> str:
         unit = next((f" ({default / size:g} {word})" for size, word in parts if default >= size), "")
         return f"`{default:g}`{unit}" if default < 1e6 else f"`{default:.0f}`{unit}"
     if name.endswith("_bytes") and isinstance(default, int):
-        size, word = next((size, word) for size, word in ((2**30, "GiB"), (2**20, "MiB"), (1, "B")) if default >= size)
+        units = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
+        size, word = next((size, word) for size, word in units if default >= size)
         return f"`{default}` ({default / size:g} {word})"
     return f"`{default}`"
 
@@ -146,7 +159,61 @@ def roles_table() -> str:
     return "\n".join(rows)
 
 
+def endpoints_table() -> str:
+    """Every route of the API."""
+    rows = ["| endpoint | what it does | permission |", "|---|---|---|"]
+    rows += [f"| `{route.method} {route.path}` | {route.summary} | `{route.permission}` |" for route in ROUTES]
+    return "\n".join(rows)
+
+
+def headers_table(headers: Mapping[str, Header]) -> str:
+    """Headers with an example each."""
+    rows = ["| header | example | meaning |", "|---|---|---|"]
+    rows += [f"| `{name}` | {code(one.example)} | {one.text} |" for name, one in headers.items()]
+    return "\n".join(rows)
+
+
+def errors_table() -> str:
+    """Every error of the API."""
+    rows = ["| status | `type` | when | what to do |", "|---|---|---|---|"]
+    for status, error in ERRORS.items():
+        headers = "".join(f" `{name}` comes with it." for name in error.headers if RESPONSE_HEADERS[name].required)
+        rows.append(f"| `{status}` | `{problem_type(error.kind)}` | {error.when}{headers} | {error.remedy} |")
+    return "\n".join(rows)
+
+
+def limits_table() -> str:
+    """What the API takes at most."""
+    fields = Settings.model_fields
+    rows = ["| what | at most | setting |", "|---|---|---|"]
+    settings = {
+        "bytes of a body": "api_max_body_bytes",
+        "requests of a caller in a second, in the long run": "api_rate",
+        "requests of a caller at once": "api_burst",
+    }
+    rows += [
+        f"| {what} | {shown(name, fields[name].default)} | `{variable(name)}` |" for what, name in settings.items()
+    ]
+    fixed = {
+        "seconds that a body may take to arrive": f"`{ApiGateway.body_timeout:g}`",
+        "bytes of all headers": f"`{MAX_HEADERS}` ({MAX_HEADERS // 1024} KiB)",
+        "characters of an `Idempotency-Key`": f"`{MAX_KEY}`",
+        "seconds to wait for an answer, with `Prefer: wait=N`": f"`{LONGEST_WAIT:g}`",
+        "bytes of an entry's data, as canonical JSON": f"`{MAX_DATA}` ({MAX_DATA // 1024} KiB)",
+        "levels of an entry's data": f"`{MAX_DEPTH}`",
+        "tags of an entry": f"`{MAX_TAGS}`",
+        "entries, or versions, of a page": f"`{MAX_PAGE}`",
+    }
+    rows += [f"| {what} | {value} | |" for what, value in fixed.items()]
+    return "\n".join(rows)
+
+
 GENERATED = {
+    "endpoints": (DOCS / "api.md", endpoints_table),
+    "request-headers": (DOCS / "api.md", lambda: headers_table(REQUEST_HEADERS)),
+    "answer-headers": (DOCS / "api.md", lambda: headers_table(RESPONSE_HEADERS)),
+    "errors": (DOCS / "api.md", errors_table),
+    "limits": (DOCS / "api.md", limits_table),
     "examples": (DOCS / "findings.md", examples_table),
     "settings": (DOCS / "settings.md", settings_table),
     "roles": (DOCS / "auth.md", roles_table),
@@ -267,7 +334,8 @@ def test_every_coafi_line_is_one_that_the_command_takes(page: Path) -> None:
     for words in lines(page.read_text()):
         if words[0] == "coafi":
             found = resolve(words[1:])
-            found.command.make_context(" ".join(found.path), list(found.arguments))
+            given = ["1" if re.fullmatch(r"\$[A-Z]+", word) else word for word in found.arguments]
+            found.command.make_context(" ".join(found.path), given)
 
 
 @page
@@ -284,6 +352,12 @@ def test_the_readme_shows_every_command() -> None:
     text = README.read_text()
     shown = {resolve(words[1:]).path for words in [*lines(text), *spoken(text)] if words[0] == "coafi"}
     assert shown == set(leaves())
+
+
+def test_the_readme_shows_every_endpoint_of_the_api() -> None:
+    rows = [row for row in README.read_text().splitlines() if re.match(r"\| `(GET|POST) /", row)]
+    shown = [word for row in rows for word in re.findall(r"`((?:GET|POST) /[^`]*)`", row)]
+    assert sorted(shown) == sorted(f"{route.method} {route.path}" for route in ROUTES)
 
 
 def test_the_readme_is_right_about_json() -> None:
@@ -327,7 +401,8 @@ def test_every_temporal_line_uses_flags_that_it_has(page: Path) -> None:
 def test_search_attributes_and_task_queues_are_ours(page: Path) -> None:
     text = page.read_text()
     assert set(re.findall(r"\bCoafi[A-Z]\w+", text)) - {"CoafiError"} <= set(SearchAttribute)
-    assert {name for name in re.findall(r"(?<![\w./-])coafi-[a-z]+", text) if name != "coafi-backup"} <= set(TaskQueue)
+    others = {"coafi-backup", "coafi-event"}  # a file, and a header
+    assert set(re.findall(r"(?<![\w./-])coafi-[a-z]+", text)) - others <= set(TaskQueue)
 
 
 def test_a_cluster_is_told_every_search_attribute() -> None:
@@ -440,6 +515,7 @@ def test_what_auth_md_says_of_tokens_is_so() -> None:
 # ---------------------------------------------------------------------- events.md, findings.md
 
 EVENTS = DOCS / "events.md"
+REGISTRY = DOCS / "registry.md"
 
 
 def test_the_envelope_is_documented() -> None:
@@ -514,6 +590,25 @@ def test_the_messages_to_subscribers_are_documented() -> None:
     assert f"`{UPDATED}`" in about_indexes
 
 
+def test_the_fields_and_limits_of_registries_are_documented() -> None:
+    text = section(REGISTRY, "## Entries")
+    assert set(column(text)) == {field.alias or name for name, field in RegistryEntry.model_fields.items()}
+    assert f"{MAX_DATA // 1024} KiB" in text
+    assert f"{MAX_DEPTH} levels" in text
+    assert f"up to {MAX_TAGS}," in text
+    assert all(f"`{one}`" in text for one in EntryClass)
+    assert f"{RESERVED_SECONDS // 60} minutes" in text.replace("ten", "10")
+    schemas = section(REGISTRY, "## Schemas")
+    assert f"{MAX_APPLIED:,} subschemas" in schemas
+    assert f"{MAX_PATTERNS} at most" in schemas
+    assert f"`{TAG}`" in schemas
+    search = section(REGISTRY, "## Search")
+    assert f"{MAX_WORDS:,} characters" in search
+    assert f"up to {MAX_PAGE} entries" in search
+    assert all(f"`{one}`" in REGISTRY.read_text() for one in RegistryId)
+    assert all(str(one) in section(REGISTRY, "## From submission to integration") for one in EntryStatus)
+
+
 SAMPLE = b"---\ntitle: Sample\nversion: v1.0\nstatus: ACTIVE\n---\n\n# Sample\n"
 """A document that is valid."""
 
@@ -584,8 +679,10 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
                 commits=(),
             )
         )
-        Registers(database, ledger, registry).put("E-1", {})
-        hold_against_schemas(Revalidator(recorder, database, objects, contexts), task)
+        books = Registers(database, ledger, registry)
+        books.publish("registry.AERO", "1.0.0")
+        books.put("wing", {}, reason="sample")
+        hold_against_schemas(Revalidator(recorder, database, objects, contexts), books, task)
         ledger.append([key_change(ledger.key, ledger.sign, Signer("docs", bytes(31) + b"1"))])
         fields: dict[str, set[str]] = defaultdict(set)
         for one in ledger.entries(0, ledger.size()):
@@ -596,7 +693,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         database.close()
 
 
-def hold_against_schemas(revalidator: Revalidator, task: BatchTask) -> None:
+def hold_against_schemas(revalidator: Revalidator, books: Registers, task: BatchTask) -> None:
     """Publish schemas that make the sample and an entry invalid, and record what follows."""
     trees = TreeRecorder(revalidator.database, revalidator.objects)
     file = TreeFile("new.md", "100644", sample_blob())
@@ -605,12 +702,9 @@ def hold_against_schemas(revalidator: Revalidator, task: BatchTask) -> None:
     IndexUpdater(ledger, revalidator.database, revalidator.objects, namespace).update(
         IndexTask(repository=task.repository, branch="main", generation=0, commit=task.commit, tree=tree, commits=())
     )
-    registry = revalidator.recorder.registry
-    assert isinstance(registry, Registry)
     for schema_id in ("frontmatter.general", "registry.AERO"):
-        schema = Schema(schema_id, "9.0.0", {"required": ["reviewer"]})
-        registry.publish((schema,))
-        revalidation = Revalidation(published_schema=schema.reference, request="api.request:a:b", published=0)
+        published = schema_of(schema_id, books.publish(schema_id, "9.0.0", required=["reviewer"]).data)
+        revalidation = Revalidation(published_schema=published.reference, request="api.request:a:b", published=0)
         done = revalidator.part(Part(revalidation=revalidation, place=Place()))
         assert done.tally.now_invalid == 1
         revalidator.conclude(

@@ -24,10 +24,10 @@ from workflows.schema_revalidation import SchemaRevalidationWorkflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.api import ApiActivities, OperateResult
-    from activities.dispatch import OTHER_REQUEST, Asked
-    from activities.events import Patience
+    from activities.dispatch import OTHER_REQUEST, STILL_PARKED, Asked
+    from activities.events import Patience, ReceiveResult
     from coafi import errors
-    from coafi.api.answers import Answer, given_up, refusal, waiting
+    from coafi.api.answers import GIVEN_UP, Answer, given_up, refusal, waiting
     from coafi.api.operations import OperateTask
     from coafi.api.requests import ApiRequest
     from coafi.api.routes import Operation
@@ -43,6 +43,8 @@ with workflow.unsafe.imports_passed_through():
         WorkflowName,
         registry_notification_workflow_id,
     )
+    from coafi.payloads import subject_of
+    from coafi.recording import Conclusion
 
 OPERATE_ELSEWHERE = timedelta(seconds=60)
 """One try of a change that another instance makes; it is longer than that one is waited for."""
@@ -61,36 +63,73 @@ class APIRequestWorkflow(EventWorkflow):
     def __init__(self, event: Event) -> None:
         super().__init__()
         self._body_digest = event.bodydigest
+        self._asked = f"Asked for by `{_code(event.principal)}`: `{_code(subject_of(event))}`"
         self._operated: Operated | None = None
         self._result: OperateResult | None = None
         self._receipt: Receipt | None = None
+        self._ended = False
 
     @workflow.run
     async def run(self, event: Event) -> Receipt:
         """Handle a request. The result is its receipt."""
-        self._receipt = await self.handle(event, partial(self._operate, event))
-        if self._receipt.phase is Phase.PROCESSED and self._result is not None:
-            await self._follow_up(self._result)
-        await workflow.wait_condition(workflow.all_handlers_finished)
+        try:
+            self._receipt = await self.handle(event, partial(self._operate, event))
+            self._ended = True  # whoever asked does not wait for what follows
+            if self._receipt.phase is Phase.PROCESSED and self._result is not None:
+                await self._follow_up(self._result)
+        finally:  # also when it is cancelled
+            self._ended = True
+            await workflow.wait_condition(workflow.all_handlers_finished)
         return self._receipt
 
     @workflow.update(name=UpdateName.ANSWER, description="Wait for the answer")
     async def answer(self, asked: Asked) -> Answer:
-        """The answer, as soon as there is one; while the run is parked, that it waits."""
-        await workflow.wait_condition(lambda: self._receipt is not None or self._phase is Phase.PARKED)
-        receipt = self._receipt
-        if receipt is None or receipt.phase is Phase.DUPLICATE:
-            return waiting(self._phase)
-        if receipt.phase is Phase.PROCESSED and self._operated is not None:
-            return self._operated.answer
-        if receipt.phase is Phase.REJECTED:
-            return refusal(receipt.findings, receipt.refused)
-        return given_up(receipt.failure.message if receipt.failure else receipt.phase)
+        """The answer, as soon as there is one; or that the run has parked, if whoever asks did not know that."""
+        await workflow.wait_condition(lambda: self._ended or self._parks > asked.parks)
+        if not self._ended:
+            return waiting(self._phase, self._parks)
+        if self._receipt is None or self._receipt.phase is Phase.DUPLICATE:
+            return waiting(self._phase)  # what is stored tells
+        return self._answer_to(self._receipt)
 
     @answer.validator
     def _validate_answer(self, asked: Asked) -> None:
         if asked.body_digest != self._body_digest:
             raise ApplicationError("this run does another request", type=OTHER_REQUEST, non_retryable=True)
+        if self._phase is Phase.PARKED and asked.parks == self._parks:
+            raise ApplicationError("this run is still parked", type=STILL_PARKED, non_retryable=True)
+
+    def asked(self) -> str:
+        """What was asked for, and by whom."""
+        return self._asked
+
+    def came_of_it(self, conclusion: Conclusion) -> str:
+        """How the run ended, and what its caller is answered."""
+        answer = self._answer_to(conclusion)
+        said = f"{super().came_of_it(conclusion)}\n\nAnswered **{answer.status}**"
+        if answer.status >= GIVEN_UP or not isinstance(answer.body, dict):
+            return said
+        body = answer.body
+        if "ledgerEntry" in body:
+            return (
+                f"{said}: `{body['registryId']}/{body['entryId']}` is at version {body['version']},"
+                f" {body['status']}, by entry {body['ledgerEntry']} of {self._ledger()}"
+            )
+        if "workflowId" in body:
+            return f"{said}: the run `{body['workflowId']}` {'was there' if body['existed'] else 'was started'}"
+        return said
+
+    def _ledger(self) -> str:
+        """Whose ledger has the entry that the answer names."""
+        received: ReceiveResult = self._done["event.receive"]
+        return "the ledger" if received.patience.api is None else "the other instance's ledger"
+
+    def _answer_to(self, ended: Conclusion | Receipt) -> Answer:
+        if ended.phase is Phase.REJECTED:
+            return refusal(ended.findings, ended.refused)
+        if self._operated is not None:  # it was done, also where the run was given up afterwards
+            return self._operated.answer
+        return given_up(ended.failure)
 
     async def _operate(self, event: Event, ref: EventRef, patience: Patience) -> Outcome:
         request = ApiRequest.model_validate(event.data)
@@ -130,6 +169,18 @@ class APIRequestWorkflow(EventWorkflow):
             )
 
 
+async def _operate_elsewhere(task: OperateTask, summary: str, patience: float) -> OperateResult:
+    """The step that leaves the process: its queue has limits, and other runs do not wait behind it."""
+    return await workflow.execute_activity_method(
+        ApiActivities.operate,
+        task,
+        task_queue=TaskQueue.API,
+        start_to_close_timeout=OPERATE_ELSEWHERE,
+        retry_policy=patient(patience),
+        summary=f"{summary} (another instance's)",
+    )
+
+
 async def _start(run: Callable[[Any, Task], Awaitable[Any]], task: Task, workflow_id: str, summary: str) -> None:
     """Start a run that outlives this one."""
     try:
@@ -151,13 +202,6 @@ async def _start(run: Callable[[Any, Task], Awaitable[Any]], task: Task, workflo
         workflow.logger.error("%s was not started", workflow_id, exc_info=error)
 
 
-async def _operate_elsewhere(task: OperateTask, summary: str, patience: float) -> OperateResult:
-    """The step that leaves the process: its queue has limits, and other runs do not wait behind it."""
-    return await workflow.execute_activity_method(
-        ApiActivities.operate,
-        task,
-        task_queue=TaskQueue.API,
-        start_to_close_timeout=OPERATE_ELSEWHERE,
-        retry_policy=patient(patience),
-        summary=f"{summary} (another instance's)",
-    )
+def _code(text: str) -> str:
+    """Text that cannot leave a code span of Markdown: a rejected request can say anything."""
+    return text.replace("`", "'")

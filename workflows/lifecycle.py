@@ -163,12 +163,21 @@ class EventWorkflow:
         self._verdict: Verdict | None = None
         self._ending: Conclusion | None = None
 
+    def asked(self) -> str:
+        """What the run was asked for, in Markdown, for its page in the Web UI. Stands above how it went."""
+        return ""
+
+    def came_of_it(self, conclusion: Conclusion) -> str:
+        """What came of it, in Markdown, for its page in the Web UI."""
+        return _conclusion_text(conclusion)
+
     async def handle(self, event: Event, process: Process) -> Receipt:
         """Take ``event`` through its phases; ``process`` is what the handler itself does.
 
         ``process`` consists of calls of ``step`` and ``steps``, and is called anew after a retry: steps that are done
         return what they returned before.
         """
+        self._show("")
         try:
             return await self._go_on(event, process)
         except (asyncio.CancelledError, FailureError) as error:
@@ -281,9 +290,9 @@ class EventWorkflow:
         self._utids = received.utids
         self._enter(received.phase)
         if received.duplicate_of is not None:
-            workflow.set_current_details(f"Duplicate of run `{received.duplicate_of}`: nothing was done twice.")
+            self._show(f"Duplicate of run `{received.duplicate_of}`: nothing was done twice.")
         else:
-            workflow.set_current_details(_findings_text(received.findings))
+            self._show(self.came_of_it(Conclusion(phase=received.phase, findings=received.findings)))
         return Receipt(
             phase=received.phase,
             event_id=event.id,
@@ -302,7 +311,7 @@ class EventWorkflow:
         failure = self._failure = failed.describe(sequence=self._parks)
         self._verdict = None
         self._enter(Phase.PARKED)
-        workflow.set_current_details(
+        self._show(
             f"**Parked at `{failure.step}`** ({failure.error}): {failure.message}\n\n"
             "Mend the cause, then `coafi dead-letters retry` (goes on at this step) or `coafi dead-letters discard`."
         )
@@ -323,7 +332,7 @@ class EventWorkflow:
             )
         except TimeoutError:
             self._verdict = Verdict.ABANDON
-        workflow.set_current_details("")
+        self._show("")
         return self._verdict or Verdict.ABANDON
 
     async def _finish(self, event: Event, conclusion: Conclusion) -> Receipt:
@@ -334,7 +343,7 @@ class EventWorkflow:
         conclusion = concluded.conclusion
         self._failure = conclusion.failure
         self._enter(conclusion.phase)
-        workflow.set_current_details(_conclusion_text(conclusion))
+        self._show(self.came_of_it(conclusion))
         return Receipt(
             phase=conclusion.phase,
             event_id=event.id,
@@ -360,6 +369,10 @@ class EventWorkflow:
                 "decisions": tuple(self._decisions[-SHOWN_DECISIONS:]),
             }
         )
+
+    def _show(self, how: str) -> None:
+        """Say on the run's page in the Web UI what was asked for, and how it goes."""
+        workflow.set_current_details("\n\n".join(filter(None, (self.asked(), how))))
 
     def _ref(self, event: Event) -> EventRef:
         return event.ref(self._utids or event.utids)

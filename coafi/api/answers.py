@@ -7,7 +7,7 @@ from coafi.errors import ValidationError
 from coafi.findings import Finding
 from coafi.ledger.wire import ERROR
 from coafi.names import Phase
-from coafi.recording import Refusal
+from coafi.recording import Failure, Refusal
 
 
 class Answer(Body):
@@ -79,14 +79,28 @@ def error_places(findings: tuple[Finding, ...]) -> list[JsonValue]:
     return [_place(one).model_dump(mode="json", by_alias=True, exclude_none=True) for one in findings]
 
 
-def given_up(why: str) -> Answer:
-    """The answer of a request whose run ended without doing it."""
-    return _error(GIVEN_UP, Refused(type=NO_TYPE, detail=f"the request was given up: {why}"))
+def given_up(failure: Failure | None) -> Answer:
+    """The answer of a request whose run ended without doing it: discarded, abandoned or cancelled."""
+    why = f": {failure.message}" if failure else ""
+    detail = f"the request was given up{why}; to try again, send it with a new key"
+    return _error(GIVEN_UP, Refused(type=NO_TYPE, detail=detail))
 
 
-def waiting(phase: Phase) -> Answer:
-    """What a caller is told whose request is not answered yet."""
-    return Answer(status=WAITING, body={"phase": phase})
+def waiting(phase: Phase, parks: int = 0) -> Answer:
+    """What a caller is told whose request is not answered yet.
+
+    Args:
+        phase: where its run stands.
+        parks: how often it has parked.
+    """
+    return Answer(status=WAITING, body={"phase": phase, "parks": parks})
+
+
+def parks_of(answer: Answer) -> int:
+    """How often the run has parked that is not done yet; 0 for an answer."""
+    body = answer.body if answer.status == WAITING and isinstance(answer.body, dict) else {}
+    parks = body.get("parks")
+    return parks if isinstance(parks, int) else 0
 
 
 def problem_type(kind: str) -> str:

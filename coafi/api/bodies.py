@@ -1,6 +1,6 @@
 """The bodies of answers."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
@@ -44,6 +44,15 @@ class SchemaAnswer(Body):
         return cls(schema_id=schema.schema_id, version=schema.version, digest=schema.digest, document=schema.document)
 
 
+class AcceptedAnswer(Body):
+    """A request that is being worked on: ``location`` says what became of it. ``phase`` is there when it is parked."""
+
+    status: Literal["accepted"] = "accepted"
+    workflow_id: str
+    location: str
+    phase: str | None = None
+
+
 class StartedAnswer(Body):
     """A run that was started, or that was there."""
 
@@ -77,7 +86,9 @@ class EventAnswer(Body):
     """What became of an event.
 
     Attributes:
-        phase: how it ended, or ``OPEN``.
+        phase: how it ended; before that where its run stands, such as ``PARKED``, or ``OPEN`` if nobody can tell.
+        run_status: what Temporal says of the run while the event has no end: ``RUNNING``, or such as ``TERMINATED``:
+            nothing more comes of that unless the request is sent again with its key.
         entries: ledger indices of what was recorded about it.
         answer: of a request to the API, once there is one.
     """
@@ -89,6 +100,7 @@ class EventAnswer(Body):
     run_id: str | None
     utids: str | None
     phase: str
+    run_status: str | None = None
     subject: str
     received: str | None
     concluded: str | None

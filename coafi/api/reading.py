@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, JsonValue
 
-from coafi.api.answers import Answer, refusal
+from coafi.api.answers import Answer, given_up, refusal
 from coafi.api.bodies import (
     EventAnswer,
     HistoryAnswer,
@@ -24,16 +24,15 @@ from coafi.errors import ResourceNotFoundError, ValidationError
 from coafi.findings import Finding, Severity
 from coafi.ledger.entry import Recorded
 from coafi.ledger.port import Ledger
-from coafi.names import EntryType, EventType, Phase
-from coafi.recording import Conclusion
-from coafi.registry.entry import RegistryId
+from coafi.names import EventType, Phase
+from coafi.recording import conclusion_of
+from coafi.registry.entry import RegistryId, parsed
 from coafi.registry.port import Registry
 from coafi.registry.reader import MAX_PAGE, EntryQuery
+from coafi.registry.resolver import Resolver
 
 OPEN = "OPEN"
 """The phase of an event whose run has not ended."""
-
-_CONCLUSIONS = (EntryType.EVENT_PROCESSED, EntryType.EVENT_REJECTED, EntryType.EVENT_DEAD_LETTERED)
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,7 @@ class ApiReader:
             Operation.LIST_SCHEMAS: self._schemas,
             Operation.READ_SCHEMA: self._schema,
             Operation.READ_EVENT: self._event,
+            Operation.RESOLVE: self._resolve,
             Operation.VALIDATE: self._validate,
         }
         return operations[route.operation](asked)
@@ -85,7 +85,7 @@ class ApiReader:
         schema = self.registry.schema(route.schema_id)
         violations = schema.violations(asked)
         if violations:
-            where = "query" if route.method == "GET" else "body"
+            where = "path" if route.takes_id else "query" if route.method == "GET" else "body"
             raise ValidationError(
                 f"the {where} does not fit {schema.schema_id} {schema.version}",
                 findings=tuple(
@@ -121,12 +121,14 @@ class ApiReader:
             return None
         with self.database.read() as connection:
             operated = kept(connection, delivery.workflow_id)
-        if delivery.outcome == Phase.PROCESSED and operated is not None:
+        if operated is not None:  # it was done, also where the run was given up afterwards
             return operated.answer
-        conclusion = _conclusion(self._entries(delivery))
-        if conclusion is not None and conclusion.findings:
+        conclusion = conclusion_of(self._entries(delivery))
+        if conclusion is None:
+            return None
+        if conclusion.phase is Phase.REJECTED:
             return refusal(conclusion.findings, conclusion.refused)
-        return None
+        return given_up(conclusion.failure)
 
     # ---------------------------------------------------------------- registry
 
@@ -138,7 +140,7 @@ class ApiReader:
         return Answer(status=200, body=entry.model_dump(mode="json", by_alias=True), etag=entry.etag)
 
     def _search(self, asked: JsonObject) -> Answer:
-        return _answer(self.registry.search(EntryQuery.model_validate(asked)))
+        return answer_with(self.registry.search(parsed(EntryQuery, asked, "a search of entries")))
 
     def _history(self, asked: JsonObject) -> Answer:
         registry, entry = RegistryId(_text(asked, "registryId")), _text(asked, "entryId")
@@ -146,27 +148,27 @@ class ApiReader:
         versions = self.registry.history(
             registry, entry, before=None if before is None else _int(before), limit=_int(limit)
         )
-        return _answer(HistoryAnswer(registry_id=registry, entry_id=entry, versions=versions))
+        return answer_with(HistoryAnswer(registry_id=registry, entry_id=entry, versions=versions))
 
     def _compare(self, asked: JsonObject) -> Answer:
         registry, entry = RegistryId(_text(asked, "registryId")), _text(asked, "entryId")
         old, new = _int(asked["old"]), _int(asked["new"])
-        return _answer(self.registry.diff(registry, entry, old, new))
+        return answer_with(self.registry.diff(registry, entry, old, new))
 
     def _schemas(self, _asked: JsonObject) -> Answer:
-        answer = _answer(SchemasAnswer(schemas=self.registry.published()))
+        answer = answer_with(SchemasAnswer(schemas=self.registry.published()))
         return answer.model_copy(update={"etag": f'"{digest_of(answer.body)}"'})
 
     def _schema(self, asked: JsonObject) -> Answer:
         schema_id, version = _text(asked, "schemaId"), asked.get("version")
         if isinstance(version, str):
-            return _answer(SchemaAnswer.of(self.registry.version(schema_id, version)))
-        return _answer(SchemaAnswer.of(self.registry.schema(schema_id)))
+            return answer_with(SchemaAnswer.of(self.registry.version(schema_id, version)))
+        return answer_with(SchemaAnswer.of(self.registry.schema(schema_id)))
 
     def _validate(self, asked: JsonObject) -> Answer:
         schema = self.registry.schema(_text(asked, "schemaId"))
         found = schema.violations(asked.get("data"))
-        return _answer(
+        return answer_with(
             ValidationAnswer(
                 schema_id=schema.schema_id,
                 version=schema.version,
@@ -180,31 +182,39 @@ class ApiReader:
 
     # ------------------------------------------------------------------ events
 
-    def _event(self, asked: JsonObject) -> Answer:
-        name = _text(asked, "id")
+    def event(self, name: str) -> EventAnswer | None:
+        """What is on record of an event that goes by a workflow id, an event id or a UTidS."""
         delivery = self.delivery(name)
         if delivery is None:
+            return None
+        entries = self._entries(delivery)
+        answer = self.stored(delivery) if delivery.event_type == EventType.API_REQUEST else None
+        return EventAnswer(
+            event_id=delivery.delivery_id,
+            type=delivery.event_type,
+            source=delivery.source,
+            workflow_id=delivery.workflow_id,
+            run_id=delivery.run_id,
+            utids=delivery.utids,
+            phase=delivery.outcome or OPEN,
+            subject=delivery.subject,
+            received=delivery.received_at,
+            concluded=delivery.concluded_at,
+            entries=tuple(one.index for one in entries),
+            answer=None if answer is None else StoredAnswer(status=answer.status, body=answer.body),
+        )
+
+    def _event(self, asked: JsonObject) -> Answer:
+        name = _text(asked, "id")
+        found = self.event(name)
+        if found is None:
             raise ResourceNotFoundError(
                 f"no event goes by {name[:200]!r}", remedy="give its workflow id, its own id or its UTidS"
             )
-        entries = self._entries(delivery)
-        answer = self.stored(delivery) if delivery.event_type == EventType.API_REQUEST else None
-        return _answer(
-            EventAnswer(
-                event_id=delivery.delivery_id,
-                type=delivery.event_type,
-                source=delivery.source,
-                workflow_id=delivery.workflow_id,
-                run_id=delivery.run_id,
-                utids=delivery.utids,
-                phase=delivery.outcome or OPEN,
-                subject=delivery.subject,
-                received=delivery.received_at,
-                concluded=delivery.concluded_at,
-                entries=tuple(one.index for one in entries),
-                answer=None if answer is None else StoredAnswer(status=answer.status, body=answer.body),
-            )
-        )
+        return answer_with(found)
+
+    def _resolve(self, asked: JsonObject) -> Answer:
+        return answer_with(Resolver(self.database, self.ledger, self.namespace).resolve(_text(asked, "id")))
 
     def _entries(self, delivery: Delivery) -> list[Recorded]:
         run = (self.namespace, delivery.workflow_id)
@@ -212,15 +222,8 @@ class ApiReader:
         return [one for one in found if (one.entry.namespace, one.entry.workflow_id) == run]
 
 
-def _conclusion(entries: list[Recorded]) -> Conclusion | None:
-    for one in reversed(entries):
-        if one.entry.type in _CONCLUSIONS:
-            data = one.entry.data
-            return Conclusion.model_validate({name: data[name] for name in Conclusion.model_fields if name in data})
-    return None
-
-
-def _answer(body: BaseModel) -> Answer:
+def answer_with(body: BaseModel) -> Answer:
+    """The answer that shows something."""
     return Answer(status=200, body=body.model_dump(mode="json", by_alias=True))
 
 

@@ -22,6 +22,10 @@ def source_of(name: str) -> str:
     return f"urn:coafi:api:{quoted if len(quoted) <= MAX_NAME else sha256(name.encode())}"
 
 
+MAX_KEY = 200
+"""Characters of an ``Idempotency-Key``."""
+
+
 class ApiRequest(Wire):
     """The payload of ``api.request``: what is asked for, and by whom. No token is in it.
 

@@ -1,4 +1,4 @@
-"""The one table of what can be asked for at ``/api/{endpoint}``.
+"""The one table of what can be asked for at ``/api/{endpoint}``, and of UTidS at ``/utids/{id}``.
 
 An endpoint that changes something or starts work is *durable*: a run of ``APIRequestWorkflow`` does it. One that only
 reads is answered by the gateway itself; nothing about it is recorded.
@@ -22,6 +22,7 @@ from coafi.api.bodies import (
 )
 from coafi.registry.entry import Entry
 from coafi.registry.reader import EntryDiff, EntryPage
+from coafi.registry.resolver import Resolution
 
 Method = Literal["GET", "POST"]
 
@@ -40,6 +41,7 @@ class Operation(StrEnum):
     READ_SCHEMA = "read-schema"
     READ_WORKFLOW = "read-workflow"
     READ_EVENT = "read-event"
+    RESOLVE = "resolve"
     VALIDATE = "validate"
 
 
@@ -48,12 +50,13 @@ class Route:
     """One thing that can be asked for.
 
     Attributes:
-        endpoint: what follows ``/api/``; one that ends with ``/{id}`` takes an id in its path.
+        endpoint: what follows ``prefix``; one that ends with ``/{id}`` takes an id in its path.
         method: of HTTP.
         operation: what is done.
         result: the body of the answer.
         summary: one line for the documentation.
         durable: whether a run does it.
+        prefix: what its path begins with.
     """
 
     endpoint: str
@@ -62,6 +65,12 @@ class Route:
     result: type[BaseModel]
     summary: str
     durable: bool = False
+    prefix: str = "/api/"
+
+    @property
+    def path(self) -> str:
+        """Where it is asked for; ``{id}`` stands for an id."""
+        return self.prefix + self.endpoint
 
     @property
     def name(self) -> str:
@@ -102,6 +111,7 @@ ROUTES: tuple[Route, ...] = (
     Route("workflow/status", "GET", Operation.READ_WORKFLOW, WorkflowAnswer, "Where a run stands"),
     Route("event/{id}", "GET", Operation.READ_EVENT, EventAnswer, "What became of an event, with its stored answer"),
     Route("schema/validate", "POST", Operation.VALIDATE, ValidationAnswer, "Check data against a published schema"),
+    Route("utids/{id}", "GET", Operation.RESOLVE, Resolution, "What a UTidS names, and its origin", prefix="/"),
 )
 """Every endpoint and method."""
 

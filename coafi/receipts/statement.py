@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from coafi.canonical import JsonObject, canonical_json, sha256
 from coafi.ledger.checkpoint import SignedCheckpoint
-from coafi.receipts.story import FileData, Story
+from coafi.receipts.story import ChangeData, FileData, Story
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
@@ -50,7 +50,7 @@ def statement_of(story: Story, signed: SignedCheckpoint) -> bytes:
 
 
 def _subjects(story: Story) -> list[JsonValue]:
-    """Every artifact, and the commit; where there are none of them, the body that was received."""
+    """Every artifact, every entry that was changed, and the commit; where there is none, the body that was received."""
     subjects: list[JsonValue] = [
         {
             "name": artifact.path,
@@ -60,9 +60,19 @@ def _subjects(story: Story) -> list[JsonValue]:
         }
         for index, artifact in story.artifacts
     ]
+    subjects += [_change(index, change) for index, change in story.changes]
     if story.commit:
         subjects.append({"name": story.received.data.asked("repositoryUrl"), "digest": {"gitCommit": story.commit}})
     return subjects or [_body(story)]
+
+
+def _change(index: int, change: ChangeData) -> JsonObject:
+    return {
+        "name": change.name,
+        "digest": {"sha256": change.digest},
+        "mediaType": "application/json",
+        "annotations": {"version": change.version, "status": change.status, "entry": index},
+    }
 
 
 def _body(story: Story) -> JsonObject:
@@ -81,21 +91,27 @@ def _asked(story: Story) -> JsonObject:
 
 
 def _dependencies(story: Story) -> list[JsonValue]:
-    """What the run worked on: body, payload, commit, schemas, contents of files."""
+    """What the run worked on: body, payload, commit, schemas, contents of files, versions that were replaced."""
     received = story.received.data
     found: list[JsonValue] = [_body(story), {"name": "payload", "digest": {"sha256": received.payload_digest}}]
     if story.commit:
         uri = f"git+{received.asked('repositoryUrl')}@refs/heads/{received.asked('branch')}"
         found.append({"uri": uri, "digest": {"gitCommit": story.commit}})
-    schemas = {(received.payload_schema.id, received.payload_schema.version): received.payload_schema.digest}
-    for _, file in story.files:
-        if file.used_schema is not None:
-            schemas[file.used_schema.schema_id, file.used_schema.version] = file.used_schema.digest
+    schemas = {}
+    if (own := received.payload_schema) is not None:
+        schemas[own.id, own.version] = own.digest
+    for used in [one.used_schema for _, one in story.files] + [one.used_schema for _, one in story.changes]:
+        if used is not None:
+            schemas[used.schema_id, used.version] = used.digest
     found += [
         {"name": f"schema {name}", "digest": {"sha256": digest}, "annotations": {"version": version}}
         for (name, version), digest in schemas.items()
     ]
     found += [_file(index, file) for index, file in story.files if file.blob]
+    for _, change in story.changes:
+        if (old := change.previous) is not None:
+            before: JsonObject = {"version": old.version}
+            found.append({"name": change.name, "digest": {"sha256": old.digest}, "annotations": before})
     return found
 
 

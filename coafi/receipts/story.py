@@ -54,7 +54,8 @@ class ReceivedData(_Data):
     principal: str
     body_digest: Sha256 = Field(alias="bodyDigest")
     payload_digest: Sha256 = Field(alias="payloadDigest")
-    payload_schema: PayloadSchema = Field(alias="schema")
+    payload_schema: PayloadSchema | None = Field(default=None, alias="schema")
+    subject: str = ""
     parameters: JsonObject = Field(default_factory=dict)
     run_id: str = Field(default="", alias="runId")
     build: str = ""
@@ -93,6 +94,41 @@ class ArtifactData(_Data):
     build: str = ""
 
 
+class PreviousData(_Data):
+    """The version of an entry that was replaced."""
+
+    version: int
+    digest: Sha256
+
+
+class ChangeData(_Data):
+    """``REGISTRY_ENTRY_CHANGED``: a version of an entry of a registry. ``digest`` is that of its data."""
+
+    registry_id: str = Field(alias="registryId")
+    entry_id: str = Field(alias="entryId")
+    version: int
+    status: str
+    digest: Sha256
+    by: str
+    previous: PreviousData | None = None
+    used_schema: FileSchema | None = Field(default=None, alias="schema")
+
+    @property
+    def name(self) -> str:
+        """The entry, as people name it."""
+        return f"{self.registry_id}/{self.entry_id}"
+
+    @property
+    def path(self) -> str:
+        """What is named where an artifact's path stands."""
+        return f"{self.name}, version {self.version}"
+
+    @property
+    def artifact(self) -> str:
+        """What the digest is of."""
+        return "data"
+
+
 class FailureData(_Data):
     """``EVENT_PROCESSING_FAILED``, and the failure of a conclusion."""
 
@@ -114,6 +150,13 @@ class FindingData(_Data):
     message: str
 
 
+class RefusedData(_Data):
+    """The step that rejected an event, and why."""
+
+    step: str
+    message: str
+
+
 class RangeData(_Data):
     """A run of ledger indices, both ends included."""
 
@@ -129,6 +172,7 @@ class ConclusionData(_Data):
     digests: dict[str, Sha256] = Field(default_factory=dict)
     entries: tuple[RangeData, ...] = ()
     findings: tuple[FindingData, ...] = ()
+    refused: RefusedData | None = None
     failure: FailureData | None = None
     decisions: tuple[DecisionData, ...] = ()
     build: str = ""
@@ -163,6 +207,7 @@ class Story:
     Attributes:
         event_id, workflow_id, namespace: those of every entry.
         files, artifacts: index and content of ``FILE_PROCESSED`` and ``ARTIFACT_GENERATED``.
+        changes: likewise of ``REGISTRY_ENTRY_CHANGED``.
         failures: why the run parked, each time.
         conflicts: where other bodies under the same delivery id were rejected.
         conclusion: the last one; ``None`` while the event is open.
@@ -175,6 +220,7 @@ class Story:
         self.event_id = self.workflow_id = self.namespace = ""
         self.files: list[tuple[int, FileData]] = []
         self.artifacts: list[tuple[int, ArtifactData]] = []
+        self.changes: list[tuple[int, ChangeData]] = []
         self.failures: list[FailureData] = []
         self.conflicts: list[int] = []
         self.conclusion: Conclusion | None = None
@@ -231,6 +277,8 @@ class Story:
             artifact = _read(index, entry, ArtifactData)
             self.artifacts.append((index, artifact))
             self._build(artifact.build)
+        elif entry.type == EntryType.REGISTRY_ENTRY_CHANGED:
+            self.changes.append((index, _read(index, entry, ChangeData)))
         elif entry.type == EntryType.EVENT_PROCESSING_FAILED:
             self.failures.append(_read(index, entry, FailureData))
         elif entry.type in _CONCLUDING:

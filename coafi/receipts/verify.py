@@ -14,28 +14,30 @@ from typing import BinaryIO, NamedTuple
 from pydantic import JsonValue
 
 from coafi.artifacts.compose import Provenance, restore
-from coafi.canonical import sha256
+from coafi.canonical import JsonObject, canonical_json, sha256
 from coafi.documents.source import visible
-from coafi.errors import IntegrityError, ValidationError
+from coafi.errors import CoafiError, IntegrityError, ValidationError
 from coafi.ledger import merkle
 from coafi.ledger.checkpoint import SignedCheckpoint, open_checkpoint, parse_note
 from coafi.ledger.keys import Keyring, Trusted, VerifierKey
 from coafi.receipts.dsse import open_envelope, parse_envelope
 from coafi.receipts.layout import ReceiptReader, render_envelope
 from coafi.receipts.statement import statement_of
-from coafi.receipts.story import ArtifactData, Story
+from coafi.receipts.story import ArtifactData, ChangeData, Story
 from coafi.receipts.tlog_proof import parse_tlog_proof
 
 _STEP = 1_000
+_DATA = 2**20
+"""Bytes of a file that may be the data of an entry: what is accepted has a quarter of it as canonical JSON."""
 _ROOM = 4_096
 """Bytes of an envelope beyond its payload at most: two names of keys and a signature fit."""
 
 
 class Subject(NamedTuple):
-    """An artifact that a receipt names, and the index of the entry that does."""
+    """An artifact, or the data of a registry's entry, that a receipt names; and the index of the entry that does."""
 
     entry: int
-    data: ArtifactData
+    data: ArtifactData | ChangeData
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,10 @@ class VerifiedReceipt:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedArtifact:
-    """A file that a receipt proves to be an artifact of its event.
+    """A file that a receipt proves to be an artifact of its event, or what an entry of a registry was set to.
 
     Attributes:
-        digest: SHA-256 of the artifact as it was generated.
+        digest: SHA-256 of the artifact as it was generated; of an entry's data, that of its canonical JSON.
         subjects: what the receipt says of it; of a page as the service shows it, the one that it names.
         provenance: what a page as the service shows it says of itself; ``None`` for a file as it was generated.
         unproved: what of that follows from entries of other events, if from any: not from this receipt.
@@ -125,18 +127,24 @@ def verify_receipt(
     statement = statement_of(story, signed)
     statement_key = _check_statement(reader, statement, rings, signed.size)
     artifacts: dict[str, list[Subject]] = {}
-    for index, data in story.artifacts:
-        artifacts.setdefault(data.digest, []).append(Subject(index, data))
+    subjects: list[Subject] = [Subject(*one) for one in story.artifacts]
+    subjects += [Subject(*one) for one in story.changes]
+    for subject in subjects:
+        artifacts.setdefault(subject.data.digest, []).append(subject)
     return VerifiedReceipt(story, signed, key, statement_key, statement, artifacts)
 
 
 def verify_artifact(receipt: VerifiedReceipt, content: bytes) -> VerifiedArtifact:
     """Check that a file is an artifact of the receipt's event: as it was generated, or a page as the service shows it.
 
+    Where the event changed an entry of a registry, its data, as JSON in any spelling, is one as well.
+
     Raises:
         IntegrityError: it is not; the message says what it is like.
     """
     digest = sha256(content)
+    if receipt.story.changes:
+        digest = _canonical_digest(content) or digest  # data says the same in every spelling
     if digest in receipt.artifacts:
         return VerifiedArtifact(digest, tuple(receipt.artifacts[digest]))
     try:
@@ -162,13 +170,30 @@ def verify_artifact(receipt: VerifiedReceipt, content: bytes) -> VerifiedArtifac
     wanted = (said.artifact_entry, said.path, said.blob, said.generator)
     for subject in receipt.artifacts.get(found, ()):
         data = subject.data
-        if (subject.entry, data.path, data.blob, data.generator) == wanted:
+        if isinstance(data, ArtifactData) and (subject.entry, data.path, data.blob, data.generator) == wanted:
             return VerifiedArtifact(found, (subject,), said, _unproved(receipt.story, said))
     raise IntegrityError(
         f"it says that entry {said.artifact_entry} names it for {visible(said.path)}, and no such entry is in the"
         " receipt",
         remedy="its panel was changed, or the receipt was made before the page: get both again",
     )
+
+
+def _canonical_digest(content: bytes) -> str | None:
+    """SHA-256 of the canonical JSON of what a file says; ``None`` if that is not JSON, or ambiguous."""
+    if len(content) > _DATA:
+        return None
+    try:
+        return sha256(canonical_json(json.loads(content, object_pairs_hook=_once)))
+    except (ValueError, RecursionError, CoafiError):
+        return None
+
+
+def _once(pairs: list[tuple[str, JsonValue]]) -> JsonObject:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice in an object")
+    return found
 
 
 def _open(note: str, rings: Sequence[Keyring]) -> tuple[SignedCheckpoint, VerifierKey]:

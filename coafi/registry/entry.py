@@ -1,5 +1,6 @@
 """An entry of a registry, what may be asked of it, and the steps that it takes from submission to integration."""
 
+import json
 import re
 from collections.abc import Iterable
 from enum import StrEnum
@@ -72,6 +73,7 @@ def _sorted_once(tags: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(set(tags)))
 
 
+_LONG_NUMBER = re.compile(rb"[0-9]{16}")
 _PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+$"
 ENTRY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
 EntryId = Annotated[str, StringConstraints(pattern=f"^{ENTRY_ID.pattern}$")]
@@ -169,7 +171,7 @@ class EntryUpdate(RegistryWire):
         require_depth(data)
         if document.get("registryId") == RegistryId.UTIDS and "entryId" not in document and isinstance(data, dict):
             document = {**document, "entryId": _named_id(data)}
-        return _parsed(cls, {**document, "expected": expected}, "an update of a registry")
+        return parsed(cls, {**document, "expected": expected}, "an update of a registry")
 
 
 class StatusUpdate(RegistryWire):
@@ -188,7 +190,7 @@ class StatusUpdate(RegistryWire):
         Raises:
             ValidationError: it breaks a format; every place is a finding.
         """
-        return _parsed(cls, {**document, "expected": expected}, "a change of status")
+        return parsed(cls, {**document, "expected": expected}, "a change of status")
 
 
 def utids_of(update: EntryUpdate) -> str:
@@ -221,6 +223,8 @@ def require_size(data: JsonObject) -> bytes:
         ValidationError: it has none, or is longer than ``MAX_DATA``.
     """
     canonical = canonical_json(data)
+    if _LONG_NUMBER.search(canonical) is not None:
+        canonical_json(json.loads(canonical))  # 5e16 is written as an integer, which has no canonical JSON when read
     if len(canonical) > MAX_DATA:
         raise ValidationError(
             f"the data has {len(canonical):,} bytes and may have {MAX_DATA:,}",
@@ -248,6 +252,29 @@ def require_depth(data: object, limit: int = MAX_DEPTH) -> None:
             )
 
 
+def parsed(model: type[_Asked], document: JsonObject, what: str) -> _Asked:
+    """What somebody asks for.
+
+    Args:
+        what: this must be, in a few words.
+
+    Raises:
+        ValidationError: it breaks a format; every place is a finding.
+    """
+    try:
+        return model.model_validate(document)
+    except pydantic.ValidationError as error:
+        found = tuple(
+            finding(f"registry/{one['type']}", one["msg"], pointer=_pointer(one["loc"]))
+            for one in error.errors(include_url=False, include_input=False, include_context=False)[:50]
+        )
+        raise ValidationError(
+            f"this is not {what}: {found[0].pointer or 'the whole'}: {found[0].message}",
+            remedy="see docs/registry.md",
+            findings=found,
+        ) from None
+
+
 def _inner(value: object) -> Iterable[object]:
     """What is directly within a value; an empty object has nothing, and is no level."""
     if isinstance(value, dict):
@@ -264,21 +291,6 @@ def _named_id(data: JsonObject) -> str:
             findings=(finding("registry/names", "text or an object must stand here", pointer=f"/data/{NAMES}"),),
         )
     return naming_utids(names)
-
-
-def _parsed(model: type[_Asked], document: JsonObject, what: str) -> _Asked:
-    try:
-        return model.model_validate(document)
-    except pydantic.ValidationError as error:
-        found = tuple(
-            finding(f"registry/{one['type']}", one["msg"], pointer=_pointer(one["loc"]))
-            for one in error.errors(include_url=False, include_input=False, include_context=False)[:50]
-        )
-        raise ValidationError(
-            f"this is not {what}: {found[0].pointer or 'the whole'}: {found[0].message}",
-            remedy="see docs/registry.md",
-            findings=found,
-        ) from None
 
 
 def _pointer(place: tuple[int | str, ...]) -> str:

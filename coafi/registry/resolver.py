@@ -13,7 +13,7 @@ from coafi.errors import ResourceNotFoundError, ValidationError
 from coafi.ledger.entry import Recorded, entry_key
 from coafi.ledger.port import Ledger
 from coafi.names import CONCLUDE, EntryType
-from coafi.recording import Range, merge_ranges, ranges_of
+from coafi.ranges import Range, merge_ranges, ranges_of
 from coafi.registry.entry import NAMES, Entry, RegistryId, RegistryWire
 from coafi.registry.reader import EntryReader
 from coafi.registry.tables import registry_version

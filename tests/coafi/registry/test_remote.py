@@ -207,6 +207,7 @@ def test_an_answer_that_breaks_off_or_never_comes_is_a_matter_of_waiting(there: 
         (format_datetime(datetime.now(UTC) + timedelta(minutes=50), usegmt=True), 600, 3_000),
         ("999999999", 3_600, 3_600),
     ],
+    ids=["seconds", "date", "too long"],
 )
 def test_a_wait_that_is_asked_for_is_passed_on(
     registry: RemoteRegistry, there: Pretender, header: str, least: float, most: float
