@@ -19,7 +19,7 @@ from coafi.registry.impact import BrokenDocument, BrokenEntry, ImpactAnalysis, I
 from coafi.registry.reader import EntryQuery, EntryReader
 from coafi.registry.remote import RemoteRegistry
 from coafi.registry.resolver import Resolver
-from coafi.registry.store import Registry, refuse_after, refuse_unpublishable
+from coafi.registry.store import PublishedSchemas, refuse_after, refuse_unpublishable
 from coafi.registry.validation import Schema, SchemaLookup
 from coafi.settings import Settings
 from starters.output import (
@@ -244,7 +244,7 @@ def _published(settings: Settings, database: Database, schema: Schema) -> Iterat
     else:
         with database.read() as connection:
             refuse_unpublishable(connection, schema)
-        yield Registry(database)
+        yield PublishedSchemas(database)
 
 
 def _registry(name: str) -> RegistryId:

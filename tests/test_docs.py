@@ -52,8 +52,8 @@ from coafi.names import EntryType, Phase, SearchAttribute, TaskQueue
 from coafi.notify.message import ENTRY_CHANGED, Notification
 from coafi.objects import ObjectStore
 from coafi.processing import BatchProcessor, BatchTask, Checked, Generated, GenerateTask
-from coafi.recording import Conclusion, Decision, EventRecorder, Failure
-from coafi.registry.acceptance import MAX_PATTERNS
+from coafi.recording import Conclusion, Decision, EventRecorder, Failure, Refusal
+from coafi.registry.acceptance import MAX_PATTERNS, schema_of
 from coafi.registry.effort import MAX_APPLIED
 from coafi.registry.entry import MAX_DATA, MAX_DEPTH, MAX_TAGS, EntryClass, EntryStatus, RegistryId
 from coafi.registry.entry import Entry as RegistryEntry
@@ -62,8 +62,7 @@ from coafi.registry.reserving import RESERVED_SECONDS
 from coafi.registry.revalidation import Ended, Part, Place, Revalidation, Revalidator, Summary
 from coafi.registry.search import MAX_WORDS
 from coafi.registry.shipped import TAG
-from coafi.registry.store import Registry, builtin_schemas
-from coafi.registry.validation import Schema
+from coafi.registry.store import PublishedSchemas, builtin_schemas
 from coafi.settings import Settings, variable
 from coafi.trees.commit import CommitContexts
 from coafi.trees.listing import TreeFile
@@ -651,7 +650,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
     """The fields of ``data`` by type of entry, as the code records them of a few events with all there can be."""
     database = Database(home / "coafi.db")
     database.create_tables()
-    registry = Registry(database)
+    registry = PublishedSchemas(database)
     registry.publish(builtin_schemas())
     objects = ObjectStore(home / "objects")
     ledger = Ledger(database, origin="docs", signer=Signer("docs", bytes(32)), state_directory=home / "ledger")
@@ -670,6 +669,11 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         recorder.conclude(ref, Conclusion(phase=Phase.FAILED, failure=failure, decisions=decisions))
         recorder.conclude(ref, Conclusion(phase=Phase.PROCESSED, counts={"files": 1}))
         recorder.receive(sample_event(""), "run")
+        late = sample_event("b")
+        refused = Refusal(step="git.fetch", error="ResourceNotFoundError", message="it is not there")
+        recorder.conclude(
+            late.ref(recorder.receive(late, "run").utids), Conclusion(phase=Phase.REJECTED, refused=refused)
+        )
         IndexUpdater(ledger, database, objects, "default").update(
             IndexTask(
                 repository="https://example.org/r",
@@ -683,7 +687,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         books = Registers(database, ledger, registry)
         books.publish("registry.AERO", "1.0.0")
         books.put("wing", {}, reason="sample")
-        hold_against_schemas(Revalidator(recorder, database, objects, contexts), registry, task)
+        hold_against_schemas(Revalidator(recorder, database, objects, contexts), books, task)
         ledger.append([key_change(ledger.key, ledger.sign, Signer("docs", bytes(31) + b"1"))])
         fields: dict[str, set[str]] = defaultdict(set)
         for one in ledger.entries(0, ledger.size()):
@@ -694,7 +698,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         database.close()
 
 
-def hold_against_schemas(revalidator: Revalidator, registry: Registry, task: BatchTask) -> None:
+def hold_against_schemas(revalidator: Revalidator, books: Registers, task: BatchTask) -> None:
     """Publish schemas that make the sample and an entry invalid, and record what follows."""
     trees = TreeRecorder(revalidator.database, revalidator.objects)
     file = TreeFile("new.md", "100644", sample_blob())
@@ -704,9 +708,8 @@ def hold_against_schemas(revalidator: Revalidator, registry: Registry, task: Bat
         IndexTask(repository=task.repository, branch="main", generation=0, commit=task.commit, tree=tree, commits=())
     )
     for schema_id in ("frontmatter.general", "registry.AERO"):
-        schema = Schema(schema_id, "9.0.0", {"required": ["reviewer"]})
-        registry.publish((schema,))
-        revalidation = Revalidation(published_schema=schema.reference, request="api.request:a:b", published=0)
+        published = schema_of(schema_id, books.publish(schema_id, "9.0.0", required=["reviewer"]).data)
+        revalidation = Revalidation(published_schema=published.reference, request="api.request:a:b", published=0)
         done = revalidator.part(Part(revalidation=revalidation, place=Place()))
         assert done.tally.now_invalid == 1
         revalidator.conclude(

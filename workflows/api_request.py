@@ -25,7 +25,7 @@ from workflows.schema_revalidation import SchemaRevalidationWorkflow
 with workflow.unsafe.imports_passed_through():
     from activities.api import ApiActivities, OperateResult
     from activities.dispatch import OTHER_REQUEST, STILL_PARKED, Asked
-    from activities.events import Patience
+    from activities.events import Patience, ReceiveResult
     from coafi import errors
     from coafi.api.answers import GIVEN_UP, Answer, given_up, refusal, waiting
     from coafi.api.operations import OperateTask
@@ -113,11 +113,16 @@ class APIRequestWorkflow(EventWorkflow):
         if "ledgerEntry" in body:
             return (
                 f"{said}: `{body['registryId']}/{body['entryId']}` is at version {body['version']},"
-                f" {body['status']}, by entry {body['ledgerEntry']} of the ledger"
+                f" {body['status']}, by entry {body['ledgerEntry']} of {self._ledger()}"
             )
         if "workflowId" in body:
             return f"{said}: the run `{body['workflowId']}` {'was there' if body['existed'] else 'was started'}"
         return said
+
+    def _ledger(self) -> str:
+        """Whose ledger has the entry that the answer names."""
+        received: ReceiveResult = self._done["event.receive"]
+        return "the ledger" if received.patience.api is None else "the other instance's ledger"
 
     def _answer_to(self, ended: Conclusion | Receipt) -> Answer:
         if ended.phase is Phase.REJECTED:

@@ -12,7 +12,7 @@ from coafi.registry.entry import Entry, EntrySummary, EntryUpdate, RegistryId, S
 from coafi.registry.port import Plan, PlannedChange
 from coafi.registry.reader import MAX_PAGE, EntryDiff, EntryPage, EntryQuery, EntryReader
 from coafi.registry.reserving import reserved
-from coafi.registry.store import Registry as PublishedSchemas
+from coafi.registry.store import PublishedSchemas
 
 
 class LocalRegistry(PublishedSchemas):

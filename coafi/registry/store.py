@@ -15,7 +15,14 @@ from coafi.registry.builtin import builtin_schemas
 from coafi.registry.tables import registry_entry
 from coafi.registry.validation import CheckedSchema, Schema
 
-__all__ = ["FRESH_SECONDS", "Registry", "builtin_schemas", "publish_one", "refuse_unpublishable", "schema_version"]
+__all__ = [
+    "FRESH_SECONDS",
+    "PublishedSchemas",
+    "builtin_schemas",
+    "publish_one",
+    "refuse_unpublishable",
+    "schema_version",
+]
 
 FRESH_SECONDS = 1.0
 """How long a process may go on with the schemas that it knows before it asks whether there are newer ones."""
@@ -30,7 +37,7 @@ schema_version = Table(
 )
 
 
-class Registry:
+class PublishedSchemas:
     """The published schemas, for those who validate with them. Any number of threads may use it.
 
     Args:

@@ -14,7 +14,7 @@ from coafi.canonical import sha256
 from coafi.database import Database
 from coafi.documents.check import check_file
 from coafi.objects import ObjectStore
-from coafi.registry.store import Registry, builtin_schemas
+from coafi.registry.store import PublishedSchemas, builtin_schemas
 from tests.bench.measure import Bench
 from tests.harness import documents
 
@@ -36,13 +36,13 @@ async def measure(bench: Bench) -> None:
     """Check, generate, remember, validate."""
     with closing(Database(bench.directory / "coafi.db")) as database:
         database.create_tables()
-        registry = Registry(database)
+        registry = PublishedSchemas(database)
         registry.publish(builtin_schemas())
         await _process(bench, database, registry)
         await _validate(bench, registry)
 
 
-async def _process(bench: Bench, database: Database, registry: Registry) -> None:
+async def _process(bench: Bench, database: Database, registry: PublishedSchemas) -> None:
     config = GeneratorConfig()
     service = ArtifactService(database, ObjectStore(bench.directory / "objects"), config)
     versions = count()
@@ -91,7 +91,7 @@ async def _process(bench: Bench, database: Database, registry: Registry) -> None
     )
 
 
-async def _validate(bench: Bench, registry: Registry) -> None:
+async def _validate(bench: Bench, registry: PublishedSchemas) -> None:
     schema = registry.schema("frontmatter.INFO-SPEC")
     formats = jsonschema.Draft202012Validator.FORMAT_CHECKER
     reference = jsonschema.Draft202012Validator(schema.document, format_checker=formats)

@@ -23,7 +23,7 @@ from coafi.names import EntryType, EventType
 from coafi.objects import ObjectStore
 from coafi.processing import CHUNK, BatchProcessor, BatchTask, Checked, Generated, GenerateTask, read_reports
 from coafi.recording import EventRecorder, Range
-from coafi.registry.store import Registry, builtin_schemas
+from coafi.registry.store import PublishedSchemas, builtin_schemas
 from coafi.trees.commit import CommitContexts
 from tests.harness import batch_task, document
 
@@ -43,7 +43,7 @@ REF = EVENT.ref(EVENT.utids)
 def processor(tmp_path: Path) -> BatchProcessor:
     database = Database(tmp_path / "coafi.db")
     database.create_tables()
-    registry = Registry(database)
+    registry = PublishedSchemas(database)
     registry.publish(builtin_schemas())
     ledger = Ledger(
         database,

@@ -21,7 +21,7 @@ from coafi.ledger.keys import generate_key
 from coafi.ledger.log import Ledger
 from coafi.names import EntryType, EventType, Phase
 from coafi.recording import Conclusion, Decision, EventRecorder, Failure, Range, merge_ranges
-from coafi.registry.store import Registry, builtin_schemas
+from coafi.registry.store import PublishedSchemas, builtin_schemas
 from tests.postgresql import where
 
 PAYLOAD: JsonObject = {
@@ -44,7 +44,7 @@ DISCARDED = Conclusion(
 def recorder(place: Path) -> Iterator[EventRecorder]:
     database = Database(where(place))
     database.create_tables()
-    registry = Registry(database)
+    registry = PublishedSchemas(database)
     registry.publish(builtin_schemas())
     ledger = Ledger(
         database,

@@ -23,6 +23,7 @@ from coafi.auth.apikeys import ApiKeyFile
 from coafi.canonical import JsonObject, digest_of
 from coafi.errors import Unavailable
 from coafi.names import ActivityName, EntryType, Phase, TaskQueue
+from coafi.registry.builtin import builtin_schemas
 from coafi.registry.entry import EntryUpdate, RegistryId
 from tests.coafi.ledger.serving import served
 from tests.coafi.registry.making import schema
@@ -441,6 +442,17 @@ async def test_the_commands_read_the_registry_of_another_instance(tmp_path: Path
         assert "wing" in await asked("list", "--registry", "AERO")
         assert "there is no entry AERO/tail" in await asked("show", "AERO", "tail", code=1)
         assert "REGISTRY_API_TOKEN" in await asked("show", "AERO", "wing", code=1, token="nonsense")
+
+        using = {"home": tmp_path / "b", "registry_api_url": a.gateway, "registry_api_token": SecretStr(key)}
+        with open_resources(settings_for(tmp_path).model_copy(update=using)):
+            shipped = {one.schema_id: one for one in builtin_schemas()}["frontmatter.general"]
+        proposed = tmp_path / "proposed.json"
+        for version, code, said in (("9.0.0", 0, "0 documents"), ("0.0.1", 1, f"after {shipped.version}")):
+            urn = f"urn:coafi:schema:frontmatter.general:{version}"
+            proposed.write_text(json.dumps({**shipped.document, "$id": urn}))
+            assert said in await asked("impact", "frontmatter.general", str(proposed), code=code)
+        proposed.write_text(json.dumps({**shipped.document, "title": "another"}))
+        assert "with other content" in await asked("impact", "frontmatter.general", str(proposed), code=1)
 
 
 def coafi(*arguments: str, home: Path, url: str, token: str, code: int = 0) -> str:

@@ -12,11 +12,13 @@ import re
 import shutil
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import SecretStr
 from temporalio.client import WorkflowHistory
 from temporalio.service import RPCError
 
@@ -56,6 +58,9 @@ WORKER = re.compile(r"\d+@[\w.-]+")
 """Process and host, and the name of a sticky queue, which holds both."""
 
 SUBSCRIBER = "partner"
+
+LATER = AsyncExitStack()
+"""What ends when everything is recorded."""
 
 MOMENT = "2026-11-23T12:00:00 +0000"
 
@@ -175,6 +180,16 @@ async def api_request_notified(stack: Stack, _repository: Repository) -> Run:
     return await _entry(stack, "AERO", "api-request-notified")
 
 
+async def api_request_elsewhere(stack: Stack, _repository: Repository) -> Run:
+    """A change of the registry of another instance."""
+    async with api(stack, "plant-b") as http:
+        key = http.headers["authorization"].removeprefix("Bearer ")
+    using = running_stack(
+        HOME / "elsewhere", registry_api_url=stack.gateway, registry_api_token=SecretStr(key), instance="plant-b"
+    )
+    return await _entry(await LATER.enter_async_context(using), "COM", "api-request-elsewhere")
+
+
 async def registry_update_notification(stack: Stack, _repository: Repository) -> Run:
     """Two who are told: one is away at first, the other is never there."""
     run = await _entry(stack, "SPACE", "registry-update-notification")
@@ -242,6 +257,7 @@ CASES: dict[str, tuple[Callable[[Stack, Repository], Awaitable[Run]], Phase | No
     "notification": (notification, None),
     "api-request": (api_request, Phase.PROCESSED),
     "api-request-notified": (api_request_notified, Phase.PROCESSED),
+    "api-request-elsewhere": (api_request_elsewhere, Phase.PROCESSED),
     "registry-update-notification": (registry_update_notification, None),
     "schema-published": (schema_published, Phase.PROCESSED),
     "schema-revalidation": (schema_revalidation, None),
@@ -297,7 +313,7 @@ async def record(names: list[str]) -> None:
 
 
 async def _record(names: list[str], **settings: Any) -> None:
-    async with running_stack(HOME, **settings) as stack:
+    async with running_stack(HOME, **settings) as stack, LATER:
         for name in names or CASES:
             case, phase = CASES[name]
             run = await case(stack, Repository.create(HOME / name))

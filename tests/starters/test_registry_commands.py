@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import pytest
 
-from coafi.registry.store import Registry
+from coafi.registry.store import PublishedSchemas
 from coafi.settings import load_settings
 from tests.coafi.registry.making import Registers, schema
 from tests.starters.support import Home
@@ -21,7 +21,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home with some entries, in which nothing runs."""
     made = Home(tmp_path_factory.mktemp("registry"))
     with patch.dict(os.environ, made.environment(), clear=True), open_resources(load_settings()) as resources:
-        _fill(Registers(resources.database, resources.ledger, Registry(resources.database)))
+        _fill(Registers(resources.database, resources.ledger, PublishedSchemas(resources.database)))
     return made
 
 

@@ -36,6 +36,8 @@ UNDO_0003 = (
     "DROP TABLE registry_version",
     "DROP TABLE registry_tag",
     "DROP TABLE registry_reservation",
+    "DROP TABLE api_answer",
+    "DROP TABLE entry_verdict",
     "DROP INDEX delivery_temporary_utids",
     "ALTER TABLE delivery DROP COLUMN temporary_utids",
 )

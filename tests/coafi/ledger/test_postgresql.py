@@ -29,7 +29,7 @@ from coafi.index.pointers import IndexPointer, add_pointer, newest_generation
 from coafi.ledger.group import LedgerTransaction
 from coafi.ledger.log import Ledger
 from coafi.names import EventType
-from coafi.registry.store import Registry, builtin_schemas
+from coafi.registry.store import PublishedSchemas, builtin_schemas
 from coafi.trees.facts import FactsStore
 from tests.coafi.ledger.making import HANG, draft, opened
 from tests.coafi.ledger.racing import append_patiently
@@ -160,11 +160,11 @@ def test_caches_that_many_fill_with_the_same_do_not_lock_each_other_out(home: Pa
         random.shuffle(blobs)
         facts = {blob: DocumentFacts(document_id=blob, anchors=()) for blob in blobs}
         FactsStore(database).remember(facts, dict.fromkeys(blobs, "d" * 64), [(blob, "a.md") for blob in blobs])
-        Registry(database).publish(builtin_schemas())
+        PublishedSchemas(database).publish(builtin_schemas())
 
     at_once([lambda one=one: fill(one) for one in databases])  # type: ignore[misc]
     assert len(FactsStore(databases[0]).facts([f"{number:040x}" for number in range(600)])) == 600
-    assert Registry(databases[0]).find("GitCommitEventPayload") is not None
+    assert PublishedSchemas(databases[0]).find("GitCommitEventPayload") is not None
     for one in databases:
         one.close()
 

@@ -29,7 +29,7 @@ from coafi.processing import BatchProcessor, Checked, Generated, GenerateTask
 from coafi.receipts.make import write_receipt
 from coafi.receipts.verify import VerifiedReceipt, verify_receipt
 from coafi.recording import Conclusion, Decision, EventRecorder, Failure, Range, merge_ranges
-from coafi.registry.store import Registry, builtin_schemas
+from coafi.registry.store import PublishedSchemas, builtin_schemas
 from coafi.trees.commit import CommitContexts
 from tests.harness import batch_task, document
 
@@ -149,7 +149,7 @@ def service(directory: Path, signer: Signer | KeySource = SIGNER) -> Iterator[Se
     ticks = count()
     database = Database(directory / "coafi.db")
     database.create_tables()
-    registry = Registry(database)
+    registry = PublishedSchemas(database)
     registry.publish(builtin_schemas())
     objects = ObjectStore(directory / "objects")
     ledger = Ledger(

@@ -18,7 +18,7 @@ from coafi.registry.changes import Origin, Planned, apply, check_update, plan_st
 from coafi.registry.entry import Entry, EntryStatus, EntryUpdate, RegistryId, StatusUpdate
 from coafi.registry.reader import EntryReader
 from coafi.registry.reserving import reserved
-from coafi.registry.store import Registry, builtin_schemas
+from coafi.registry.store import PublishedSchemas, builtin_schemas
 from tests.postgresql import where
 
 TIME = datetime(2026, 11, 27, 8, 0, 0, 250_000, tzinfo=UTC)
@@ -31,7 +31,7 @@ class Registers:
 
     database: Database
     ledger: Ledger
-    schemas: Registry
+    schemas: PublishedSchemas
     runs: list[str] = field(default_factory=list)
     namespace: str = "default"
 
@@ -116,7 +116,7 @@ def registers(home: Path) -> Iterator[Registers]:
     """Registries without entries but what the package ships."""
     database = Database(where(home))
     database.create_tables()
-    schemas = Registry(database)
+    schemas = PublishedSchemas(database)
     schemas.publish(builtin_schemas())
     ledger = LocalLedger(database, origin="test", signer=Signer("test", bytes(32)), state_directory=home / "ledger")
     try:

@@ -8,7 +8,7 @@ from sqlalchemy import event
 
 from coafi.database import Database
 from coafi.errors import IdempotencyConflict, ResourceNotFoundError, Unavailable
-from coafi.registry.store import FRESH_SECONDS, Registry, builtin_schemas
+from coafi.registry.store import FRESH_SECONDS, PublishedSchemas, builtin_schemas
 from coafi.registry.validation import Schema
 from tests.coafi.registry.making import Registers
 from tests.postgresql import where
@@ -24,7 +24,7 @@ def database(place: Path) -> Iterator[Database]:
 
 def test_the_schemas_of_the_package_are_published_once(database: Database) -> None:
     for _ in range(2):
-        registry = Registry(database)
+        registry = PublishedSchemas(database)
         registry.publish(builtin_schemas())
     assert (
         registry.schema("GitCommitEventPayload").digest
@@ -33,7 +33,7 @@ def test_the_schemas_of_the_package_are_published_once(database: Database) -> No
 
 
 def test_the_newest_version_is_found_by_number_not_by_letter(database: Database) -> None:
-    registry = Registry(database)
+    registry = PublishedSchemas(database)
     registry.publish(tuple(Schema("x", version, {"title": version}) for version in ("1.2.0", "1.10.0", "1.9.9")))
     assert registry.schema("x").version == "1.10.0"
     registry.publish((Schema("x", "2.0.0", {}),))
@@ -41,7 +41,7 @@ def test_the_newest_version_is_found_by_number_not_by_letter(database: Database)
 
 
 def test_a_published_version_never_changes(database: Database) -> None:
-    registry = Registry(database)
+    registry = PublishedSchemas(database)
     registry.publish((Schema("x", "1.0.0", {"title": "a"}),))
     with pytest.raises(IdempotencyConflict, match=r"x 1\.0\.0"):
         registry.publish((Schema("x", "1.0.0", {"title": "b"}),))
@@ -49,7 +49,7 @@ def test_a_published_version_never_changes(database: Database) -> None:
 
 def test_what_another_process_publishes_is_seen_within_a_second(database: Database) -> None:
     now = [100.0]
-    here, there = Registry(database, clock=lambda: now[0]), Registry(database)
+    here, there = PublishedSchemas(database, clock=lambda: now[0]), PublishedSchemas(database)
     there.publish((Schema("x", "1.0.0", {"title": "a"}), Schema("y", "1.0.0", {})))
     first, other = here.schema("x"), here.schema("y")
     there.publish((Schema("x", "1.1.0", {"title": "b"}),))
@@ -62,7 +62,7 @@ def test_what_another_process_publishes_is_seen_within_a_second(database: Databa
 
 def test_schemas_that_are_known_are_not_asked_for_all_the_time(database: Database) -> None:
     now, looks = [0.0], []
-    here = Registry(database, clock=lambda: now[0])
+    here = PublishedSchemas(database, clock=lambda: now[0])
     here.publish((Schema("x", "1.0.0", {}),))
     event.listen(database._adapter.engine, "before_cursor_execute", lambda *_: looks.append(now[0]))
     for _ in range(1_000):
@@ -74,7 +74,7 @@ def test_schemas_that_are_known_are_not_asked_for_all_the_time(database: Databas
 
 
 def test_threads_that_look_at_the_same_time_all_find_it(database: Database) -> None:
-    here = Registry(database)
+    here = PublishedSchemas(database)
     here.publish((Schema("x", "1.0.0", {}),))
     here.refresh()
     with ThreadPoolExecutor(8) as pool:
@@ -84,7 +84,7 @@ def test_threads_that_look_at_the_same_time_all_find_it(database: Database) -> N
 def test_a_database_that_is_gone_is_an_outage_and_not_an_old_answer(tmp_path: Path) -> None:
     database = Database(tmp_path / "coafi.db")
     database.create_tables()
-    here = Registry(database)
+    here = PublishedSchemas(database)
     here.publish((Schema("x", "1.0.0", {}),))
     assert here.find("x")
     database.close()
@@ -107,9 +107,9 @@ def test_the_package_does_not_replace_what_the_organisation_has_integrated(books
 
 
 def test_an_unknown_schema_is_named(database: Database) -> None:
-    assert Registry(database).find("nope") is None
+    assert PublishedSchemas(database).find("nope") is None
     with pytest.raises(ResourceNotFoundError, match="nope"):
-        Registry(database).schema("nope")
+        PublishedSchemas(database).schema("nope")
 
 
 def test_every_schema_of_the_package_compiles_and_says_what_it_is() -> None:

@@ -1,4 +1,4 @@
-"""The registry's entries with their versions and tags, and deliveries by the UTidS that they had at ingress."""
+"""The registry's entries with their versions and tags, answers to requests, and deliveries by their first UTidS."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,6 +15,22 @@ _ROWS = 1_000
 def upgrade() -> None:
     """Make the tables; give the deliveries that are there their temporary UTidS, which derive from what they hold."""
     _registry()
+    op.create_table(
+        "api_answer",
+        sa.Column("workflow_id", text(2000), primary_key=True),
+        sa.Column("operated", text(), nullable=False),
+        sa.Column("answered_at", text(32), nullable=False),
+    )
+    op.create_table(
+        "entry_verdict",
+        sa.Column("entry", big_integer(), primary_key=True, autoincrement=False),
+        sa.Column("registry_id", text(20), nullable=False),
+        sa.Column("entry_id", text(200), nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("verdict", text(20), nullable=False),
+        sa.Column("workflow_id", text(1000), nullable=False),
+    )
+    op.create_index("entry_verdict_version", "entry_verdict", ["registry_id", "entry_id", "version"])
     op.add_column("delivery", sa.Column("temporary_utids", text(40)))
     _fill()
     op.create_index("delivery_temporary_utids", "delivery", ["temporary_utids"])
