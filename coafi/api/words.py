@@ -307,7 +307,8 @@ ERRORS: Mapping[int, Error] = {
     400: Error(
         "Unreadable",
         "ValidationError",
-        "A header, an id in the path or the body cannot be read: no JSON, no UTF-8, a malformed key or version.",
+        "A header, an id in the path or the body cannot be read: no JSON, no UTF-8, an integer beyond 2^53-1, a "
+        "malformed key or version.",
         "Correct the place that the detail names.",
         "the body is not JSON: line 1, column 2: a name in quotes must stand here (correct it)",
     ),

@@ -124,7 +124,7 @@ def test_the_schemas_of_the_package_are_among_the_entries(books: Registers) -> N
     assert ids(books, registryId="schemas", limit=3) == sorted([*shipped, "part"])
     assert ids(books, tags=("built-in",)) == [one for one in shipped if one != "frontmatter.general"]
     assert ids(books, status="Submission", **{"class": "Core"}) == ["frontmatter.general"]
-    assert ids(books, text="commitSha coafi") == ["GitCommitEventPayload"]
+    assert ids(books, text="commitSha author") == ["GitCommitEventPayload"]
 
 
 def test_words_are_found_wherever_they_stand(books: Registers) -> None:
