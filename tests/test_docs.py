@@ -50,7 +50,7 @@ from coafi.names import EntryType, Phase, SearchAttribute, TaskQueue
 from coafi.notify.message import Notification
 from coafi.objects import ObjectStore
 from coafi.processing import BatchProcessor, BatchTask, Checked, Generated, GenerateTask
-from coafi.recording import Conclusion, Decision, EventRecorder, Failure
+from coafi.recording import Conclusion, Decision, EventRecorder, Failure, Refusal
 from coafi.registry.acceptance import DIALECT
 from coafi.registry.store import Registry, builtin_schemas
 from coafi.settings import Settings, variable
@@ -565,6 +565,8 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         recorder.conclude(ref, Conclusion(phase=Phase.FAILED, failure=failure, decisions=decisions))
         recorder.conclude(ref, Conclusion(phase=Phase.PROCESSED, counts={"files": 1}))
         recorder.receive(sample_event(""), "run")
+        refused = Refusal(step="git.fetch", error="ResourceNotFoundError", message="there is no such commit")
+        recorder.conclude(sample_event("refused").ref("-"), Conclusion(phase=Phase.REJECTED, refused=refused))
         IndexUpdater(ledger, database, objects, "default").update(
             IndexTask(
                 repository="https://example.org/r",
@@ -588,10 +590,12 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
 
 def change_registries(operator: ApiOperator) -> None:
     """Publish a schema of a registry's entries, and make one that fits."""
-    schema = {"$schema": DIALECT, "$id": "urn:coafi:schema:registry.AERO:1.0.0", "type": "object"}
+    schema: JsonObject = {"$schema": DIALECT, "$id": "urn:coafi:schema:registry.AERO:1.0.0", "type": "object"}
     name: JsonObject = {"registryId": "schemas", "entryId": "registry.AERO"}
-    steps = [{**name, "status": status, "reason": "fine"} for status in ("Review", "Approval", "Integration")]
-    asked = [{**name, "data": schema}, *steps, {"registryId": "AERO", "entryId": "E-1", "data": {}}]
+    steps: list[JsonObject] = [
+        {**name, "status": status, "reason": "fine"} for status in ("Review", "Approval", "Integration")
+    ]
+    asked: list[JsonObject] = [{**name, "data": schema}, *steps, {"registryId": "AERO", "entryId": "E-1", "data": {}}]
     for number, body in enumerate(asked):
         request = ApiRequest(
             endpoint="registry/update" if "data" in body else "registry/status",
