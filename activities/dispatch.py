@@ -172,14 +172,15 @@ class Dispatcher:
             static_summary=_summary(event),
         )
         try:
-            answer: Answer = await self.client.execute_update_with_start_workflow(
-                UpdateName.ANSWER,
-                Asked(body_digest=event.bodydigest, parks=parks),
-                start_workflow_operation=start,
-                id=f"{UpdateName.ANSWER}-{parks}" if parks else UpdateName.ANSWER,
-                result_type=Answer,
-                rpc_timeout=timedelta(seconds=wait),
-            )
+            async with asyncio.timeout(wait):  # the client's own limit is one for each of its calls
+                answer: Answer = await self.client.execute_update_with_start_workflow(
+                    UpdateName.ANSWER,
+                    Asked(body_digest=event.bodydigest, parks=parks),
+                    start_workflow_operation=start,
+                    id=f"{UpdateName.ANSWER}-{parks}" if parks else UpdateName.ANSWER,
+                    result_type=Answer,
+                    rpc_timeout=timedelta(seconds=wait),
+                )
             return answer
         except WorkflowAlreadyStartedError:
             await self._refuse_other_body(event)
@@ -190,11 +191,13 @@ class Dispatcher:
             if kind == STILL_PARKED:
                 return waiting(Phase.PARKED, parks)
             # Otherwise the run ended while it was asked: what is stored tells.
-        except (RPCError, RPCTimeoutOrCancelledError, RuntimeError):
+        except (RPCError, RPCTimeoutOrCancelledError, TimeoutError, RuntimeError):
             await self.start(event)  # nobody knows whether that was done before the time was up
         finally:
-            with contextlib.suppress(Exception):  # the same error, which asyncio would complain about
-                await start.workflow_handle()
+            # The same error, which asyncio would complain about; it is a CancelledError when the time was up.
+            with contextlib.suppress(Exception, asyncio.CancelledError):
+                async with asyncio.timeout(0):  # there is none where Temporal was never reached
+                    await start.workflow_handle()
         return None
 
     async def _refuse_other_body(self, event: Event) -> None:

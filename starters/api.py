@@ -354,7 +354,7 @@ class ApiGateway:
             data=asked.payload(),
             traceparent=traceparent_of(request),
         )
-        answer = await asyncio.to_thread(self._answered, event) if key else None
+        answer = await self._known(event) if key else None
         if answer is None:
             await asyncio.to_thread(self.objects.put, document)
             try:
@@ -362,7 +362,7 @@ class ApiGateway:
             except IdempotencyConflict:
                 raise _reused(event) from None
         if answer is None or answer.status == WAITING:  # late, or ended before: what is stored tells
-            answer = await asyncio.to_thread(self._answered, event) or answer
+            answer = await self._known(event) or answer
         if answer is None or answer.status == WAITING:
             place = event_path(event.workflow_id)
             phase = {"phase": answer.body["phase"]} if answer is not None and isinstance(answer.body, dict) else {}
@@ -371,6 +371,18 @@ class ApiGateway:
             return JSONResponse(body, 202, headers={"Location": place, **applied})
         log.info("request answered", event_id=event.id, workflow_id=event.workflow_id, status=answer.status)
         return _response(answer, {**applied, "Coafi-Event": event_path(event.workflow_id)})
+
+    async def _known(self, event: Event) -> Answer | None:
+        """The answer that a request has got before; none while nobody can tell: its run finds out, and waits for that.
+
+        Raises:
+            IdempotencyConflict: its key was used for another request.
+        """
+        try:
+            return await asyncio.to_thread(self._answered, event)
+        except Unavailable as error:
+            log.warning("request not looked up", event_id=event.id, reason=str(error))
+            return None
 
     def _answered(self, event: Event) -> Answer | None:
         """The answer that a request has got before.

@@ -1,5 +1,6 @@
 """From an event to its run."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -102,3 +103,11 @@ def test_no_workflow_id_is_longer_than_temporal_allows() -> None:
     assert len(source) == MAX_SOURCE
     longest = event().model_copy(update={"source": source, "id": "d" * 128})
     assert len(longest.workflow_id) <= 1_000
+
+
+@pytest.mark.parametrize("wait", [0, 1])
+async def test_a_request_is_refused_in_time_while_temporal_was_never_reached(wait: float) -> None:
+    away = await Client.connect("127.0.0.1:1", lazy=True, data_converter=pydantic_data_converter)
+    asked = event().model_copy(update={"type": EventType.API_REQUEST.value})
+    with pytest.raises(Unavailable, match="did not confirm the start"):
+        await asyncio.wait_for(Dispatcher(away, 2).ask(asked, wait=wait), 30)

@@ -13,20 +13,29 @@ import shutil
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import yaml
 from pydantic import SecretStr
 from temporalio.client import WorkflowHistory
 from temporalio.service import RPCError
 
-from coafi.errors import LedgerUnavailable
+from activities.dispatch import Dispatcher
+from coafi.api.operations import ApiOperator
+from coafi.api.requests import ApiRequest
+from coafi.auth.principal import Principal
+from coafi.canonical import JsonObject, sha256
+from coafi.errors import IntegrityError, LedgerUnavailable
+from coafi.events import new_event
 from coafi.git.fetch import GitFetcher
 from coafi.index.pointers import IndexReader
 from coafi.names import (
     EntryVersionName,
+    EventType,
     NotificationName,
     Phase,
     SchemaName,
@@ -58,6 +67,8 @@ WORKER = re.compile(r"\d+@[\w.-]+")
 """Process and host, and the name of a sticky queue, which holds both."""
 
 SUBSCRIBER = "partner"
+
+ENTRY: JsonObject = {"registryId": "AERO", "entryId": "E-1", "data": {"name": "wing"}}
 
 LATER = AsyncExitStack()
 """What ends when everything is recorded."""
@@ -227,6 +238,96 @@ async def _entry(stack: Stack, registry: str, entry_id: str) -> Run:
     return stack.handle(workflow_id)
 
 
+async def api_answered(stack: Stack, _repository: Repository) -> Run:
+    """A change of the registry, for which its caller waits."""
+    return await _requested(stack, "api-answered", ENTRY)
+
+
+async def api_not_waited_for(stack: Stack, _repository: Repository) -> Run:
+    """A change of the registry, for which nobody waits."""
+    return await _requested(stack, "api-not-waited-for", ENTRY, wait=0)
+
+
+async def api_rejected_payload(stack: Stack, _repository: Repository) -> Run:
+    """A request whose body breaks its schema."""
+    return await _requested(stack, "api-rejected-payload", {**ENTRY, "class": "Huge"})
+
+
+async def api_not_permitted(stack: Stack, _repository: Repository) -> Run:
+    """A request for which its caller lacks the permission."""
+    return await _requested(stack, "api-not-permitted", ENTRY, permission="api:*:GET")
+
+
+async def api_precondition_failed(stack: Stack, _repository: Repository) -> Run:
+    """A change of a version that nobody has made."""
+    return await _requested(stack, "api-precondition-failed", ENTRY, if_match=7_000)
+
+
+async def api_work_started(stack: Stack, repository: Repository) -> Run:
+    """A request that starts another run."""
+    asked: JsonObject = {"repositoryUrl": repository.path.as_uri(), "commitSha": repository.head}
+    body: JsonObject = {"workflow": "GitCommitWorkflow", "input": asked}
+    return await _requested(stack, "api-work-started", body, endpoint="workflow/start")
+
+
+async def api_ledger_outage(stack: Stack, _repository: Repository) -> Run:
+    """The change waits as a regular activity; its caller waits in vain, and then for the answer."""
+    with broken(ApiOperator, "operate", LedgerUnavailable("the ledger is away")):
+        run = await _requested(stack, "api-ledger-outage", ENTRY, wait=0.5)
+        await waits_for_the_ledger(run, "api.operate")
+    return await _requested(stack, "api-ledger-outage", ENTRY)
+
+
+async def api_parked_and_retried(stack: Stack, _repository: Repository) -> Run:
+    """Parked twice, and asked for in between."""
+    name = "api-parked-and-retried"
+    with (
+        broken(ApiOperator, "operate", IntegrityError("it is damaged")),
+        patch("activities.boundary.UNEXPECTED_ATTEMPTS", 1),
+    ):
+        run = await _requested(stack, name, ENTRY)
+        await parked(stack, run)
+        await retried(run)
+        await parked(stack, run, times=2)
+        await _requested(stack, name, ENTRY)
+    await retried(run)
+    return await _requested(stack, name, ENTRY)
+
+
+async def api_duplicate(stack: Stack, _repository: Repository) -> Run:
+    """Sent again after Temporal has forgotten the run."""
+    run = await _requested(stack, "api-duplicate", ENTRY)
+    await run.result()
+    await stack.forget(run.id)
+    return await _requested(stack, "api-duplicate", ENTRY)
+
+
+async def _requested(
+    stack: Stack,
+    name: str,
+    body: JsonObject,
+    *,
+    endpoint: str = "registry/update",
+    permission: str = "api:*:POST",
+    wait: float = 20.0,
+    **more: int,
+) -> Run:
+    """The run of a request that was asked for its answer, as the gateway does."""
+    caller = Principal(name="key:history", roles=(), permissions=(permission,))
+    asked = ApiRequest(endpoint=endpoint, method="POST", request_id=name, principal=caller, body=body, **more)
+    event = new_event(
+        event_type=EventType.API_REQUEST,
+        source=asked.source,
+        delivery_id=name,
+        time=datetime.now(UTC),
+        body_digest=sha256(asked.document()),
+        principal=caller.name,
+        data=asked.payload(),
+    )
+    await Dispatcher(stack.client, 10).ask(event, wait=wait)
+    return stack.handle(event.workflow_id)
+
+
 def has_index(stack: Stack, repository: Repository, generation: int) -> bool:
     """Whether the newest index of ``main`` is of this generation."""
     newest = IndexReader(stack.resources.database).newest(repository.path.as_uri(), "main")
@@ -261,6 +362,15 @@ CASES: dict[str, tuple[Callable[[Stack, Repository], Awaitable[Run]], Phase | No
     "registry-update-notification": (registry_update_notification, None),
     "schema-published": (schema_published, Phase.PROCESSED),
     "schema-revalidation": (schema_revalidation, None),
+    "api-answered": (api_answered, Phase.PROCESSED),
+    "api-not-waited-for": (api_not_waited_for, Phase.PROCESSED),
+    "api-rejected-payload": (api_rejected_payload, Phase.REJECTED),
+    "api-not-permitted": (api_not_permitted, Phase.REJECTED),
+    "api-precondition-failed": (api_precondition_failed, Phase.REJECTED),
+    "api-work-started": (api_work_started, Phase.PROCESSED),
+    "api-ledger-outage": (api_ledger_outage, Phase.PROCESSED),
+    "api-parked-and-retried": (api_parked_and_retried, Phase.PROCESSED),
+    "api-duplicate": (api_duplicate, Phase.DUPLICATE),
 }
 """What is recorded, and how it must end; ``None`` for a run without a receipt."""
 

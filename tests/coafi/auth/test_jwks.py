@@ -212,7 +212,7 @@ def dripping() -> Iterator[bytes]:
         ({"delay": 3.0}, "within 1 s"),
         ({"headers": {"X": "y" * 200_000}}, "ProtocolError"),
     ],
-    ids=lambda value: str(value)[:40],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
 async def test_a_wrong_answer_is_unavailable_and_leaves_known_keys_alone(
     tmp_path: Path, clock: Clock, changes: dict[str, object], problem: str
