@@ -58,8 +58,10 @@ async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[
         assert address is not None
         yield directory, address.gateway
     finally:
-        process.terminate()
+        if process.returncode is None:
+            process.terminate()
         await asyncio.wait_for(process.wait(), 60)
+        assert process.returncode == 0, (directory / "up.log").read_text()[-10_000:]
 
 
 def steps() -> list[tuple[str, str, str]]:
