@@ -68,7 +68,7 @@ WORKER = re.compile(r"\d+@[\w.-]+")
 
 SUBSCRIBER = "partner"
 
-ENTRY: JsonObject = {"registryId": "AERO", "entryId": "E-1", "data": {"name": "wing"}}
+ENTRY: JsonObject = {"registryId": "COM", "entryId": "E-1", "data": {"name": "wing"}}
 
 LATER = AsyncExitStack()
 """What ends when everything is recorded."""
@@ -179,11 +179,6 @@ async def notification(stack: Stack, repository: Repository) -> Run:
     await until(partial(has_index, stack, repository, 1))
     await until(partial(_is_known, handle))
     return handle
-
-
-async def api_request(stack: Stack, _repository: Repository) -> Run:
-    """A change of the registry that nobody wants to know of."""
-    return await _entry(stack, "COM", "api-request")
 
 
 async def api_request_notified(stack: Stack, _repository: Repository) -> Run:
@@ -356,7 +351,6 @@ CASES: dict[str, tuple[Callable[[Stack, Repository], Awaitable[Run]], Phase | No
     "processed-and-indexed": (processed_and_indexed, Phase.PROCESSED),
     "index": (index, None),
     "notification": (notification, None),
-    "api-request": (api_request, Phase.PROCESSED),
     "api-request-notified": (api_request_notified, Phase.PROCESSED),
     "api-request-elsewhere": (api_request_elsewhere, Phase.PROCESSED),
     "registry-update-notification": (registry_update_notification, None),
