@@ -241,7 +241,7 @@ class EventRecorder:
                 remedy=f"send a payload that fits the schema {schema.schema_id} {schema.version}",
                 pointer=violation.pointer,
             )
-            for violation in schema.violations(payload.instance(event.data))
+            for violation in schema.violations(payload.instance(event.data), quoting=False)
         )
 
     def _received(self, event: Event, run_id: str, utids: str, schema: Schema | None, *, valid: bool) -> Draft:

@@ -74,6 +74,7 @@ _KEY = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"|([!#-~]+)')
 _WAIT = re.compile(r"(?i)(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})\"?(?=$|[,;\s])")
 _ASYNC = re.compile(r"(?i)(?:^|[,\s])respond-async(?=$|[,;\s])")
 _ETAG = re.compile(r'"([0-9]{1,10})"')
+_MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}")
 _INTEGER = re.compile(r"-?[0-9]{1,15}")
 _LIMITS = DocumentLimits(max_depth=100, max_nodes=100_000, max_findings=20)
 _SMALL = 16 * 1024
@@ -401,7 +402,8 @@ class ApiGateway:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type != "application/json" and not media_type.endswith("+json"):
             raise WrongMediaType(
-                f"the body is {media_type or 'of no type that is named'}", remedy="send application/json"
+                f"the body is {media_type if _MEDIA_TYPE.fullmatch(media_type) else 'of no type that is named'}",
+                remedy="send application/json",
             )
         raw = await read_body(request, self.max_body_bytes, self.body_timeout, remedy="raise COAFI_API_MAX_BODY_BYTES")
         body = await asyncio.to_thread(_json, raw) if len(raw) > _SMALL else _json(raw)

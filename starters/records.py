@@ -92,10 +92,15 @@ def show_event(name: str, *, as_json: bool) -> None:
     rows.add_row("Phase", styled(delivery.outcome or OPEN))
     rows.add_row("Received", moment(delivery.received_at))
     rows.add_row("Concluded", moment(delivery.concluded_at) if delivery.concluded_at else "–")
+    for who in _principals(entries):
+        rows.add_row("Vouched for", safe(f"by {who}"))
     rows.add_row("Event", safe(delivery.delivery_id))
     rows.add_row("UTidS", delivery.utids)
     rows.add_row("Workflow", safe(delivery.workflow_id))
     rows.add_row("Body", delivery.body_digest)
+    for one in entries:
+        if one.entry.type == EntryType.REGISTRY_ENTRY_CHANGED:
+            rows.add_row("Changed", safe(_change(one)))
     if refused:
         rows.add_row("Refused at", safe(f"{refused.step}: {refused.message}"))
     for stop in parked:
@@ -312,6 +317,17 @@ def print_entry(recorded: Recorded) -> None:
     rows.add_row("Key", entry.key)
     out.print(rows)
     print_json(entry.data)
+
+
+def _principals(entries: list[Recorded]) -> list[str]:
+    return [str(one.entry.data["principal"]) for one in entries if one.entry.type == EntryType.EVENT_RECEIVED]
+
+
+def _change(recorded: Recorded) -> str:
+    said = recorded.entry.data
+    return (
+        f"{said['registryId']}/{said['entryId']}, version {said['version']}, {said['status']} (entry {recorded.index})"
+    )
 
 
 def _parked(entries: list[Recorded]) -> tuple[Failure, ...]:

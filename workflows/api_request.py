@@ -52,6 +52,10 @@ OPERATE_ELSEWHERE = timedelta(seconds=60)
 Task = TypeVar("Task", bound=Wire)
 
 
+SHOWN_FINDINGS = 20
+"""The first places that are wrong are those that the run's page shows."""
+
+
 @workflow.defn(name=WorkflowName.API_REQUEST)
 class APIRequestWorkflow(EventWorkflow):
     """Takes one ``api.request`` event from its receipt to ``EVENT_PROCESSED``, and answers its caller."""
@@ -106,7 +110,7 @@ class APIRequestWorkflow(EventWorkflow):
     def came_of_it(self, conclusion: Conclusion) -> str:
         """How the run ended, and what its caller is answered."""
         answer = self._answer_to(conclusion)
-        said = f"{super().came_of_it(conclusion)}\n\nAnswered **{answer.status}**"
+        said = f"{self._how(conclusion)}\n\nAnswered **{answer.status}**"
         if answer.status >= GIVEN_UP or not isinstance(answer.body, dict):
             return said
         body = answer.body
@@ -123,6 +127,16 @@ class APIRequestWorkflow(EventWorkflow):
         """Whose ledger has the entry that the answer names."""
         received: ReceiveResult = self._done["event.receive"]
         return "the ledger" if received.patience.api is None else "the other instance's ledger"
+
+    def _how(self, conclusion: Conclusion) -> str:
+        refused, failure = conclusion.refused, conclusion.failure
+        if refused is None and conclusion.findings:
+            return super().came_of_it(conclusion)
+        why = f" at `{refused.step}`: {refused.message}" if refused else ""
+        if failure:
+            why = f" at `{failure.step}`: {failure.message}"
+        places = [f"- `{one.pointer}` {one.message}" for one in conclusion.findings[:SHOWN_FINDINGS] if one.pointer]
+        return "\n\n".join(filter(None, (f"**{conclusion.phase.capitalize()}**{why}", "\n".join(places))))
 
     def _answer_to(self, ended: Conclusion | Receipt) -> Answer:
         if ended.phase is Phase.REJECTED:

@@ -83,7 +83,7 @@ class ApiReader:
             ValidationError: it does not fit; every place is a finding.
         """
         schema = self.registry.schema(route.schema_id)
-        violations = schema.violations(asked)
+        violations = schema.violations(asked, quoting=False)
         if violations:
             where = "path" if route.takes_id else "query" if route.method == "GET" else "body"
             raise ValidationError(

@@ -160,7 +160,7 @@ def check_update(asked: EntryUpdate, schemas: SchemaLookup) -> CheckedUpdate:
     data = require_size(asked.data)
     schema = accept_schema(asked.entry_id, asked.data) if asked.registry_id is RegistryId.SCHEMAS else None
     own = schemas.find(f"registry.{asked.registry_id}")
-    violations = own.violations(asked.data) if own is not None else ()
+    violations = own.violations(asked.data, quoting=False) if own is not None else ()
     if own is not None and violations:
         raise ValidationError(
             f"the data breaks the schema {own.schema_id} {own.version} in {len(violations)}"

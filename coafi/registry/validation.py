@@ -74,10 +74,14 @@ class Schema:
         """What a verdict says of this schema."""
         return CheckedSchema(schema_id=self.schema_id, version=self.version, digest=self.digest)
 
-    def violations(self, instance: JsonValue) -> tuple[Violation, ...]:
-        """Where ``instance`` breaks this schema, at most ``MAX_VIOLATIONS`` places; empty when it is valid."""
+    def violations(self, instance: JsonValue, *, quoting: bool = True) -> tuple[Violation, ...]:
+        """Where ``instance`` breaks this schema, at most ``MAX_VIOLATIONS`` places; empty when it is valid.
+
+        Args:
+            quoting: whether messages quote values. What goes into the ledger must not: nobody could take it out.
+        """
         found: list[Violation] = []
-        for error in self._compiled.iter_errors(instance):
+        for error in (self._compiled if quoting else self._discreet).iter_errors(instance):
             found.append(Violation(_pointer(error.instance_path), error.kind.name, shorten(error.message)))
             if len(found) == MAX_VIOLATIONS:
                 break
@@ -85,9 +89,18 @@ class Schema:
 
     @cached_property
     def _compiled(self) -> jsonschema_rs.Draft202012Validator:
+        return self._compile(None)
+
+    @cached_property
+    def _discreet(self) -> jsonschema_rs.Draft202012Validator:
+        return self._compile("the value")
+
+    def _compile(self, instead: str | None) -> jsonschema_rs.Draft202012Validator:
+        """The engine for this schema, whose messages have ``instead`` where a value would be quoted."""
         try:
             return jsonschema_rs.Draft202012Validator(
                 self.document,
+                mask=instead,
                 validate_formats=True,
                 pattern_options=PATTERNS,
                 retriever=_refuse_remote,

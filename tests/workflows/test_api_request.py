@@ -363,20 +363,72 @@ async def test_another_body_with_a_key_does_not_change_how_its_request_ended(
     assert found["answer"]["status"] == 404  # type: ignore[index, call-overload]  # it is an object
 
 
+async def test_the_runs_page_and_the_commands_tell_what_was_asked_by_whom_and_what_came_of_it(
+    stack: Stack, http: httpx.AsyncClient, key: dict[str, str]
+) -> None:
+    asked = entry()
+    made = await http.post(PATH, json=asked, headers=key)
+    late = await http.post(PATH, json=asked, headers={"If-Match": '"7"'})
+    wrong = await http.post(PATH, json={**asked, "entryId": "`x`", "class": "Huge"})
+    assert (made.status_code, late.status_code, wrong.status_code) == (201, 412, 422)
+    who = str((await http.get(f"/event/{workflow_of(made)}")).json()["source"]).removeprefix("urn:coafi:api:")
+    about = f"POST registry/update AERO {asked['entryId']}"
+    headline = f"Asked for by `{who}`: `{about}`\n\n"
+    index = made.json()["ledgerEntry"]
+    assert await details_of(stack.handle(workflow_of(made))) == (
+        f"{headline}**Processed**\n\n"
+        f"Answered **201**: `AERO/{asked['entryId']}` is at version 1, Submission, by entry {index} of the ledger"
+    )
+    why = f"AERO/{asked['entryId']} is at version 1, and the request expects version 7 (read it again, and decide anew)"
+    assert await details_of(stack.handle(workflow_of(late))) == (
+        f"{headline}**Rejected** at `api.operate`: {why}\n\nAnswered **412**"
+    )
+    details = await details_of(stack.handle(workflow_of(wrong)))
+    assert details.startswith(f"Asked for by `{who}`: `POST registry/update AERO 'x'`\n\n**Rejected**\n\n- `/entryId` ")
+    assert "\n- `/class` the value is not one of" in details
+    shown = await printed_by(stack, "events", "show", workflow_of(made))
+    assert [about, f"Vouched for  by {who}"] == [line for line in shown if line == about or "Vouched" in line]
+    assert f"Changed      AERO/{asked['entryId']}, version 1, Submission (entry {index})" in shown
+    assert f"Refused at   api.operate: {why}" in await printed_by(stack, "events", "show", workflow_of(late))
+    (listed,) = [one for one in await coafi(stack, "events", "list") if one["workflowId"] == workflow_of(late)]
+    assert (listed["subject"], listed["phase"], listed["type"]) == (about, Phase.REJECTED, EventType.API_REQUEST)
+    assert (await coafi(stack, "events", "show", workflow_of(late)))["refused"]["error"] == "PreconditionFailed"
+
+
+async def test_a_request_is_proved_with_the_command(
+    stack: Stack, http: httpx.AsyncClient, key: dict[str, str], tmp_path: Path
+) -> None:
+    made = await http.post(PATH, json=entry(data={"name": "wing", "span": 7.0}), headers=key)
+    (tmp_path / "data.json").write_text(json.dumps(made.json()["data"], indent=1))
+    (tmp_path / "key").write_text(str(stack.resources.ledger.key))
+    receipt, data, vkey = (str(tmp_path / name) for name in ("receipt.json", "data.json", "key"))
+    await printed_by(stack, "receipt", key["Idempotency-Key"], "-o", receipt)
+    proved = await coafi(stack, "receipt", "verify", receipt, "--artifact", data, "--key", vkey)
+    assert proved["changes"][0]["digest"] == made.json()["digest"] == proved["files"][0]["sha256"]
+    assert proved["changes"][0]["by"] == proved["principal"]
+    shown = await printed_by(stack, "receipt", "verify", receipt, "--artifact", data, "--key", vkey)
+    assert f"  as JSON; in its canonical form it has the SHA-256 {made.json()['digest']}" in shown
+
+
 def details_of_last(details: str) -> str:
     """The last line of a run's details, up to its colon."""
     return details.splitlines()[-1].partition(":")[0]
 
 
 async def coafi(stack: Stack, *arguments: str) -> Any:
-    """What a command prints with ``--json``; it must succeed."""
+    """What a command prints with ``--json``."""
+    return json.loads("\n".join(await printed_by(stack, *arguments, "--json")))
+
+
+async def printed_by(stack: Stack, *arguments: str) -> list[str]:
+    """The lines that a command prints; it must succeed."""
     environment = {"COAFI_HOME": str(stack.settings.home), "COAFI_TEMPORAL_ADDRESS": stack.server.address}
     process = await asyncio.create_subprocess_exec(
-        COMMAND, *arguments, "--json", env={**os.environ, **environment}, stdout=asyncio.subprocess.PIPE
+        COMMAND, *arguments, env={**os.environ, **environment, "COLUMNS": "400"}, stdout=asyncio.subprocess.PIPE
     )
     printed, _ = await process.communicate()
     assert process.returncode == 0
-    return json.loads(printed)
+    return [line.rstrip() for line in printed.decode().splitlines()]
 
 
 async def workflow_id_of(stack: Stack, key: dict[str, str]) -> str:
