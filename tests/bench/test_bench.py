@@ -11,7 +11,7 @@ import pytest
 
 @pytest.mark.parametrize(
     "areas",
-    [["ledger", "end-to-end"], pytest.param(["postgresql", "index", "end-to-end", "memory"], marks=pytest.mark.soak)],
+    [["ledger", "api"], pytest.param(["postgresql", "index", "end-to-end", "memory"], marks=pytest.mark.soak)],
 )
 def test_a_quick_run_reports_and_draws_everything_it_measures(tmp_path: Path, areas: list[str]) -> None:
     chart = tmp_path / "bench.png"
@@ -31,8 +31,9 @@ def test_a_quick_run_reports_and_draws_everything_it_measures(tmp_path: Path, ar
             assert figure["low"] <= figure["ratio"] <= figure["high"]
             assert figure["name"] in done.stderr, "progress is told"
     exact = {figure["name"]: figure["value"] for figure in figures if figure["unit"] in ("artifacts", "transactions")}
-    assert exact["a push of 20 files, moved: generated"] == 0
-    assert exact["a push of 20 files, moved: from the cache"] == 40
-    assert exact["a push of 10 files alone: ledger"] == 4
+    if "end-to-end" in areas:
+        assert exact["a push of 20 files, moved: generated"] == 0
+        assert exact["a push of 20 files, moved: from the cache"] == 40
+        assert exact["a push of 10 files alone: ledger"] == 4
     assert chart.read_bytes().startswith(b"\x89PNG")
     assert {"cores", "python"} <= report["machine"].keys()

@@ -26,7 +26,7 @@ from tests.starters.api_support import caller, key_for
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 COMMAND = Path(sys.executable).with_name("schemathesis")
-FEW, MANY = 4, 250
+FEW, MANY = 3, 60
 """Random requests per operation and phase, in every run of the suite and in a soak."""
 
 
@@ -101,10 +101,10 @@ async def test_a_promise_that_is_not_kept_is_found(
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", [2, 3])
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", [2])
 async def test_many_requests_get_no_answer_that_was_not_promised(stack: Stack, tmp_path: Path, seed: int) -> None:
-    await fuzz(stack, tmp_path, "examples,coverage,fuzzing,stateful", MANY, seed, seconds=880)
+    await fuzz(stack, tmp_path, "examples,coverage,fuzzing,stateful", MANY, seed, seconds=580)
 
 
 async def test_a_number_that_would_come_back_as_another_is_refused(stack: Stack) -> None:

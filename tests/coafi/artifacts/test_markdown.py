@@ -344,7 +344,8 @@ HEAVY = {
 }
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.soak
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", sorted(HEAVY))
 def test_heavy_markdown_takes_bounded_time_and_memory(name: str) -> None:
     try:

@@ -104,8 +104,8 @@ def test_integers_that_json_rounds_are_reported_as_inexact() -> None:
 
 
 MEGABYTE = 1024 * 1024
-MOST_SECONDS = 15
-"""Of processor time: a batch must be heard of every 20 s. The worst that was found takes half of it."""
+MOST_SECONDS = 60
+"""Of processor time, on a slow machine; the worst that was found takes 13. What has no bound takes minutes or hours."""
 HOSTILE = {
     "deep JSON": ("a.json", b"[" * (9 * MEGABYTE)),
     "wide JSON": ("a.json", b"[" + b"[]," * (3 * MEGABYTE) + b"[]]"),
@@ -158,7 +158,8 @@ HOSTILE = {
 }
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.soak  # seconds each, and several times that while coverage looks on
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", sorted(HOSTILE))
 def test_hostile_files_get_a_verdict_in_bounded_time_and_memory(name: str) -> None:
     path, content = HOSTILE[name]

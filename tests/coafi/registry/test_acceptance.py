@@ -230,7 +230,7 @@ def _tall(levels: int) -> list[Any]:
 
 
 @given(st.dictionaries(_names, _any_schema, min_size=2, max_size=2), _any_schema)
-@settings(max_examples=300)
+@settings(max_examples=60)
 def test_whatever_is_accepted_is_quick_on_tall_values(defs: dict[str, Any], root: Any) -> None:
     document = {**(root if isinstance(root, dict) else {}), "$defs": defs}
     try:
