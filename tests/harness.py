@@ -22,6 +22,7 @@ from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 from temporalio.service import RPCError
 
 from coafi.canonical import JsonObject
+from coafi.errors import Unavailable
 from coafi.events import EventRef
 from coafi.git.manifest import BatchRef
 from coafi.ledger.entry import Recorded
@@ -159,14 +160,21 @@ def settings_for(home: Path, **changes: Any) -> Settings:
 async def temporal_server(settings: Settings, *options: str) -> AsyncIterator[TemporalServer]:
     """A Temporal server in the home of ``settings``, with further ``options``."""
     settings.home.mkdir(parents=True, exist_ok=True)
-    server = TemporalServer.start(
-        settings.home,
-        port=settings.temporal_port,
-        ui_port=settings.temporal_ui_port,
-        options=("--headless", *FORGET_SOON, *options),
-    )
+    for attempts_left in (2, 1, 0):
+        server = TemporalServer.start(
+            settings.home,
+            port=settings.temporal_port,
+            ui_port=settings.temporal_ui_port,
+            options=("--headless", *FORGET_SOON, *options),
+        )
+        try:
+            await server.wait_ready()
+            break
+        except Unavailable:  # a port was free a moment ago, and somebody was quicker
+            server.stop()
+            if not attempts_left:
+                raise
     try:
-        await server.wait_ready()
         yield server
     finally:
         server.stop()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from joserfc.jwk import ECKey, OctKey
 
 from coafi.auth.authenticator import Authenticator
@@ -260,8 +261,11 @@ async def test_closing_ends_a_fetch(tmp_path: Path, here: Provider, clock: Clock
 
 
 async def test_the_log_tells_what_happened_and_nobodys_token(
-    tmp_path: Path, here: Provider, clock: Clock, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, here: Provider, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    log = structlog.testing.CapturingLogger()  # whatever other tests of this process have made of the real one
+    for module in ("jwks", "authenticator"):
+        monkeypatch.setattr(f"coafi.auth.{module}._LOG", structlog.wrap_logger(log, [], structlog.stdlib.BoundLogger))
     who = asking(tmp_path, here, clock)
     token = signed(P256, "ES256")
     await name_of(who, token)
@@ -269,7 +273,7 @@ async def test_the_log_tells_what_happened_and_nobodys_token(
     clock.now += 10
     with pytest.raises(Unavailable):
         await name_of(who, signed(RSA, "RS256"))
-    logged = "".join(capfd.readouterr())
+    logged = repr(log.calls)
     assert "auth_keys_fetched" in logged
     assert "auth_keys_unavailable" in logged
     assert not any(part in logged for part in token.split("."))
