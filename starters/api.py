@@ -78,6 +78,7 @@ _MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}")
 _INTEGER = re.compile(r"-?[0-9]{1,15}")
 _LIMITS = DocumentLimits(max_depth=100, max_nodes=100_000, max_findings=20)
 _SMALL = 16 * 1024
+_OF_READS = {"Cache-Control": "private, no-cache"}
 _NO_RUN = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT)
 _PHASE = SearchAttributeKey.for_keyword(SearchAttribute.PHASE)
 _UTIDS = SearchAttributeKey.for_keyword(SearchAttribute.UTIDS)
@@ -211,10 +212,12 @@ class ApiGateway:
             asked = {"id": name}
         else:
             asked = self._query(request, route) if route.method == "GET" else await self._body(request)
+        if (glance := self.reader.glance(route, asked)) is not None:
+            return _unchanged(request, glance.etag) or Response(
+                glance.entry, headers={**_OF_READS, "ETag": glance.etag}, media_type="application/json"
+            )
         answer = await self._look(route, asked)
-        if answer.etag is not None and answer.etag in _etags(request):
-            return Response(status_code=304, headers={"ETag": answer.etag})
-        return _response(answer, {"Cache-Control": "private, no-cache"})
+        return _unchanged(request, answer.etag) or _response(answer, _OF_READS)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         """What :func:`asyncio.to_thread` does, in the threads for reads."""
@@ -536,6 +539,11 @@ def _status_of(run: WorkflowExecutionDescription) -> str:
 def _etags(request: Request) -> list[str]:
     """The versions that the caller has already, weak or not."""
     return [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
+
+
+def _unchanged(request: Request, etag: str | None) -> Response | None:
+    """The answer for a caller who has this version already."""
+    return Response(status_code=304, headers={"ETag": etag}) if etag is not None and etag in _etags(request) else None
 
 
 def _json(raw: bytes) -> JsonValue:

@@ -75,6 +75,7 @@ class Gateway:
         """The ASGI application."""
         return Starlette(
             routes=[
+                *(self.api.routes() if self.api else ()),  # the first, because they are asked most
                 Route("/webhooks/github", self.github, methods=["POST"]),
                 Route("/favicon.ico", _no_icon),  # browsers ask for it, and complain
                 Route("/health", self.health),
@@ -83,7 +84,6 @@ class Gateway:
                 *(self.docs.routes() if self.docs else ()),
                 *(self.bitt.routes() if self.bitt else ()),
                 *(self.api_pages.routes() if self.api_pages else ()),
-                *(self.api.routes() if self.api else ()),
             ],
             exception_handlers={HTTPException: _http_problem, Exception: _unexpected},
         )

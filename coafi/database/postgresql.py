@@ -1,7 +1,8 @@
 """PostgreSQL, by psycopg 3: one database for many machines."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import psycopg
 import sqlalchemy.exc
@@ -96,6 +97,14 @@ class PostgresqlAdapter:
             except BaseException:
                 _roll_back(connection)
                 raise
+
+    def glance(self, statement: str, values: Sequence[str | int]) -> list[tuple[Any, ...]]:
+        """See :class:`coafi.database.port.Database`: whoever asks a server has to wait for it."""
+        raise Unavailable(f"{self._name} does not answer at once", remedy="read it in a thread")
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
 
     def _connect(self) -> "psycopg.Connection[tuple[object, ...]]":
         connection = psycopg.connect(autocommit=True, **self._parameters)  # type: ignore[arg-type]  # libpq's own names

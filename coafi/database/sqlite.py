@@ -8,9 +8,10 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pysqlite3.dbapi2
 from sqlalchemy import Connection, create_engine, event
@@ -41,6 +42,8 @@ class SqliteAdapter:
             max_overflow=32,
         )
         event.listen(self.engine, "connect", _configure)
+        self._glancing = threading.Lock()
+        self._glance: pysqlite3.dbapi2.Connection | None = None
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -65,6 +68,38 @@ class SqliteAdapter:
                 if not connection.invalidated and connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]  # SQLite's own attribute
                     connection.exec_driver_sql("ROLLBACK")
                 raise
+
+    def glance(self, statement: str, values: Sequence[str | int]) -> list[tuple[Any, ...]]:
+        """See :class:`coafi.database.port.Database`. Readers of a file in WAL mode do not wait for writers."""
+        if not self._glancing.acquire(blocking=False):
+            raise Unavailable(f"database {self._path} is being looked into", remedy="read it in a thread")
+        try:
+            if self._glance is None:
+                self._glance = pysqlite3.dbapi2.connect(
+                    f"{self._path.resolve().as_uri()}?mode=ro",
+                    uri=True,
+                    timeout=0,
+                    check_same_thread=False,
+                    isolation_level=None,
+                )
+            found: list[tuple[Any, ...]] = self._glance.execute(statement, values).fetchall()
+            return found
+        except pysqlite3.dbapi2.Error as error:
+            self._forget_glance()
+            raise Unavailable(f"database {self._path} cannot be read at once: {error}", remedy="wait for it") from error
+        finally:
+            self._glancing.release()
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._glancing:
+            self._forget_glance()
+        self.engine.dispose()
+
+    def _forget_glance(self) -> None:
+        if self._glance is not None:
+            self._glance.close()
+            self._glance = None
 
     @contextmanager
     def _locked(self, timeout: float) -> Iterator[None]:

@@ -94,6 +94,11 @@ class RegistryWire(Wire):
 _Asked = TypeVar("_Asked", bound=RegistryWire)
 
 
+def etag_of(version: int) -> str:
+    """The entity tag of a version, as HTTP writes it (RFC 9110)."""
+    return f'"{version}"'
+
+
 class EntrySummary(RegistryWire):
     """One version of an entry, without its data.
 
@@ -129,8 +134,8 @@ class EntrySummary(RegistryWire):
 
     @property
     def etag(self) -> str:
-        """The entity tag of this version, as HTTP writes it (RFC 9110)."""
-        return f'"{self.version}"'
+        """The entity tag of this version."""
+        return etag_of(self.version)
 
 
 class Entry(EntrySummary):

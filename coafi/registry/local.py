@@ -10,7 +10,7 @@ from coafi.ledger.port import Ledger
 from coafi.registry.changes import Origin, Planned, apply, check_update, plan_status, plan_update
 from coafi.registry.entry import Entry, EntrySummary, EntryUpdate, RegistryId, StatusUpdate
 from coafi.registry.port import Plan, PlannedChange
-from coafi.registry.reader import MAX_PAGE, EntryDiff, EntryPage, EntryQuery, EntryReader
+from coafi.registry.reader import MAX_PAGE, EntryDiff, EntryPage, EntryQuery, EntryReader, Glance
 from coafi.registry.reserving import reserved
 from coafi.registry.store import PublishedSchemas
 
@@ -36,6 +36,10 @@ class LocalRegistry(PublishedSchemas):
     def get(self, registry_id: RegistryId, entry_id: str, version: int | None = None) -> Entry:
         """See the port."""
         return self._reader.get(registry_id, entry_id, version)
+
+    def glance(self, registry_id: RegistryId, entry_id: str) -> Glance | None:
+        """See the port."""
+        return self._reader.glance(registry_id, entry_id)
 
     def history(
         self, registry_id: RegistryId, entry_id: str, *, before: int | None = None, limit: int = MAX_PAGE

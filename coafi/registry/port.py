@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from coafi.canonical import JsonObject
 from coafi.registry.changes import Origin
 from coafi.registry.entry import Entry, EntrySummary, EntryUpdate, RegistryId, StatusUpdate
-from coafi.registry.reader import MAX_PAGE, EntryDiff, EntryPage, EntryQuery
+from coafi.registry.reader import MAX_PAGE, EntryDiff, EntryPage, EntryQuery, Glance
 from coafi.registry.validation import CheckedSchema, Schema, SchemaLookup
 
 
@@ -95,6 +95,16 @@ class Registry(Schemas, Protocol):
         Raises:
             ResourceNotFoundError: there is none.
             Unavailable: the registry is out of reach.
+        """
+        ...
+
+    def glance(self, registry_id: RegistryId, entry_id: str) -> Glance | None:
+        """An entry in its newest version, if the database can tell at once: for an event loop, which must not wait.
+
+        ``None`` says only that it has none; :meth:`get` knows the schemas of the package too.
+
+        Raises:
+            Unavailable: it cannot tell at once, as where another instance keeps the registry.
         """
         ...
 

@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 from sqlalchemy import ColumnElement, Connection, and_, func, select, tuple_
@@ -25,8 +25,9 @@ from coafi.registry.entry import (
     RegistryId,
     RegistryWire,
     Tag,
+    etag_of,
 )
-from coafi.registry.rows import COLUMNS, DATA, entry_of, summary_of
+from coafi.registry.rows import COLUMNS, DATA, entry_of, summary_of, wire_of
 from coafi.registry.search import MAX_ASKED, asked, words
 from coafi.registry.shipped import shipped_entries
 from coafi.registry.tables import registry_entry, registry_tag, registry_version
@@ -40,6 +41,16 @@ _NEWEST = (
     " ON v.registry_id = e.registry_id AND v.entry_id = e.entry_id AND v.version = e.version"
     " WHERE e.registry_id = {mark} AND e.entry_id = {mark}"
 )
+
+
+_VERSION = [column.key for column in COLUMNS].index("version")
+
+
+class Glance(NamedTuple):
+    """A version of an entry, as JSON, and its entity tag."""
+
+    etag: str
+    entry: bytes
 
 
 class EntryQuery(RegistryWire):
@@ -96,6 +107,17 @@ class EntryReader:
         if found is None:
             raise no_entry(registry_id, entry_id, version)
         return found
+
+    def glance(self, registry_id: RegistryId, entry_id: str) -> Glance | None:
+        """An entry in its newest version, if that can be told at once; see :meth:`Database.glance`.
+
+        Raises:
+            Unavailable: it cannot.
+        """
+        if ENTRY_ID.fullmatch(entry_id) is None:
+            return None
+        rows = self.database.glance(_NEWEST.format(mark="?"), (registry_id.value, entry_id))
+        return Glance(etag_of(rows[0][_VERSION]), wire_of(rows[0])) if rows else None
 
     def by_utids(self, utids: str) -> Entry | None:
         """The entry with this UTidS, in its newest version."""

@@ -35,7 +35,7 @@ from coafi.registry.entry import (
     StatusUpdate,
 )
 from coafi.registry.port import Plan, PlannedChange
-from coafi.registry.reader import MAX_PAGE, EntryDiff, EntryPage, EntryQuery
+from coafi.registry.reader import MAX_PAGE, EntryDiff, EntryPage, EntryQuery, Glance
 from coafi.registry.remote_schemas import RemoteSchemas
 from coafi.registry.shipped import is_reserved
 from coafi.registry.store import no_schema, no_version
@@ -130,6 +130,10 @@ class RemoteRegistry:
         if entry.version != (entry.version if version is None else version):
             raise self._lies(f"asked for version {version} of {registry_id}/{entry_id}, it shows {entry.version}")
         return entry
+
+    def glance(self, registry_id: RegistryId, entry_id: str) -> Glance | None:
+        """See the port: whoever asks another instance has to wait."""
+        raise Unavailable(f"{registry_id}/{entry_id} is kept by another instance", remedy="read it in a thread")
 
     def history(
         self, registry_id: RegistryId, entry_id: str, *, before: int | None = None, limit: int = MAX_PAGE

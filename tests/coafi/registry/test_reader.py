@@ -10,14 +10,28 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coafi.canonical import JsonObject
-from coafi.errors import ResourceNotFoundError, ValidationError
+from coafi.errors import ResourceNotFoundError, Unavailable, ValidationError
 from coafi.registry.builtin import builtin_schemas
-from coafi.registry.entry import Entry, EntryClass, EntryStatus, RegistryId
+from coafi.registry.entry import ENTRY_ID, Entry, EntryClass, EntryStatus, RegistryId
 from coafi.registry.reader import EntryQuery, comparable
 from coafi.registry.search import MAX_WORDS
 from tests.coafi.registry.making import Registers, schema
 
 ODD = ["", "wing\0", "\ud800", "../x", "a" * 10_000, "' OR 1=1 --", "%", "wing\n"]
+
+JSON_OBJECTS = st.dictionaries(
+    st.sampled_from(["a", "é", 'quote "', "\\"]),
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**53) + 1, 2**53 - 1)
+        | st.floats(-1e9, 1e9)
+        | st.sampled_from(["", "ä😀\n"]),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("xyz"), inner, max_size=3),
+        max_leaves=8,
+    ),
+    max_size=4,
+)
 
 
 def ids(books: Registers, **said: Any) -> list[str]:
@@ -221,3 +235,29 @@ def test_an_entry_and_its_summary_read_back_from_json(books: Registers) -> None:
         "tags": ["t"],
         "data": {"a": 1},
     }
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=JSON_OBJECTS, tags=st.lists(st.sampled_from(["a", 'quote "', "Ω", "\\"]), max_size=3))
+def test_what_is_seen_at_a_glance_is_what_is_read(books: Registers, data: JsonObject, tags: list[str]) -> None:
+    made = books.put("wing", data, tags=tags)
+    if books.database.dialect == "sqlite":
+        glance = books.reader.glance(RegistryId.AERO, "wing")
+        assert glance is not None
+        assert glance.etag == made.etag
+        assert json.loads(glance.entry) == books.get("wing").model_dump(mode="json", by_alias=True)
+    else:
+        with pytest.raises(Unavailable, match="at once"):
+            books.reader.glance(RegistryId.AERO, "wing")
+
+
+def test_a_glance_finds_nothing_where_nothing_is(books: Registers) -> None:
+    books.publish("registry.AERO", "1.0.0")
+    books.put("wing", {"a": 1})
+    for entry_id in [*ODD, "none"]:
+        if books.database.dialect == "sqlite" or not ENTRY_ID.fullmatch(entry_id):
+            assert books.reader.glance(RegistryId.AERO, entry_id) is None
+    if books.database.dialect == "sqlite":
+        glance = books.reader.glance(RegistryId.AERO, "wing")
+        assert glance is not None
+        assert json.loads(glance.entry)["checkedWith"]["schemaId"] == "registry.AERO"
