@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -18,6 +19,8 @@ JsonObject = dict[str, JsonValue]
 
 _SAFE_INTEGER = 2**53 - 1
 _DEPTH = 100
+_ATOMS = frozenset((str, bool, type(None)))
+_KEYS = frozenset((str,))
 _encode = msgspec.json.Encoder(order="sorted").encode
 _BEYOND_THE_FIRST_PLANE = re.compile(rb"[\xf0-\xf4]")  # how such a character begins in UTF-8
 
@@ -75,17 +78,17 @@ def _dumps(value: Any) -> bytes:  # noqa: ANN401  # what is no JSON is refused h
 
 def _is_simple(value: object, depth: int) -> bool:
     """Whether both encoders see the same in it: exact types, safe integers, keys of text, and not too deep."""
-    if type(value) is str or value is None or type(value) is bool:
+    if type(value) in _ATOMS:
         return True
     if type(value) is int:
         return -_SAFE_INTEGER <= value <= _SAFE_INTEGER
     if type(value) is dict:
-        if depth == 0:
-            return False
-        for key, item in value.items():
-            if type(key) is not str or not (type(item) is str or _is_simple(item, depth - 1)):
-                return False
-        return True
+        return depth > 0 and {*map(type, value)} <= _KEYS and _are_simple(value.values(), depth - 1)
     if type(value) is list or type(value) is tuple:
-        return depth > 0 and all(type(item) is str or _is_simple(item, depth - 1) for item in value)
+        return depth > 0 and _are_simple(value, depth - 1)
     return isinstance(value, StrEnum)
+
+
+def _are_simple(values: Iterable[object], depth: int) -> bool:
+    others = [one for one in values if type(one) not in _ATOMS]  # few, as a rule
+    return not others or all(_is_simple(one, depth) for one in others)

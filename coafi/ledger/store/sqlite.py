@@ -1,9 +1,15 @@
-"""The ledger's hot statements in SQLite's own words: its driver takes the values as they are."""
+"""The ledger's hot statements in SQLite's own words, given to its driver as they are.
+
+With what SQLAlchemy does around a statement they took a tenth of the time of a batch.
+"""
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice
+from typing import Any
 
+import pysqlite3.dbapi2
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from coafi.ledger.store.statements import LedgerStore
 from coafi.ledger.store.tables import EntryRow, Head
@@ -31,8 +37,8 @@ class SqliteLedgerStore(LedgerStore):
 
     def head(self, connection: Connection, *, lock: bool = False) -> Head | None:  # a writer is alone
         """See :meth:`LedgerStore.head`."""
-        row = connection.exec_driver_sql(_HEAD, (self._log_id,)).first()
-        return Head(*row) if row is not None else None
+        rows = _rows(connection, _HEAD, (self._log_id,))
+        return Head(*rows[0]) if rows else None
 
     def with_keys(self, connection: Connection, keys: Iterable[bytes]) -> dict[bytes, EntryRow]:
         """See :meth:`LedgerStore.with_keys`."""
@@ -40,8 +46,8 @@ class SqliteLedgerStore(LedgerStore):
         rest = iter(keys)
         while chunk := list(islice(rest, CHUNK)):
             statement = _WITH_KEYS % (", ?" * (len(chunk) - 1))
-            for row in connection.exec_driver_sql(statement, (self._log_id, *chunk)):
-                found[row.key] = EntryRow._make(row)
+            for row in map(EntryRow._make, _rows(connection, statement, (self._log_id, *chunk))):
+                found[row.key] = row
         return found
 
     def tiles(self, connection: Connection, wanted: Iterable[TileId]) -> dict[TileId, bytes]:
@@ -50,16 +56,40 @@ class SqliteLedgerStore(LedgerStore):
         rest = iter(wanted)
         while chunk := list(islice(rest, CHUNK)):
             statement = _TILES % (", (?, ?)" * (len(chunk) - 1))
-            for level, n, hashes in connection.exec_driver_sql(statement, (self._log_id, *chain(*chunk))):
+            for level, n, hashes in _rows(connection, statement, (self._log_id, *chain(*chunk))):
                 found[TileId(level, n)] = hashes
         return found
 
     def extend(self, connection: Connection, rows: Sequence[EntryRow], growth: Growth, head: Head) -> None:
         """See :meth:`LedgerStore.extend`."""
         log = self._log_id
-        connection.exec_driver_sql(_ADD_ENTRIES, [(log, *row) for row in rows])
-        if growth.grown:
-            connection.exec_driver_sql(_GROW_TILE, [(hashes, log, *id_) for id_, hashes in growth.grown.items()])
-        if growth.fresh:
-            connection.exec_driver_sql(_ADD_TILE, [(log, *id_, hashes) for id_, hashes in growth.fresh.items()])
-        connection.exec_driver_sql(_SET_HEAD, (*head, log))
+        _write(connection, _ADD_ENTRIES, [(log, *row) for row in rows])
+        _write(connection, _GROW_TILE, [(hashes, log, *id_) for id_, hashes in growth.grown.items()])
+        _write(connection, _ADD_TILE, [(log, *id_, hashes) for id_, hashes in growth.fresh.items()])
+        _write(connection, _SET_HEAD, [(*head, log)])
+
+
+def _rows(connection: Connection, statement: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+    """What a query finds."""
+    try:
+        found: list[tuple[Any, ...]] = _driver(connection).execute(statement, values).fetchall()
+    except pysqlite3.dbapi2.Error as error:
+        raise _as_usual(statement, error) from error
+    return found
+
+
+def _write(connection: Connection, statement: str, rows: Sequence[Sequence[object]]) -> None:
+    """Do a statement for each of some rows."""
+    try:
+        _driver(connection).executemany(statement, rows)
+    except pysqlite3.dbapi2.Error as error:
+        raise _as_usual(statement, error) from error
+
+
+def _driver(connection: Connection) -> pysqlite3.dbapi2.Connection:
+    return connection.connection.driver_connection
+
+
+def _as_usual(statement: str, error: Exception) -> BaseException:
+    """The error that SQLAlchemy would have raised."""
+    return DBAPIError.instance(statement, None, error, pysqlite3.dbapi2.Error)
