@@ -7,7 +7,6 @@ reads is checked and answered here. No token goes further than this file.
 
 import asyncio
 import contextvars
-import re
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -16,7 +15,6 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 import structlog
-from pydantic import JsonValue
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as HttpRoute
@@ -30,14 +28,11 @@ from coafi import metrics
 from coafi.api.answers import WAITING, Answer, error_places, problem_type
 from coafi.api.bodies import AcceptedAnswer, EventAnswer, WorkflowAnswer
 from coafi.api.reading import OPEN, ApiReader, answer_with
-from coafi.api.requests import MAX_KEY, ApiRequest, event_path, source_of
-from coafi.api.routes import BY_ENDPOINT, Operation, Route
+from coafi.api.requests import ApiRequest, event_path, source_of
+from coafi.api.routes import Operation, Route
 from coafi.auth.authenticator import Authenticator
 from coafi.auth.principal import Principal
 from coafi.canonical import JsonObject, sha256
-from coafi.documents.json_syntax import parse_json
-from coafi.documents.limits import DocumentLimits
-from coafi.documents.source import Source
 from coafi.errors import (
     AuthorizationError,
     CoafiError,
@@ -50,11 +45,25 @@ from coafi.errors import (
     ValidationError,
 )
 from coafi.events import Event, new_event
-from coafi.findings import Finding, Severity
 from coafi.ledger.entry import timestamp
 from coafi.names import REGISTRY_CALLER, DeliveryName, EventType, SearchAttribute, parse_workflow_id
 from coafi.objects import ObjectStore
-from starters.answers import BodyTooLarge, BodyTooSlow, problem, read_body, traceparent_of
+from starters.answers import BodyTooLarge, BodyTooSlow, problem, traceparent_of
+from starters.api_requests import (
+    HeadersTooLarge,
+    Unreadable,
+    WrongMediaType,
+    WrongMethod,
+    authorization,
+    check_size,
+    idempotency_key,
+    if_match,
+    json_body,
+    known_etags,
+    preferred_wait,
+    query,
+    route_of,
+)
 from starters.rates import Rates
 
 log = structlog.stdlib.get_logger()
@@ -64,20 +73,7 @@ T = TypeVar("T")
 RETRY_AFTER = 5.0
 """Seconds after which a request may be tried again that found something out of reach."""
 
-MAX_HEADERS = 32 * 1024
-"""Bytes of a request's headers."""
 
-LONGEST_WAIT = 60.0
-"""Seconds that a caller can have us wait for an answer."""
-
-_KEY = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"|([!#-~]+)')
-_WAIT = re.compile(r"(?i)(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})\"?(?=$|[,;\s])")
-_ASYNC = re.compile(r"(?i)(?:^|[,\s])respond-async(?=$|[,;\s])")
-_ETAG = re.compile(r'"([0-9]{1,10})"')
-_MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}")
-_INTEGER = re.compile(r"-?[0-9]{1,15}")
-_LIMITS = DocumentLimits(max_depth=100, max_nodes=100_000, max_findings=20)
-_SMALL = 16 * 1024
 _OF_READS = {"Cache-Control": "private, no-cache"}
 _NO_RUN = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT)
 _PHASE = SearchAttributeKey.for_keyword(SearchAttribute.PHASE)
@@ -92,26 +88,8 @@ class TooManyRequests(Refused):
         self.retry_after = retry_after
 
 
-class Unreadable(ValidationError):
-    """What was sent cannot be read as a request at all."""
-
-
-class WrongMediaType(ValidationError):
-    """The body is no JSON by its own word."""
-
-
 class Misdirected(Refused):
     """Another instance asks for a registry that is not kept here."""
-
-
-class HeadersTooLarge(ValidationError):
-    """The headers are larger than any client of ours needs."""
-
-
-class _WrongMethod(Refused):
-    def __init__(self, message: str, *, remedy: str, allow: str) -> None:
-        super().__init__(message, remedy=remedy)
-        self.allow = allow
 
 
 _STATUS: Mapping[type[CoafiError], int] = {
@@ -166,10 +144,10 @@ class ApiGateway:
         """Answer a request; every error is a problem (RFC 9457)."""
         endpoint = "unknown"
         try:
-            route, name = _route(request)
+            route, name = route_of(request)
             endpoint = route.endpoint
-            _check_size(request)
-            principal = await self.authenticator.authenticate(_authorization(request))
+            check_size(request)
+            principal = await self.authenticator.authenticate(authorization(request))
             self._count(principal)
             self._refuse_detour(request, route)
             if route.durable:
@@ -178,7 +156,7 @@ class ApiGateway:
                 response = await self._read(request, route, principal, name)
         except ClientDisconnect:
             response = problem(400, "client left before its body was read")
-        except _WrongMethod as error:
+        except WrongMethod as error:
             response = problem(405, str(error), headers={"Allow": error.allow})
         except CoafiError as error:
             response = _problem(error)
@@ -210,8 +188,10 @@ class ApiGateway:
         asked: JsonObject
         if route.takes_id:
             asked = {"id": name}
+        elif route.method == "GET":
+            asked = query(request, self.reader.query_types(route))
         else:
-            asked = self._query(request, route) if route.method == "GET" else await self._body(request)
+            asked = await self._body(request)
         if (glance := self.reader.glance(route, asked)) is not None:
             return _unchanged(request, glance.etag) or Response(
                 glance.entry, headers={**_OF_READS, "ETag": glance.etag}, media_type="application/json"
@@ -311,40 +291,20 @@ class ApiGateway:
                 ) from None
             raise Unavailable("Temporal does not answer", remedy="ask again", retry_after=RETRY_AFTER) from error
 
-    def _query(self, request: Request, route: Route) -> JsonObject:
-        """The parameters of a query, with the types that the endpoint's schema gives them."""
-        types = self.reader.query_types(route)
-        asked: JsonObject = {}
-        for name in request.query_params:
-            values = request.query_params.getlist(name)
-            if types.get(name) == "array":
-                asked[name] = [*values]
-            elif len(values) > 1:
-                raise ValidationError(
-                    f"the query names {name} {len(values)} times",
-                    remedy="give it once",
-                    findings=(_finding(f"{name} may be given once", f"/{name}"),),
-                )
-            elif types.get(name) == "integer" and _INTEGER.fullmatch(values[0]):
-                asked[name] = int(values[0])
-            else:
-                asked[name] = values[0]
-        return asked
-
     # ------------------------------------------------------------------- runs
 
     async def _run(self, request: Request, route: Route, principal: Principal) -> Response:
         if REGISTRY_CALLER in request.headers and not principal.may(route.permission):
             # That is for whoever runs that instance to mend. A run would refuse it for good: it asks with one key.
             raise _lacks(principal, route)
-        key = _key(request)
-        wait, applied = self._wait(request)
+        key = idempotency_key(request)
+        wait, applied = preferred_wait(request, self.wait)
         asked = ApiRequest(
             endpoint=route.endpoint,
             method="POST",
             request_id=key or str(uuid.uuid4()),
             principal=principal,
-            if_match=_if_match(request),
+            if_match=if_match(request),
             body=await self._body(request),
         )
         document = asked.document()
@@ -376,6 +336,9 @@ class ApiGateway:
         log.info("request answered", event_id=event.id, workflow_id=event.workflow_id, status=answer.status)
         return _response(answer, {**applied, "Coafi-Event": event_path(event.workflow_id)})
 
+    async def _body(self, request: Request) -> JsonObject:
+        return await json_body(request, self.max_body_bytes, self.body_timeout)
+
     async def _known(self, event: Event) -> Answer | None:
         """The answer that a request has got before; none while nobody can tell: its run finds out, and waits for that.
 
@@ -401,29 +364,6 @@ class ApiGateway:
             raise _reused(event)
         return self.reader.stored(known)
 
-    async def _body(self, request: Request) -> JsonObject:
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type != "application/json" and not media_type.endswith("+json"):
-            raise WrongMediaType(
-                f"the body is {media_type if _MEDIA_TYPE.fullmatch(media_type) else 'of no type that is named'}",
-                remedy="send application/json",
-            )
-        raw = await read_body(request, self.max_body_bytes, self.body_timeout, remedy="raise COAFI_API_MAX_BODY_BYTES")
-        body = await asyncio.to_thread(_json, raw) if len(raw) > _SMALL else _json(raw)
-        if not isinstance(body, dict):
-            raise ValidationError("the body is no JSON object", remedy="send an object, as the endpoint's schema says")
-        return body
-
-    def _wait(self, request: Request) -> tuple[float, dict[str, str]]:
-        """How long to wait for the answer, and the header that says so (RFC 7240)."""
-        preferred = ", ".join(request.headers.getlist("prefer"))
-        if (found := _WAIT.search(preferred)) is not None:
-            seconds = min(float(found[1]), LONGEST_WAIT)
-            return seconds, {"Preference-Applied": f"wait={seconds:.0f}"}
-        if _ASYNC.search(preferred):
-            return 0.0, {"Preference-Applied": "respond-async"}
-        return self.wait, {}
-
 
 class _AnyMethod:
     """Lets requests of every method through: what is not for an endpoint is answered with what is."""
@@ -439,31 +379,6 @@ class _AnyMethod:
 # ---------------------------------------------------------------------- what was sent
 
 
-def _route(request: Request) -> tuple[Route, str]:
-    """What is asked for, and the id in its path.
-
-    Raises:
-        ResourceNotFoundError: there is no such endpoint.
-        _WrongMethod: there is, for another method.
-    """
-    prefix = "/api/" if request.scope["path"].startswith("/api/") else "/"
-    path = request.scope["path"].removeprefix(prefix)
-    if not path:
-        raise _WrongMethod(f"{request.method} is not for {prefix}", remedy="see Allow", allow="GET, HEAD")
-    endpoint, name = path, ""
-    methods = BY_ENDPOINT.get(path)
-    if methods is None or any(one.takes_id for one in methods.values()):
-        endpoint, slash, name = path.partition("/")
-        methods = BY_ENDPOINT.get(endpoint) if slash and name else None
-    if methods is None or any(one.takes_id != bool(name) or one.prefix != prefix for one in methods.values()):
-        raise ResourceNotFoundError(f"there is no endpoint {prefix}{path[:200]}", remedy="see /api/")
-    method = "GET" if request.method == "HEAD" else request.method
-    if method not in methods:
-        allow = ", ".join([*methods, *(["HEAD"] if "GET" in methods else [])])
-        raise _WrongMethod(f"{request.method} is not for {prefix}{endpoint}", remedy="see Allow", allow=allow)
-    return methods[method], name
-
-
 def _lacks(principal: Principal, route: Route) -> PolicyDenied:
     return PolicyDenied(
         f"{principal.name} lacks the permission {route.permission}",
@@ -471,57 +386,11 @@ def _lacks(principal: Principal, route: Route) -> PolicyDenied:
     )
 
 
-def _check_size(request: Request) -> None:
-    if sum(len(name) + len(value) for name, value in request.headers.raw) > MAX_HEADERS:
-        raise HeadersTooLarge(f"the headers have more than {MAX_HEADERS} bytes", remedy="send fewer, or shorter ones")
-
-
-def _authorization(request: Request) -> str:
-    """The header that says who asks; empty if there is none.
-
-    Raises:
-        AuthorizationError: there are several: a proxy may have looked at another one than we would.
-    """
-    given = request.headers.getlist("authorization")
-    if len(given) > 1:
-        raise AuthorizationError(f"the request has {len(given)} Authorization headers", remedy="send one")
-    return given[0] if given else ""
-
-
-def _key(request: Request) -> str:
-    """The caller's ``Idempotency-Key``, bare or as a string of structured fields; empty if there is none."""
-    given = request.headers.getlist("idempotency-key")
-    if not given:
-        return ""
-    found = _KEY.fullmatch(given[0].strip()) if len(given) == 1 and len(given[0]) <= MAX_KEY else None
-    key = "" if found is None else re.sub(r"\\(.)", r"\1", found[1]) if found[1] is not None else found[2]
-    if not key:
-        raise Unreadable(
-            f"the Idempotency-Key is no text of 1 to {MAX_KEY} printable ASCII characters", remedy="send a UUID"
-        )
-    return key
-
-
 def _reused(event: Event) -> IdempotencyConflict:
     return IdempotencyConflict(
         f"the Idempotency-Key {event.id} was used for another request; see {event_path(event.workflow_id)}",
         remedy="take a new key for a new request; send the same one again only with the same key",
     )
-
-
-def _if_match(request: Request) -> int | None:
-    """The version that the caller has seen; 0 for ``If-None-Match: *``: there must be none."""
-    given, none = request.headers.get("if-match"), request.headers.get("if-none-match")
-    if none is not None:
-        if none.strip() != "*" or given is not None:
-            raise Unreadable("If-None-Match is not *, or stands beside If-Match", remedy='send one: If-Match: "4"')
-        return 0
-    if given is None or given.strip() == "*":
-        return None
-    found = _ETAG.fullmatch(given.strip())
-    if found is None:
-        raise Unreadable("If-Match is not the ETag of one version", remedy='send it as you got it, such as "4"')
-    return int(found[1])
 
 
 def _named(name: str) -> DeliveryName:
@@ -536,32 +405,11 @@ def _status_of(run: WorkflowExecutionDescription) -> str:
     return run.status.name if run.status else "UNKNOWN"
 
 
-def _etags(request: Request) -> list[str]:
-    """The versions that the caller has already, weak or not."""
-    return [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
-
-
 def _unchanged(request: Request, etag: str | None) -> Response | None:
     """The answer for a caller who has this version already."""
-    return Response(status_code=304, headers={"ETag": etag}) if etag is not None and etag in _etags(request) else None
-
-
-def _json(raw: bytes) -> JsonValue:
-    """The value of a body.
-
-    Raises:
-        Unreadable: it is no JSON; with the places where it is not.
-    """
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError as error:
-        raise Unreadable(f"the body is not UTF-8: byte {error.start}", remedy="send UTF-8") from None
-    parsed = parse_json(Source.of(text), _LIMITS)
-    if parsed.findings or not parsed.values:
-        found = parsed.findings
-        message = f"line {found[0].line}, column {found[0].column}: {found[0].message}" if found else "it is empty"
-        raise Unreadable(f"the body is not JSON: {message}", remedy="correct it", findings=tuple(found))
-    return parsed.values[0]
+    return (
+        Response(status_code=304, headers={"ETag": etag}) if etag is not None and etag in known_etags(request) else None
+    )
 
 
 # ---------------------------------------------------------------------- what is answered
@@ -599,7 +447,3 @@ def _problem(error: CoafiError) -> Response:
         headers=headers,
         errors=error_places(findings),
     )
-
-
-def _finding(message: str, pointer: str) -> Finding:
-    return Finding(severity=Severity.ERROR, rule="payload/query", message=message, remedy="correct it", pointer=pointer)

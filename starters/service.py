@@ -25,9 +25,10 @@ from coafi.logs import configure_logging
 from coafi.secret_files import read_or_make_secret
 from coafi.settings import Settings, load_settings
 from starters.addresses import temporal_address
-from starters.api import LONGEST_WAIT, ApiGateway
-from starters.api import MAX_HEADERS as API_HEADERS
+from starters.api import ApiGateway
 from starters.api_pages import ApiPages
+from starters.api_requests import LONGEST_WAIT
+from starters.api_requests import MAX_HEADERS as API_HEADERS
 from starters.bitt import BittAccess, BittApi
 from starters.connection import connected
 from starters.docs_pages import DocsAccess, DocumentationPages

@@ -68,7 +68,8 @@ from coafi.trees.commit import CommitContexts
 from coafi.trees.listing import TreeFile
 from coafi.trees.recorder import TreeRecorder
 from starters import records
-from starters.api import LONGEST_WAIT, MAX_HEADERS, ApiGateway
+from starters.api import ApiGateway
+from starters.api_requests import LONGEST_WAIT, MAX_HEADERS
 from starters.cli import app
 from starters.embedded import temporal_executable
 from tests.coafi.ledger.making import draft, opened

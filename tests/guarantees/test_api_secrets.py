@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from coafi.auth.apikeys import ApiKeyFile
 from coafi.names import EntryType
-from starters.api import LONGEST_WAIT
+from starters.api_requests import LONGEST_WAIT
 from tests.coafi.auth.tokens import signed
 from tests.guarantees.test_history import assert_nowhere, everything_readable
 from tests.harness import running_stack, worker_process

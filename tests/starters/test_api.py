@@ -19,7 +19,7 @@ from coafi.canonical import JsonObject, canonical_json, sha256
 from coafi.names import EntryType, Phase
 from coafi.registry.entry import RegistryId
 from coafi.registry.reader import EntryReader
-from starters.api import LONGEST_WAIT
+from starters.api_requests import LONGEST_WAIT
 from tests.harness import Stack, running_stack, until
 from workflows.lifecycle import Receipt
 
