@@ -10,7 +10,7 @@ from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from workers.wiring import SANDBOX
+from workers.wiring import RUNNER
 
 WORKFLOW_QUEUE = "bench-floor"
 ACTIVITY_QUEUE = "bench-floor-activities"
@@ -57,7 +57,7 @@ async def floor_workers(client: Client) -> AsyncIterator[None]:
             workflows=[FloorWorkflow],
             activities=[nothing],
             activity_executor=threads,
-            workflow_runner=SANDBOX,
+            workflow_runner=RUNNER,
         )
         async with local, Worker(client, task_queue=ACTIVITY_QUEUE, activities=[nothing], activity_executor=threads):
             yield

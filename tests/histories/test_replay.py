@@ -1,6 +1,7 @@
 """The code replays the histories of real runs: what is open when a new version starts goes on."""
 
 import functools
+import importlib
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from temporalio import workflow
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from temporalio.workflow import NondeterminismError
 
 from activities.events import Patience
@@ -20,7 +22,7 @@ from tests.harness import Repository, documents, running_stack, until
 from tests.histories.record import CASES, DIRECTORY, has_index, text_of, traces_of_a_machine
 from tests.workflows.support import GIVES_UP, assert_receipt_names_every_entry, broken, parked, retried
 from tests.workflows.test_notification import KEY, receiver
-from workers.wiring import SANDBOX, WORKFLOWS
+from workers.wiring import WORKFLOWS
 from workflows.api_request import APIRequestWorkflow
 from workflows.git_commit import GitCommitWorkflow
 from workflows.lifecycle import Outcome, Receipt
@@ -28,6 +30,11 @@ from workflows.notification import NotificationResult
 from workflows.notification import Outcome as NotificationOutcome
 
 MOMENT = timedelta(seconds=1)
+
+SANDBOX = SandboxedWorkflowRunner(
+    SandboxRestrictions.default.with_passthrough_modules("activities", "coafi", "pydantic", "tests")
+)
+"""Finds clocks, randomness and I/O in the files of workflows, which it loads anew for every run."""
 
 
 def history(name: str) -> WorkflowHistory:
@@ -86,6 +93,28 @@ async def test_a_change_that_open_runs_do_not_survive_is_noticed(changed: type, 
 
 async def test_a_step_more_is_no_change_for_runs_that_do_not_come_by_it() -> None:
     await replay("branch-deleted", WithOneStepLess)
+
+
+CLOCK = """
+import time
+from temporalio import workflow
+from workflows.git_commit import GitCommitWorkflow
+
+@workflow.defn(name="GitCommitWorkflow")
+class WithAClock(GitCommitWorkflow):
+    @workflow.run
+    async def run(self, event):
+        time.time()
+        return await super().run(event)
+"""
+
+
+async def test_a_clock_in_a_workflow_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "with_a_clock.py").write_text(CLOCK)
+    monkeypatch.syspath_prepend(tmp_path)
+    changed = importlib.import_module("with_a_clock").WithAClock
+    with pytest.raises(RuntimeError, match=r"time\.time"):
+        await replay("processed", changed)
 
 
 @workflow.defn(name=WorkflowName.API_REQUEST)

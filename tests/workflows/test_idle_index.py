@@ -14,7 +14,7 @@ from activities.index import IndexPolicy, IndexRequest, IndexState, Updated
 from coafi.git.fetch import Tip
 from coafi.index.model import IndexTask, IndexUpdate, ProcessedCommit
 from coafi.names import ActivityName, SignalName, TaskQueue
-from workers.wiring import SANDBOX
+from workers.wiring import RUNNER
 from workflows.git_commit_processing import IDLE, GitCommitProcessingWorkflow
 
 POLICY = IndexPolicy(debounce=30, fetch=60, git=1, files=60)
@@ -52,7 +52,7 @@ async def test_whoever_is_superseded_looks_again_and_an_idle_run_ends() -> None:
             environment.client,
             task_queue=TaskQueue.EVENTS,
             workflows=[GitCommitProcessingWorkflow],
-            workflow_runner=SANDBOX,
+            workflow_runner=RUNNER,
         ),
         Worker(environment.client, task_queue=TaskQueue.GIT, activities=[activities.tip]),
         Worker(environment.client, task_queue=TaskQueue.FILES, activities=[activities.update]),
