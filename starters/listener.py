@@ -8,18 +8,39 @@ from contextlib import asynccontextmanager
 import structlog
 from temporalio.client import Client
 
+from activities.dispatch import Dispatcher
 from coafi.following import LISTENER, Consumer, Followers, LedgerFollower, check_position
+from coafi.names import KEY_CHANGES
 from starters.output import command_settings, facts, out, print_json
+from starters.reacting import EntryReactions
 from starters.records import open_database, opened_ledger
-from workers.resources import Resources
+from workers.resources import Resources, event_source, load_subscriptions
+from workers.wiring import build_recorder
 
 log = structlog.stdlib.get_logger()
 
 
 def build_consumers(client: Client, resources: Resources) -> Sequence[Consumer]:
-    """Everybody who waits for entries, in the order in which they get them."""
-    _ = client, resources
-    return ()
+    """Everybody who waits for entries, in the order in which they get them.
+
+    Raises:
+        ValidationError: the file of subscriptions is not right.
+    """
+    settings = resources.settings
+    recorder = build_recorder(resources)
+    # The ledger's own entries are those of the instance that keeps it.
+    kept_here = (KEY_CHANGES,) if resources.ledger.atomic else ()
+    return (
+        EntryReactions(
+            Dispatcher(client, settings.temporal_start_timeout),
+            load_subscriptions(settings),
+            resources.objects,
+            recorder,
+            event_source(resources),
+            (settings.ledger_namespace, *kept_here),
+            settings.causation_depth,
+        ),
+    )
 
 
 @asynccontextmanager

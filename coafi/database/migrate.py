@@ -28,6 +28,7 @@ NEWEST = VERSIONS[-1]
 TABLE_OWNERS = (
     "coafi.api.stored",
     "coafi.artifacts.cache",
+    "coafi.compliance.findings",
     "coafi.deliveries",
     "coafi.following",
     "coafi.index.pointers",

@@ -42,7 +42,7 @@ UNDO_0003 = (
     "ALTER TABLE delivery DROP COLUMN temporary_utids",
 )
 
-UNDO_0004 = ("DROP TABLE follower",)
+UNDO_0004 = ("DROP TABLE follower", "DROP TABLE entity_finding")
 
 
 @pytest.fixture
