@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from standardwebhooks.webhooks import Webhook
 from temporalio.client import WorkflowExecutionStatus
 
+from coafi.canonical import JsonObject
 from coafi.compliance.findings import EntityFinding, FindingQuery, FindingReader
 from coafi.names import EntryType, Phase
 from tests.harness import Repository, Stack, documents, history_of, running_stack, until
@@ -21,6 +23,8 @@ from tests.workflows.support import (
 )
 from tests.workflows.test_notification import KEY, receiver
 from workflows.lifecycle import Receipt
+
+INVALID = "docs/COAFI-ENG-0009-SPEC-A.md"
 
 
 def findings(stack: Stack, **asked: object) -> list[EntityFinding]:
@@ -105,15 +109,18 @@ async def test_subscribers_are_told_each_on_its_own_with_a_cloud_event(tmp_path:
                 "one": "delivered",
                 "other": "delivered",
             }
-        assert len(one.received) == 2
-        assert not stranger.received
-        body = json.loads(other.received[0].body)
-        assert other.received[0].headers["content-type"] == "application/cloudevents+json"
-        assert body["id"] == other.received[0].headers["webhook-id"] != one.received[0].headers["webhook-id"]
+        assert len(one.seen) == 2
+        assert not stranger.seen
+        ((_, headers, sent),) = other.seen
+        body, named = json.loads(sent), {name.lower(): value for name, value in headers.items()}
+        assert named["content-type"] == "application/cloudevents+json"
+        assert Webhook(KEY).verify(sent, named) == body
+        assert body["id"] == named["webhook-id"]
         assert (body["type"], body["source"]) == ("GAIA:COMPLIANCE:FAILURE", "bitt:coafi.local/bitt/default")
         assert (body["causationid"], body["causationdepth"]) == (run.id, 1)
         assert body["data"]["affectedEntities"] == ["AERO/wing-12", "COAFI-ENG-0001-SPEC-A"]
-        assert one.received[0].body == one.received[1].body
+        assert one.seen[0][2] == one.seen[1][2]
+        assert json.loads(one.seen[0][2])["id"] != body["id"]
 
 
 async def test_an_event_that_nobody_subscribes_to_parks_and_retry_looks_again(tmp_path: Path) -> None:
@@ -122,7 +129,11 @@ async def test_an_event_that_nobody_subscribes_to_parks_and_retry_looks_again(tm
         {"name": "failures", "events": ["GAIA:COMPLIANCE:FAILURE"], "open-findings": True},
     )
     async with running_stack(tmp_path, events_secrets=SECRETS, bitt_subscriptions=file) as stack:
-        event = {**failure("e-1"), "type": "org.example.odd", "data": {"affectedEntities": ["AERO/wing-12"]}}
+        event: JsonObject = {
+            **failure("e-1"),
+            "type": "org.example.odd",
+            "data": {"affectedEntities": ["AERO/wing-12"]},
+        }
         run = await accepted(stack, event)
         state = await parked(stack, run)
         assert state.failure is not None
@@ -202,9 +213,7 @@ async def test_entries_of_the_own_ledger_start_runs_and_those_of_their_handling_
     )
     async with running_stack(tmp_path, bitt_subscriptions=file) as stack, listening(stack) as follower:
         repository = Repository.create(tmp_path / "repo")
-        run = await stack.accepted(
-            repository.push({**documents(2), "docs/COAFI-ENG-0009-SPEC-A.md": "no front matter"})
-        )
+        run = await stack.accepted(repository.push({**documents(2), INVALID: "---\ntitle: [\n---\n"}))
         pushed = await run.result()
         await caught_up(stack, follower)
         about = entries_of(stack, run.id)
@@ -213,7 +222,7 @@ async def test_entries_of_the_own_ledger_start_runs_and_those_of_their_handling_
         assert {receipt.phase for receipt in receipts} == {Phase.PROCESSED}
         assert sum(receipt.counts["opened"] for receipt in receipts) == pushed.counts["invalid"] == 1
         (found,) = findings(stack)
-        assert found.entity == f"{(tmp_path / 'repo').as_uri()}/docs/COAFI-ENG-0009-SPEC-A.md"
+        assert found.entity == f"{(tmp_path / 'repo').as_uri()}/{INVALID}"
         await caught_up(stack, follower)  # also with what those runs have written: nothing starts any more
         runs = [one async for one in stack.client.list_workflows("WorkflowType='BITTEventWorkflow'")]
         assert len(runs) == len(about)
