@@ -303,7 +303,7 @@ class LedgerFollower:
 
     async def _leased(self) -> Follower:
         """Wait for the lease: until nobody holds it, or whoever does has shown no life for long enough."""
-        seen = await asyncio.to_thread(self._begun)
+        seen = await asyncio.to_thread(self.begin)
         since = self.clock()
         while True:
             # Its own, if it was not told that a change was made.
@@ -312,11 +312,16 @@ class LedgerFollower:
                     return Follower(seen.name, seen.position, self.holder, seen.beat + 1, seen.moved_at)
             else:
                 await asyncio.sleep(self.poll_seconds)
-            now = await asyncio.to_thread(self._begun)
+            now = await asyncio.to_thread(self.begin)
             if (now.beat, now.holder) != (seen.beat, seen.holder):
                 seen, since = now, self.clock()
 
-    def _begun(self) -> Follower:
+    def begin(self) -> Follower:
+        """Where the follower stands. A new one begins now: what comes after this is not missed, whenever it runs.
+
+        Raises:
+            Unavailable: ledger or database are out of reach.
+        """
         known = self.followers.get(self.name)
         if known is not None:
             return known

@@ -9,6 +9,7 @@ import structlog
 from temporalio.client import Client
 
 from activities.dispatch import Dispatcher
+from coafi.errors import Unavailable
 from coafi.following import LISTENER, Consumer, Followers, LedgerFollower, check_position
 from coafi.names import KEY_CHANGES
 from starters.output import command_settings, facts, out, print_json
@@ -59,6 +60,8 @@ async def running_listener(
         Followers(resources.database),
         build_consumers(client, resources) if consumers is None else consumers,
     )
+    with contextlib.suppress(Unavailable):  # else it begins when the ledger is back
+        await asyncio.to_thread(follower.begin)
     following = asyncio.create_task(follower.run())
     try:
         yield follower

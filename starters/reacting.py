@@ -79,7 +79,7 @@ class EntryReactions:
         try:
             started = await self.dispatcher.start(event)
         except Refused as error:
-            await asyncio.to_thread(self._failed, event, error)
+            await asyncio.to_thread(self.record_failure, event, error)
             return
         log.info("entry starts a run", entry=recorded.index, workflow_id=started.workflow_id, existed=started.existed)
 
@@ -93,7 +93,7 @@ class EntryReactions:
                 return depth
         return 0
 
-    def _failed(self, event: Event, error: Refused) -> None:
+    def record_failure(self, event: Event, error: Refused) -> None:
         """Record that an event has no run and never will: trying again cannot help, and the next entries wait."""
         log.error("entry starts no run", workflow_id=event.workflow_id, reason=str(error))
         draft = self.recorder.draft(

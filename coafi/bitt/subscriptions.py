@@ -47,7 +47,7 @@ _ANY, _REST = "*", "**"
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 
 
-class _Written(BaseModel):
+class WrittenSubscription(BaseModel):
     """A subscription as it is written."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=lambda name: name.replace("_", "-"))
@@ -63,7 +63,7 @@ class _Written(BaseModel):
     tell_peers: Literal["subscribed", "none"] | Annotated[tuple[_Text, ...], Field(min_length=1)] = "none"
 
     @model_validator(mode="after")
-    def _sensible(self) -> "_Written":
+    def _sensible(self) -> "WrittenSubscription":
         for pattern in self.events:
             check_pattern(pattern)
         if self.open_findings and self.close_findings:
@@ -270,7 +270,7 @@ def parse(content: bytes, path: Path) -> Subscriptions:
         name = one.get("name") if isinstance(one, dict) else None
         where = f"subscription {number}" + (f" ({name})" if isinstance(name, str) else "")
         try:
-            written = _Written.model_validate(one)
+            written = WrittenSubscription.model_validate(one)
         except pydantic.ValidationError as error:
             problems += [f"{where}: {_said(problem)}" for problem in error.errors(include_url=False)]
             continue
@@ -288,7 +288,7 @@ def _said(problem: "ErrorDetails") -> str:
     return f"{place}: {message}" if place else message
 
 
-def _subscription(written: _Written) -> Subscription:
+def _subscription(written: WrittenSubscription) -> Subscription:
     return Subscription(
         name=written.name,
         events=written.events,

@@ -245,7 +245,7 @@ class EventNotice(Message):
     def body(self) -> bytes:
         """See :class:`Message`: the members that all messages have, and the attributes of a CloudEvent."""
         report = self.report
-        value = {
+        value: JsonObject = {
             "specversion": "1.0",
             "id": self.message_id,
             "source": report.source,
@@ -258,10 +258,10 @@ class EventNotice(Message):
             "utids": report.utids,
             "causationid": report.workflow_id,
             "causationdepth": report.depth,
-            "data": self.data(),
         }
         if report.entries:
             value["ledgerentry"] = report.entries[0].first
+        value["data"] = self.data()
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
