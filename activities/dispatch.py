@@ -39,6 +39,7 @@ from coafi.payloads import subject_of
 ROUTES: dict[str, WorkflowName] = {
     EventType.GIT_COMMIT: WorkflowName.GIT_COMMIT,
     EventType.API_REQUEST: WorkflowName.API_REQUEST,
+    EventType.BITT_EVENT: WorkflowName.BITT_EVENT,
 }
 """Which workflow handles which type of event."""
 
@@ -239,7 +240,7 @@ def _priority(event: Event) -> Priority:
 
 def _summary(event: Event) -> str:
     """The title of the run in the Web UI."""
-    if event.type == EventType.API_REQUEST:
+    if event.type != EventType.GIT_COMMIT:
         return f"{subject_of(event)} · {event.principal}"[:200]
     branch, commit = (str(event.data.get(name, "?")) for name in ("branch", "commitSha"))
     return f"{event.source.partition('://')[2] or event.source} · {branch} @ {commit[:10]}"[:200]

@@ -33,7 +33,7 @@ from coafi.names import (
 )
 from coafi.notify.deliver import Delivered, Deliverer
 from coafi.notify.gone import GoneSubscribers
-from coafi.notify.message import EntryChange, EntryNotice, Notification
+from coafi.notify.message import EntryChange, EntryNotice, EventNotice, EventReport, Notification
 from coafi.notify.subscribers import Subscriber, Subscribers
 from coafi.registry.entry import EntrySummary
 
@@ -96,6 +96,14 @@ class EntryNoticeTask(Wire):
     policy: DeliveryPolicy
 
 
+class EventNoticeTask(Wire):
+    """An event that was handled, and everybody who is to be told of it; the input of the run that does."""
+
+    report: EventReport
+    addressees: tuple[Addressee, ...]
+    policy: DeliveryPolicy
+
+
 @dataclass(frozen=True)
 class Audience:
     """Who is told, and how.
@@ -122,6 +130,19 @@ class Audience:
     def link(self, path: str) -> str:
         """A path of the gateway as a URL."""
         return urljoin(f"{self.public_url.rstrip('/')}/", path.removeprefix("/"))
+
+    def notice_of_event(self, report: EventReport, topics: Collection[str]) -> EventNoticeTask | None:
+        """What there is to tell of an event under some topics; ``None`` when nobody wants to know.
+
+        Raises:
+            Unavailable: the database is out of reach.
+        """
+        wanted = self.subscribers.of_topics(topics)
+        told = self.present({one.name for one in wanted}) if wanted else []
+        if not told:
+            return None
+        addressees = tuple(Addressee(subscriber=one.name, fairness_key=fairness_key(one.host)) for one in told)
+        return EventNoticeTask(report=report, addressees=addressees, policy=self.policy)
 
     def notice_of(self, entry: JsonObject) -> EntryNoticeTask | None:
         """What there is to tell of a new version of an entry; ``None`` when nobody wants to know.
@@ -224,6 +245,6 @@ class DeliveryActivities:
 
     @activity.defn(name=ActivityName.DELIVER)
     @async_boundary
-    async def deliver(self, task: Notification | EntryNotice) -> Delivered:
+    async def deliver(self, task: Notification | EntryNotice | EventNotice) -> Delivered:
         """Try once to deliver a message."""
         return await self.deliverer.deliver(task)

@@ -22,3 +22,10 @@ STEP_SECONDS = Histogram(
 API_REQUESTS = Counter("coafi_api_requests", "Requests to the API.", ["endpoint", "method", "status"])
 LEDGER_ENTRIES = Gauge("coafi_ledger_entries", "Entries in the ledger.")
 LEDGER_REQUESTS = Counter("coafi_ledger_requests", "Requests to the ledger's API.", ["route", "status"])
+FOLLOWER_LAG = Gauge("coafi_follower_lag", "Entries of the ledger that a follower has not dealt with.", ["follower"])
+FOLLOWER_ENTRIES = Counter("coafi_follower_entries", "Entries that a follower has dealt with.", ["follower"])
+FOLLOWER_FAILURES = Counter("coafi_follower_failures", "How often a follower had to try again.", ["follower", "error"])
+FOLLOWER_HOLDS = Gauge("coafi_follower_holds", "Whether this process is the one that follows.", ["follower"])
+CAPPED = Counter(
+    "coafi_events_capped", "Entries that started nothing because of all that lies between them and a cause."
+)

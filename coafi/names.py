@@ -46,6 +46,7 @@ class ActivityName(StrEnum):
     START = "api.start"
     REVALIDATE = "schemas.revalidate"
     CONCLUDE_REVALIDATION = "schemas.conclude"
+    REACT = "bitt.react"
 
 
 class WorkflowName(StrEnum):
@@ -57,6 +58,8 @@ class WorkflowName(StrEnum):
     API_REQUEST = "APIRequestWorkflow"
     REGISTRY_UPDATE_NOTIFICATION = "RegistryUpdateNotificationWorkflow"
     SCHEMA_REVALIDATION = "SchemaRevalidationWorkflow"
+    BITT_EVENT = "BITTEventWorkflow"
+    EVENT_NOTIFICATION = "EventNotificationWorkflow"
 
 
 class SignalName(StrEnum):
@@ -76,6 +79,7 @@ class EventType(StrEnum):
 
     GIT_COMMIT = "git.commit"
     API_REQUEST = "api.request"
+    BITT_EVENT = "bitt.event"
 
 
 class EntryType(StrEnum):
@@ -95,6 +99,9 @@ class EntryType(StrEnum):
     ENTRY_REVALIDATED = "ENTRY_REVALIDATED"
     SCHEMA_REVALIDATED = "SCHEMA_REVALIDATED"
     LEDGER_KEY_CHANGED = "LEDGER_KEY_CHANGED"
+    EVENT_DISPATCH_FAILED = "EVENT_DISPATCH_FAILED"
+    COMPLIANCE_FINDING_OPENED = "COMPLIANCE_FINDING_OPENED"
+    COMPLIANCE_FINDING_CLOSED = "COMPLIANCE_FINDING_CLOSED"
 
 
 REGISTRY_CALLER = "Coafi-Registry-Caller"
@@ -103,6 +110,9 @@ REGISTRY_CALLER = "Coafi-Registry-Caller"
 KEY_CHANGES = "ledger.keys"
 """What the entries about the ledger's own keys say instead of a namespace, a workflow and an event."""
 
+
+FINDING_CHANGES = "compliance.findings"
+"""What the entries about findings that a person closes say instead of a workflow and an event."""
 
 CONCLUDE = "conclude"
 """The step that an event's last entry names."""
@@ -272,6 +282,28 @@ def parse_revalidation_workflow_id(value: str) -> SchemaName:
     if kind != "revalidate" or len(parts) != 2:
         raise ValueError(f"{value!r} is not revalidate:<schema>:<version>")
     return SchemaName(unquote(parts[0]), unquote(parts[1]))
+
+
+def event_notification_workflow_id(event_workflow_id: str) -> str:
+    """The id of the run that tells of an event that was handled: ``notify-event:<workflow id of the event's run>``."""
+    return f"notify-event:{event_workflow_id}"
+
+
+def parse_event_notification_workflow_id(value: str) -> DeliveryName:
+    """The inverse of :func:`event_notification_workflow_id`: the event's delivery.
+
+    Raises:
+        ValueError: the id was not made by :func:`event_notification_workflow_id`.
+    """
+    kind, _, rest = value.partition(":")
+    if kind != "notify-event":
+        raise ValueError(f"{value!r} is not notify-event:<workflow id>")
+    return parse_workflow_id(rest)
+
+
+def workflow_kind(workflow_id: str) -> str:
+    """What a workflow id begins with: an event's type, or what kind of long-lived run it is."""
+    return unquote(workflow_id.partition(":")[0])
 
 
 def fairness_key(source: str) -> str:

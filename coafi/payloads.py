@@ -10,6 +10,7 @@ from coafi import commits
 from coafi.api.requests import ApiRequest
 from coafi.api.routes import schema_for
 from coafi.auth.principal import allows
+from coafi.bitt.event import PAYLOAD_SCHEMA
 from coafi.canonical import JsonObject
 from coafi.database import storable
 from coafi.errors import ResourceNotFoundError
@@ -118,7 +119,46 @@ class _ApiRequest:
         return " ".join([_text(data.get("method")), _text(data.get("endpoint")), *about])
 
 
-PAYLOADS: Mapping[EventType, Payload] = {EventType.GIT_COMMIT: _GitCommit(), EventType.API_REQUEST: _ApiRequest()}
+class _BittEvent:
+    """``bitt.event``: whoever sends it vouches for what its payload says of its source, and for no other source."""
+
+    asked = ("eventType", "eventId", "timestamp", "source")
+
+    def schema_id(self, _data: JsonObject) -> str:
+        return PAYLOAD_SCHEMA
+
+    def instance(self, data: JsonObject) -> JsonValue:
+        return data
+
+    def refusal(self, event: Event) -> Finding | None:
+        for name, said in (("source", event.source), ("eventId", event.id)):
+            if event.data.get(name, said) != said:
+                return Finding(
+                    severity=Severity.ERROR,
+                    rule="event/ValidationError",
+                    message=f"the payload has another {name} than its envelope",
+                    remedy="give both the same: an event has one identity",
+                    pointer=f"/{name}",
+                )
+        return None
+
+    def parameters(self, data: JsonObject) -> JsonObject:
+        said: JsonObject = {name: data[name] for name in self.asked if name in data}
+        details = data.get("details")
+        if isinstance(details, dict):
+            named = ("complianceCheckId", "entry", "key")
+            said |= {name: details[name] for name in named if isinstance(details.get(name), str | int)}
+        return said
+
+    def subject(self, data: JsonObject) -> str:
+        return f"{_text(data.get('eventType'))} {_text(data.get('source'))}"
+
+
+PAYLOADS: Mapping[EventType, Payload] = {
+    EventType.GIT_COMMIT: _GitCommit(),
+    EventType.API_REQUEST: _ApiRequest(),
+    EventType.BITT_EVENT: _BittEvent(),
+}
 """Every type of event that has a handler."""
 
 

@@ -1,8 +1,10 @@
 """Secrets in files that only their owner can read, made where they are missing."""
 
+import base64
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -10,8 +12,8 @@ from pydantic import SecretStr
 from coafi.errors import ValidationError
 
 
-def read_or_make_secret(path: Path) -> SecretStr:
-    """The secret in ``path``; 32 random bytes in hex when there is none yet.
+def read_or_make_secret(path: Path, make: Callable[[], str] = lambda: secrets.token_hex(32)) -> SecretStr:
+    """The secret in ``path``; what ``make`` makes when there is none yet, by default 32 random bytes in hex.
 
     Raises:
         ValidationError: others may read the file, or it is empty.
@@ -23,8 +25,13 @@ def read_or_make_secret(path: Path) -> SecretStr:
         pass
     else:
         with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32) + "\n")
+            file.write(make() + "\n")
     return _read(path, "delete it, and a new one is made")
+
+
+def webhook_secret() -> str:
+    """A new symmetric key of Standard Webhooks: ``whsec_`` and 32 random bytes in Base64."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def read_secret(path: Path) -> SecretStr:

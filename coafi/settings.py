@@ -70,11 +70,22 @@ def _long_enough(value: SecretStr) -> SecretStr:
     return value
 
 
+def _webhook_secret(value: SecretStr) -> SecretStr:
+    from coafi.notify.keys import check_key
+
+    check_key(value)
+    return value
+
+
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 HostList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_lower)]
 PathList = Annotated[tuple[AbsolutePath, ...], NoDecode, BeforeValidator(_split)]
 HostSecrets = Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_decode), AfterValidator(_lower_keys)]
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
+SourceSecrets = Annotated[
+    dict[str, Annotated[tuple[WebhookSecret, ...], Field(min_length=1)]], NoDecode, BeforeValidator(_as_lists)
+]
 InstanceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
 Tokens = Annotated[tuple[Annotated[SecretStr, Field(min_length=1)], ...], Field(min_length=1)]
 InstanceTokens = Annotated[dict[InstanceName, Tokens], NoDecode, BeforeValidator(_as_lists)]
@@ -125,6 +136,27 @@ class Settings(BaseSettings):
     gateway_port: int = Field(8080, ge=0, le=65_535, description="Port of the gateway; embedded: if taken, a free one.")
     github_webhook_secret: SecretList = Field(
         (), description="Secrets of GitHub webhooks, comma-separated (rotation); empty: `secrets/github-webhook`."
+    )
+    events_secrets: SourceSecrets = Field(
+        default_factory=dict,
+        description="Secrets of those who send events of ledgers, as JSON: patterns of sources, each with a secret "
+        '`whsec_…` or a list of them (rotation): `{"https://ledger.example.org/*": "…"}`, see [events of '
+        "ledgers](ledger-events.md); empty: `secrets/events-webhook`, for every source.",
+    )
+    events_max_body_bytes: int = Field(
+        256 * 1024, ge=1, le=1024 * 1024, description="Largest event of a ledger that is accepted, in bytes."
+    )
+    events_rate: Annotated[float, Field(gt=0)] = Field(
+        50.0, description="Events of ledgers per second that each sender may send, in the long run, per gateway."
+    )
+    events_burst: int = Field(200, ge=1, description="Events of ledgers that a sender may send at once.")
+    bitt_subscriptions: AbsolutePath | None = Field(
+        None,
+        description="File that says what is done about which events of ledgers, see [events of "
+        "ledgers](ledger-events.md); if unset, the built-in subscriptions to compliance failures count.",
+    )
+    causation_depth: int = Field(
+        8, ge=1, le=8, description="Runs that may lie between an event and the one from outside that caused it."
     )
     max_body_bytes: int = Field(25 * 2**20, ge=1, description="Largest webhook body that is accepted, in bytes.")
 
@@ -263,7 +295,10 @@ class Settings(BaseSettings):
     )
     drain_timeout: PositiveSeconds = Field(10.0, description="Seconds that running activities get when a worker stops.")
     metrics_port: int | None = Field(
-        None, ge=0, le=65_535, description="Port on which a worker without a gateway serves `/metrics`; none if unset."
+        None,
+        ge=0,
+        le=65_535,
+        description="Port on which workers or a listener without a gateway serve `/metrics`; none if unset.",
     )
 
     ledger_origin: str = Field(

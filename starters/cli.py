@@ -49,12 +49,14 @@ app.add_typer(files, name="files")
 database = typer.Typer(no_args_is_help=True, help="The tables of the database, and their version.")
 docs = typer.Typer(no_args_is_help=True, help="The documentation indexes of the branches.")
 subscribers = typer.Typer(no_args_is_help=True, help="Who is notified of new indexes and entries.")
+findings = typer.Typer(no_args_is_help=True, help="What does not comply: findings on entries, documents, UTidS.")
 auth = typer.Typer(no_args_is_help=True, help="Who may use the API: keys, tokens, and what they permit.")
 auth_key = typer.Typer(no_args_is_help=True, help="API keys for machines: make, list, revoke.")
 registry = typer.Typer(no_args_is_help=True, help="The registries: entries, their versions, schemas, UTidS.")
 app.add_typer(submit, name="submit")
 app.add_typer(events, name="events")
 app.add_typer(docs, name="docs")
+app.add_typer(findings, name="findings")
 app.add_typer(subscribers, name="subscribers")
 app.add_typer(auth, name="auth")
 auth.add_typer(auth_key, name="key")
@@ -76,6 +78,7 @@ HandOvers = Annotated[
 RegistryName = Annotated[str, typer.Argument(help="The registry, such as AERO or schemas.", metavar="REGISTRY")]
 EntryName = Annotated[str, typer.Argument(help="Id of the entry.")]
 InRegistry = Annotated[str, typer.Option("--registry", help="Of this registry alone.")]
+FindingName = Annotated[str, typer.Argument(help="Id of the finding, or the beginning of it.", metavar="FINDING")]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="Most to show.")]
 Cursor = Annotated[str, typer.Option(help="Go on where the page before ended, as it says.")]
 Result = TypeVar("Result")
@@ -133,6 +136,25 @@ def gateway() -> None:
     _run(run_gateway())
 
 
+@app.command()
+def listener(
+    start: Annotated[
+        int | None, typer.Option("--from", min=0, help="Go on at this entry of the ledger; default: where it was.")
+    ] = None,
+    status: Annotated[bool, typer.Option("--status", help="Say how far it is, and do nothing else.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Follow the ledger and start what its entries ask for. `coafi up` does so by itself."""
+    if status:
+        from starters.listener import show_followers
+
+        show_followers(as_json=as_json)
+        return
+    from starters.service import run_listener
+
+    _run(run_listener(start))
+
+
 @files.command("check")
 def files_check(
     paths: Annotated[
@@ -187,6 +209,65 @@ def events_show(
     from starters.records import show_event
 
     show_event(event, as_json=as_json)
+
+
+@events.command("match")
+def events_match(
+    event_type: Annotated[
+        str | None, typer.Argument(help="A type, such as GAIA:COMPLIANCE:FAILURE.", show_default=False)
+    ] = None,
+    source: Annotated[str, typer.Option(help="Which ledger it comes from.")] = "https://ledger.example.org",
+    details: Annotated[str, typer.Option(help="What it says, as a JSON object.")] = "{}",
+    entry: Annotated[int | None, typer.Option(min=0, help="An entry of the ledger, instead of a type.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Which subscriptions an event matches, and what they ask for; exit 1 if it would start nothing."""
+    from starters.matching import match_entry, match_event
+
+    if (event_type is None) == (entry is None):
+        raise typer.BadParameter("give a type of event, or --entry")
+    if event_type is not None:
+        starts = match_event(event_type, source, details, as_json=as_json)
+    else:
+        starts = match_entry(entry or 0, as_json=as_json)
+    raise typer.Exit(0 if starts else 1)
+
+
+@findings.command("list")
+def findings_list(
+    entity: Annotated[str, typer.Option(help="Of this entity alone: AERO/wing-12, a document's id, a UTidS.")] = "",
+    closed: Annotated[bool, typer.Option("--closed", help="The closed ones too.")] = False,
+    before: Annotated[int | None, typer.Option(min=0, help="Only those opened before this ledger entry.")] = None,
+    limit: Limit = 50,
+    as_json: Json = False,
+) -> None:
+    """The open findings, the newest first."""
+    from coafi.compliance.findings import FindingQuery
+    from starters.findings import list_findings
+
+    list_findings(FindingQuery(entity=entity, closed=closed, before=before, limit=limit), as_json=as_json)
+
+
+@findings.command("show")
+def findings_show(finding: FindingName, as_json: Json = False) -> None:
+    """One finding: what is wrong with what, who says so, and where the ledger has it."""
+    from starters.findings import show_finding
+
+    show_finding(finding, as_json=as_json)
+
+
+@findings.command("close")
+def findings_close(
+    finding: FindingName,
+    by: By,
+    reason: Annotated[str, typer.Option(help="Why; goes on the record.")],
+    as_json: Json = False,
+) -> None:
+    """Close a finding: what was wrong is mended, or was not wrong."""
+    from starters.decisions import decision_of
+    from starters.findings import close_finding
+
+    close_finding(finding, decision_of(by, reason), as_json=as_json)
 
 
 @docs.command("list")

@@ -38,6 +38,7 @@ from starters.api import ApiGateway
 from starters.api_pages import ApiPages
 from starters.bitt import BittApi
 from starters.docs_pages import DocumentationPages
+from starters.events_door import EventsDoor
 
 log = structlog.stdlib.get_logger()
 
@@ -57,6 +58,7 @@ class Gateway:
         bitt: serves the ledger, if it is kept here.
         api: answers requests to the API.
         api_pages: say what the API can do.
+        events: takes events of external ledgers.
     """
 
     dispatcher: Dispatcher
@@ -70,6 +72,7 @@ class Gateway:
     bitt: BittApi | None = None
     api: ApiGateway | None = None
     api_pages: ApiPages | None = None
+    events: EventsDoor | None = None
 
     def application(self) -> Starlette:
         """The ASGI application."""
@@ -77,6 +80,7 @@ class Gateway:
             routes=[
                 *(self.api.routes() if self.api else ()),  # the first, because they are asked most
                 Route("/webhooks/github", self.github, methods=["POST"]),
+                *(self.events.routes() if self.events else ()),
                 Route("/favicon.ico", _no_icon),  # browsers ask for it, and complain
                 Route("/health", self.health),
                 Route("/ready", self.ready),

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import typer
-from pydantic import ValidationError as ModelError
 from temporalio.client import (
     Client,
     WorkflowFailureError,
@@ -26,10 +25,11 @@ from coafi.commits import submitted_commit
 from coafi.errors import Unavailable, ValidationError
 from coafi.names import Phase, SearchAttribute
 from coafi.objects import ObjectStore
-from coafi.recording import Decision, counts_in_order
+from coafi.recording import counts_in_order
 from coafi.settings import Settings
 from starters.addresses import run_url
 from starters.connection import connected
+from starters.decisions import decision_of
 from starters.output import (
     clean,
     command_settings,
@@ -164,13 +164,7 @@ async def decide_parked(verdict: str, names: list[str], *, every: bool, by: str,
     """``coafi dead-letters retry`` and ``discard``: a report per run; exit 1 unless each was taken."""
     if bool(names) == every:
         raise ValidationError("say which runs", remedy="name them, or say --all")
-    try:
-        decision = Decision(by=by, reason=reason)
-    except ModelError as error:
-        problem = error.errors()[0]
-        raise ValidationError(
-            f"--{problem['loc'][0]}: {problem['msg']}", remedy="say it in 1 to 500 characters"
-        ) from None
+    decision = decision_of(by, reason)
     settings = command_settings()
     update = EventWorkflow.retry if verdict == "retry" else EventWorkflow.discard
     reports: list[dict[str, str]] = []

@@ -22,8 +22,9 @@ from coafi.deliveries import DeliveryReader
 from coafi.errors import Unavailable
 from coafi.ledger.log import Ledger
 from coafi.logs import configure_logging
-from coafi.secret_files import read_or_make_secret
+from coafi.secret_files import read_or_make_secret, webhook_secret
 from coafi.settings import Settings, load_settings
+from coafi.webhooks.ledger_events import SourceKey
 from starters.addresses import temporal_address
 from starters.api import ApiGateway
 from starters.api_pages import ApiPages
@@ -33,12 +34,14 @@ from starters.bitt import BittAccess, BittApi
 from starters.connection import connected
 from starters.docs_pages import DocsAccess, DocumentationPages
 from starters.embedded import ServiceAddress, TemporalServer, listening_socket, owned
+from starters.events_door import EventsDoor
 from starters.gateway import Gateway
+from starters.listener import place_listener, running_listener
 from starters.output import err, facts
 from starters.rates import Rates
 from workers.auth import build_authenticator
 from workers.client import connect
-from workers.resources import Resources, open_resources
+from workers.resources import Resources, event_source, open_resources
 from workers.wiring import running_workers
 
 log = structlog.stdlib.get_logger()
@@ -91,6 +94,7 @@ async def embedded_service(settings: Settings) -> AsyncIterator[Service]:
                 async with (
                     running_gateway(client, resources) as gateway,
                     running_workers(client, resources, gateway=gateway),
+                    running_listener(client, resources),
                 ):
                     address = ServiceAddress(os.getpid(), server.address, server.ui, gateway)
                     address.write(settings.home)
@@ -157,6 +161,7 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
         bitt=_bitt(resources, host),
         api=_api(client, resources, authenticator, reads),
         api_pages=_api_pages(resources),
+        events=_events(client, resources),
     )
     config = uvicorn.Config(
         gateway.application(),
@@ -203,6 +208,20 @@ def _api(client: Client, resources: Resources, authenticator: Authenticator, rea
     )
 
 
+def _events(client: Client, resources: Resources) -> EventsDoor:
+    settings = resources.settings
+    return EventsDoor(
+        dispatcher=Dispatcher(client, settings.temporal_start_timeout),
+        deliveries=DeliveryReader(resources.database),
+        objects=resources.objects,
+        keys=event_keys(settings),
+        own_source=event_source(resources),
+        rates=Rates(settings.events_rate, settings.events_burst),
+        max_body_bytes=settings.events_max_body_bytes,
+        max_depth=settings.causation_depth,
+    )
+
+
 def _api_pages(resources: Resources) -> ApiPages:
     settings = resources.settings
     limits = Limits(
@@ -220,6 +239,17 @@ def _api_pages(resources: Resources) -> ApiPages:
 def github_secrets(settings: Settings) -> tuple[SecretStr, ...]:
     """The configured secrets of GitHub's webhooks, or the one that this home made for itself."""
     return settings.github_webhook_secret or (read_or_make_secret(settings.secrets_directory / "github-webhook"),)
+
+
+def event_keys(settings: Settings) -> tuple[SourceKey, ...]:
+    """Who may send events of which ledgers: as configured, or whoever has the secret that this home made for itself."""
+    if not settings.events_secrets:
+        made = read_or_make_secret(settings.secrets_directory / "events-webhook", webhook_secret)
+        return (SourceKey("*", (made,), "events-webhook"),)
+    return tuple(
+        SourceKey(sources, secrets, f"events-webhook:{sources}"[:512])
+        for sources, secrets in settings.events_secrets.items()
+    )
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -251,6 +281,9 @@ async def run_service() -> None:
         lines.add_row("GitHub webhook", f"{address.gateway}/webhooks/github")
         secret = settings.secrets_directory / "github-webhook"
         lines.add_row("  its secret", "COAFI_GITHUB_WEBHOOK_SECRET" if settings.github_webhook_secret else str(secret))
+        lines.add_row("Events of ledgers", f"{address.gateway}/events")
+        own = str(settings.secrets_directory / "events-webhook")
+        lines.add_row("  its secret", "COAFI_EVENTS_SECRETS" if settings.events_secrets else own)
         lines.add_row("API", f"{address.gateway}/api/")
         lines.add_row("Documentation", f"{address.gateway}/docs/")
         lines.add_row("Temporal", address.temporal)
@@ -290,4 +323,27 @@ async def run_gateway() -> None:
     with open_resources(settings) as resources:
         async with running_gateway(client, resources, fall_back=False) as url:
             log.info("gateway listens", url=url)
+            await stop.wait()
+
+
+async def run_listener(start: int | None) -> None:
+    """``coafi listener``.
+
+    Args:
+        start: the entry to go on at, if not where it was.
+    """
+    settings = load_settings()
+    configure_logging(settings)
+    stop = stop_on_signals()
+    # Lazy: entries that come while Temporal is down wait in the ledger.
+    client = await connect(settings, temporal_address(settings), lazy=True)
+    with open_resources(settings) as resources:
+        if start is not None:
+            await asyncio.to_thread(place_listener, resources, start)
+        if settings.metrics_port is not None:
+            from prometheus_client import start_http_server
+
+            start_http_server(settings.metrics_port)
+        async with running_listener(client, resources):
+            log.info("listener runs", temporal=temporal_address(settings))
             await stop.wait()

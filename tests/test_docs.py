@@ -10,15 +10,17 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import prometheus_client
 import pytest
 import typer
 from pydantic import SecretStr
+from temporalio.client import Client
 from typer.testing import CliRunner
 
 from activities.boundary import UNEXPECTED_ATTEMPTS
+from activities.dispatch import Dispatcher
 from coafi import errors, metrics
 from coafi.api.answers import problem_type
 from coafi.api.requests import MAX_KEY
@@ -31,8 +33,11 @@ from coafi.auth.jwks import COOL_DOWN, FRESH, PATIENCE
 from coafi.auth.principal import MAX_NAME, check_permission
 from coafi.auth.roles import DEFAULT_ROLES
 from coafi.auth.tokens import MAX_TOKEN
+from coafi.bitt.reaction import Reactor, ReactTask
+from coafi.bitt.subscriptions import SubscriptionFile, WrittenSubscription, parse
 from coafi.canonical import sha256
 from coafi.commits import submitted_commit
+from coafi.compliance.findings import FindingQuery, FindingReader, Findings
 from coafi.database import Database
 from coafi.documents.check import Verdict
 from coafi.documents.kinds import FileKind
@@ -49,7 +54,7 @@ from coafi.ledger.handover import key_change
 from coafi.ledger.keys import Signer
 from coafi.ledger.log import Ledger
 from coafi.names import EntryType, Phase, SearchAttribute, TaskQueue
-from coafi.notify.message import ENTRY_CHANGED, Notification
+from coafi.notify.message import ENTRY_CHANGED, MAX_DETAILS, Notification
 from coafi.objects import ObjectStore
 from coafi.processing import BatchProcessor, BatchTask, Checked, Generated, GenerateTask
 from coafi.recording import Conclusion, Decision, EventRecorder, Failure, Refusal
@@ -67,15 +72,18 @@ from coafi.settings import Settings, variable
 from coafi.trees.commit import CommitContexts
 from coafi.trees.listing import TreeFile
 from coafi.trees.recorder import TreeRecorder
+from coafi.webhooks.ledger_events import SourceKey, event_of
 from starters import records
 from starters.api import ApiGateway
 from starters.api_requests import LONGEST_WAIT, MAX_HEADERS
 from starters.cli import app
 from starters.embedded import temporal_executable
+from starters.reacting import EntryReactions
 from tests.coafi.ledger.making import draft, opened
-from tests.coafi.notify.test_message import notice
+from tests.coafi.notify.test_message import event_notice, notice
 from tests.coafi.registry.making import Registers
 from tests.harness import batch_task
+from tests.starters.ledger_events import failure
 from workflows.lifecycle import REJECTING, Receipt
 
 ROOT = Path(__file__).parent.parent
@@ -537,6 +545,40 @@ def _texts(value: object) -> list[str]:
     return [str(one) for one in value]
 
 
+def test_the_payload_of_events_of_ledgers_is_documented() -> None:
+    (schema,) = [one.document for one in builtin_schemas() if one.schema_id == "BITTEventPayload"]
+    page = DOCS / "ledger-events.md"
+    properties = schema["properties"]
+    assert isinstance(properties, dict)
+    assert column(section(page, "## The payload")) == list(properties)
+    assert column(section(page, "## Subscriptions")) == [
+        field.alias or name for name, field in WrittenSubscription.model_fields.items()
+    ]
+    (example,) = blocks(section(page, "## Subscriptions"), "yaml")
+    assert [one.name for one in parse(example.encode(), page).all] == [
+        "compliance-failures",
+        "compliance-resolved",
+        "invalid-documents",
+    ]
+    assert f"{MAX_DETAILS // 1024} KiB" in page.read_text()
+    assert column(section(page, "## Notifications")) == list(json.loads(event_notice().body()))
+
+
+def test_the_example_of_an_event_is_taken_and_opens_findings(tmp_path: Path) -> None:
+    (example,) = blocks(section(DOCS / "ledger-events.md", "## Sending events"), "json")
+    keys = (SourceKey("https://ledger.example.org/*", (), "it"),)
+    event = event_of(example.encode(), keys, received=datetime.now(UTC), own_source="", max_depth=8)
+    with opened(tmp_path) as ledger:
+        database = Database(tmp_path / "coafi.db")
+        registry = PublishedSchemas(database)
+        registry.publish(builtin_schemas())
+        recorder = EventRecorder(ledger=ledger, registry=registry, namespace="default", build="1")
+        assert recorder.receive(event, "run").findings == ()
+        reacted = Reactor(Findings(recorder), SubscriptionFile(None)).react(ReactTask(event=event.ref("x"), told=event))
+        database.close()
+    assert (reacted.opened, reacted.topics) == (2, ("compliance",))
+
+
 def test_every_phase_is_documented() -> None:
     assert set(column(section(EVENTS, "## Phases"))) == set(Phase)
 
@@ -637,7 +679,7 @@ def test_the_fields_of_the_entries_are_those_that_are_recorded(tmp_path: Path) -
     documented = documented_entries()
     recorded = recorded_entries(tmp_path)
     endings = {EntryType.EVENT_PROCESSED, EntryType.EVENT_REJECTED, EntryType.EVENT_DEAD_LETTERED}
-    assert set(recorded) == {*EntryType} - {EntryType.EVENT_UNPROCESSED}
+    assert set(recorded) == {*EntryType}
     for entry_type, fields in recorded.items():
         if entry_type in endings:
             assert fields <= documented[entry_type]
@@ -689,6 +731,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         books.publish("registry.AERO", "1.0.0")
         books.put("wing", {}, reason="sample")
         hold_against_schemas(Revalidator(recorder, database, objects, contexts), books, task)
+        react_to_events(recorder, database, objects)
         ledger.append([key_change(ledger.key, ledger.sign, Signer("docs", bytes(31) + b"1"))])
         fields: dict[str, set[str]] = defaultdict(set)
         for one in ledger.entries(0, ledger.size()):
@@ -697,6 +740,23 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
     finally:
         ledger.close()
         database.close()
+
+
+def react_to_events(recorder: EventRecorder, database: Database, objects: ObjectStore) -> None:
+    """Open and close findings; record an event that nobody subscribes to, and one that has no run."""
+    findings = Findings(recorder)
+    reactor = Reactor(findings, SubscriptionFile(None))
+    keys = (SourceKey("*", (), "anybody"),)
+    for event_type in ("bitt.event", "org.example.odd"):
+        body = json.dumps({**failure("1", source=f"https://{event_type}.example"), "type": event_type}).encode()
+        event = event_of(body, keys, received=datetime.now(UTC), own_source="", max_depth=8)
+        reactor.react(ReactTask(event=event.ref(recorder.receive(event, "run").utids), told=event))
+    reactions = EntryReactions(
+        Dispatcher(cast("Client", None), 1), reactor.subscriptions, objects, recorder, "bitt:docs", ("default",), 8
+    )
+    reactions.record_failure(event.model_copy(update={"causationid": "another"}), errors.ValidationError("too long"))
+    (one, *_) = FindingReader(database).find(FindingQuery())
+    findings.close(one, Decision(by="ada", reason="mended"))
 
 
 def hold_against_schemas(revalidator: Revalidator, books: Registers, task: BatchTask) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from pydantic import SecretStr
 from sqlalchemy import select
 
+from coafi.bitt.event import own_source
+from coafi.bitt.subscriptions import SubscriptionFile
 from coafi.database import Database
 from coafi.errors import ResourceNotFoundError, ValidationError
 from coafi.git.urls import UrlPolicy
@@ -63,6 +65,22 @@ def open_resources(settings: Settings) -> Iterator[Resources]:
         stack.callback(ledger.close)
         registry = stack.enter_context(open_registry(settings, database, ledger))
         yield Resources(settings, database, ObjectStore(settings.objects_directory), ledger, registry)
+
+
+def event_source(resources: Resources) -> str:
+    """The source of the events that are entries of this instance's."""
+    return own_source(resources.ledger.key.name, resources.settings.ledger_namespace)
+
+
+def load_subscriptions(settings: Settings) -> SubscriptionFile:
+    """The subscriptions to events of ledgers, which are right now.
+
+    Raises:
+        ValidationError: they are not.
+    """
+    subscriptions = SubscriptionFile(settings.bitt_subscriptions)
+    subscriptions.load()
+    return subscriptions
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.api import ApiActivities
+from activities.bitt import BittActivities
 from activities.dispatch import Dispatcher
 from activities.events import EventActivities, Patience
 from activities.files import FileActivities
@@ -21,6 +22,8 @@ from activities.revalidation import RevalidationActivities
 from coafi.api.operations import ApiOperator
 from coafi.artifacts.cache import ArtifactService
 from coafi.artifacts.model import GeneratorConfig
+from coafi.bitt.reaction import Reactor
+from coafi.compliance.findings import Findings
 from coafi.documents.limits import DocumentLimits
 from coafi.git.fetch import GitFetcher
 from coafi.git.limits import GitLimits
@@ -37,8 +40,10 @@ from coafi.registry.revalidation import Revalidator
 from coafi.settings import Settings
 from coafi.trees.commit import CommitContexts
 from coafi.trees.recorder import TreeRecorder
-from workers.resources import Resources, url_policy
+from workers.resources import Resources, event_source, load_subscriptions, url_policy
 from workflows.api_request import APIRequestWorkflow
+from workflows.bitt_event import BITTEventWorkflow
+from workflows.event_notification import EventNotificationWorkflow
 from workflows.git_commit import GitCommitWorkflow
 from workflows.git_commit_processing import GitCommitProcessingWorkflow
 from workflows.notification import NotificationWorkflow
@@ -52,6 +57,8 @@ WORKFLOWS = (
     APIRequestWorkflow,
     RegistryUpdateNotificationWorkflow,
     SchemaRevalidationWorkflow,
+    BITTEventWorkflow,
+    EventNotificationWorkflow,
 )
 """Every workflow type of the service."""
 
@@ -69,12 +76,22 @@ async def running_workers(client: Client, resources: Resources, *, gateway: str 
         gateway: base URL of the gateway, for links, where the settings do not say.
 
     Raises:
-        ValidationError: the file of subscribers is not right.
+        ValidationError: the file of subscribers, or that of subscriptions, is not right.
     """
     async with AsyncExitStack() as stack:
         for worker in build_workers(client, resources, stack, gateway=gateway):
             await stack.enter_async_context(worker)
         yield
+
+
+def build_recorder(resources: Resources) -> EventRecorder:
+    """What writes ledger entries about events."""
+    return EventRecorder(
+        ledger=resources.ledger,
+        registry=resources.registry,
+        namespace=resources.settings.ledger_namespace,
+        build=version("coafi-event-handlers"),
+    )
 
 
 @dataclass(frozen=True)
@@ -89,12 +106,7 @@ class Activities:
 def build_activities(resources: Resources) -> Activities:
     """The steps, each with what it works with."""
     settings = resources.settings
-    recorder = EventRecorder(
-        ledger=resources.ledger,
-        registry=resources.registry,
-        namespace=settings.ledger_namespace,
-        build=version("coafi-event-handlers"),
-    )
+    recorder = build_recorder(resources)
     fetcher = _fetcher(resources)
     patience = Patience(
         fetch=fetcher.limits.longest_fetch,
@@ -143,6 +155,12 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
         audience,
         settings.files_patience,
     )
+    reactions = BittActivities(
+        Reactor(Findings(steps.events.recorder), load_subscriptions(settings)),
+        audience,
+        event_source(resources),
+        settings.causation_depth,
+    )
     revalidations = RevalidationActivities(
         Revalidator(steps.events.recorder, resources.database, resources.objects, steps.files.processor.contexts)
     )
@@ -168,6 +186,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
                 announcements.announce,
                 api.operate,
                 api.start,
+                reactions.react,
                 revalidations.conclude,
             ],
             # Local activities take threads from the same pool.

@@ -9,15 +9,13 @@ Updates:
 More queries and updates: see :class:`workflows.lifecycle.EventWorkflow`.
 """
 
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.common import Priority, WorkflowIDReusePolicy
-from temporalio.exceptions import ApplicationError, FailureError, WorkflowAlreadyStartedError, is_cancelled_exception
+from temporalio.exceptions import ApplicationError
 
+from workflows.children import start_and_leave
 from workflows.lifecycle import REJECTING, EventWorkflow, Outcome, Receipt, light, patient
 from workflows.registry_update_notification import RegistryUpdateNotificationWorkflow
 from workflows.schema_revalidation import SchemaRevalidationWorkflow
@@ -33,9 +31,8 @@ with workflow.unsafe.imports_passed_through():
     from coafi.api.routes import Operation
     from coafi.api.stored import Operated
     from coafi.canonical import digest_of
-    from coafi.events import Event, EventRef, Wire
+    from coafi.events import Event, EventRef
     from coafi.names import (
-        PRIORITY_APPLICATION,
         EntryVersionName,
         Phase,
         TaskQueue,
@@ -48,9 +45,6 @@ with workflow.unsafe.imports_passed_through():
 
 OPERATE_ELSEWHERE = timedelta(seconds=60)
 """One try of a change that another instance makes; it is longer than that one is waited for."""
-
-Task = TypeVar("Task", bound=Wire)
-
 
 SHOWN_FINDINGS = 20
 """The first places that are wrong are those that the run's page shows."""
@@ -166,7 +160,7 @@ class APIRequestWorkflow(EventWorkflow):
         if result.notice is not None:
             change = result.notice.change
             name = EntryVersionName(change.registry_id, change.entry_id, change.version)
-            await _start(
+            await start_and_leave(
                 RegistryUpdateNotificationWorkflow.run,
                 result.notice,
                 registry_notification_workflow_id(name),
@@ -175,7 +169,7 @@ class APIRequestWorkflow(EventWorkflow):
         if result.revalidation is not None:
             published = result.revalidation.revalidation
             schema = published.published_schema
-            await _start(
+            await start_and_leave(
                 SchemaRevalidationWorkflow.run,
                 result.revalidation,
                 published.workflow_id,
@@ -193,27 +187,6 @@ async def _operate_elsewhere(task: OperateTask, summary: str, patience: float) -
         retry_policy=patient(patience),
         summary=f"{summary} (another instance's)",
     )
-
-
-async def _start(run: Callable[[Any, Task], Awaitable[Any]], task: Task, workflow_id: str, summary: str) -> None:
-    """Start a run that outlives this one."""
-    try:
-        await workflow.start_child_workflow(
-            run,
-            task,
-            id=workflow_id,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-            parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-            cancellation_type=workflow.ChildWorkflowCancellationType.ABANDON,
-            priority=Priority(priority_key=PRIORITY_APPLICATION),
-            static_summary=summary[:200],
-        )
-    except WorkflowAlreadyStartedError:
-        pass  # by a run before this one, which was terminated
-    except FailureError as error:
-        if is_cancelled_exception(error):
-            raise
-        workflow.logger.error("%s was not started", workflow_id, exc_info=error)
 
 
 def _code(text: str) -> str:

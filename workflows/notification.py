@@ -1,5 +1,7 @@
 """One message for one subscriber, tried until it arrives, is refused, or nobody has patience any more."""
 
+from collections import Counter
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 
@@ -13,7 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.notifications import DeliveryActivities, DeliveryPolicy, NotificationTask
     from coafi.events import Wire
     from coafi.names import TaskQueue, WorkflowName
-    from coafi.notify.message import EntryNotice, Notification
+    from coafi.notify.message import EntryNotice, EventNotice, Notification
 
 FIRST_RETRY = 1.0
 BACKOFF_COEFFICIENT = 2.0
@@ -23,6 +25,9 @@ LONGEST_RETRY = 3600.0
 
 GRACE = timedelta(seconds=10)
 """What a try may take beyond its own limit before its worker counts as lost."""
+
+SHOWN = 20
+"""Subscribers that the Web UI shows with a reason; all are counted."""
 
 
 class Outcome(StrEnum):
@@ -60,7 +65,7 @@ class NotificationWorkflow:
 
 
 async def deliver(
-    message: Notification | EntryNotice, policy: DeliveryPolicy, priority: Priority = Priority.default
+    message: Notification | EntryNotice | EventNotice, policy: DeliveryPolicy, priority: Priority = Priority.default
 ) -> NotificationResult:
     """Deliver a message, patiently; how that ended.
 
@@ -86,3 +91,11 @@ async def deliver(
         reason = cause.message if isinstance(cause, ApplicationError) else str(cause)
         return NotificationResult(outcome=Outcome.GIVEN_UP, reason=reason[:2000])
     return NotificationResult(outcome=Outcome.GONE if delivered.gone else Outcome.DELIVERED, status=delivered.status)
+
+
+def told_text(results: Mapping[str, NotificationResult], subscribers: int) -> str:
+    """How it went with each of so many subscribers, for the Web UI."""
+    counts = Counter(result.outcome.value for result in results.values())
+    said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+    given_up = [f"- `{name}`: {one.reason}" for name, one in results.items() if one.outcome is Outcome.GIVEN_UP]
+    return "\n".join([f"**{len(results)} of {subscribers} subscribers**: {said}", "", *given_up[:SHOWN]])

@@ -4,21 +4,17 @@ It is started by the run of the request that made the version, and outlives it.
 """
 
 import asyncio
-from collections import Counter
 
 from temporalio import workflow
 from temporalio.common import Priority
 
-from workflows.notification import NotificationResult, Outcome, deliver
+from workflows.notification import NotificationResult, deliver, told_text
 
 with workflow.unsafe.imports_passed_through():
     from activities.notifications import Addressee, EntryNoticeTask
     from coafi.events import Wire
     from coafi.names import PRIORITY_APPLICATION, WorkflowName
     from coafi.notify.message import EntryNotice
-
-SHOWN = 20
-"""Subscribers that the Web UI shows with a reason; all are counted."""
 
 
 class RegistryUpdateNotificationResult(Wire):
@@ -44,11 +40,4 @@ class RegistryUpdateNotificationWorkflow:
         notice = EntryNotice(subscriber=addressee.subscriber, time=task.time, change=task.change)
         priority = Priority(priority_key=PRIORITY_APPLICATION, fairness_key=addressee.fairness_key)
         self._results[addressee.subscriber] = await deliver(notice, task.policy, priority)
-        workflow.set_current_details(_text(self._results, len(task.addressees)))
-
-
-def _text(results: dict[str, NotificationResult], subscribers: int) -> str:
-    counts = Counter(result.outcome.value for result in results.values())
-    said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
-    given_up = [f"- `{name}`: {one.reason}" for name, one in results.items() if one.outcome is Outcome.GIVEN_UP]
-    return "\n".join([f"**{len(results)} of {subscribers} subscribers**: {said}", "", *given_up[:SHOWN]])
+        workflow.set_current_details(told_text(self._results, len(task.addressees)))

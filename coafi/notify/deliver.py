@@ -108,7 +108,7 @@ class Deliverer:
             allow_private=self.allow_private,
         )
         body = message.body()
-        sent = headers(message.message_id, body, subscriber.key, datetime.now(UTC))
+        sent = headers(message.message_id, body, subscriber.key, datetime.now(UTC), message.content_type)
         url = httpx.URL(subscriber.url.get_secret_value())
         error: httpx.HTTPError | None = None
         for address in addresses:

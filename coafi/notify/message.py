@@ -8,14 +8,19 @@ from email.utils import parsedate_to_datetime
 from pydantic import Field, SecretStr
 from standardwebhooks.webhooks import Webhook
 
-from coafi.canonical import JsonObject, Sha256, sha256
-from coafi.events import Wire
+from coafi.bitt.event import BittEvent
+from coafi.canonical import JsonObject, Sha256, canonical_json, sha256
+from coafi.events import EventRef, Wire
 from coafi.git.manifest import Oid
 from coafi.index.update import UPDATED
+from coafi.ranges import Range
 from coafi.registry.entry import EntryClass, EntryStatus, RegistryId
 
 LONGEST_WAIT = 3_600.0
 """Seconds that a subscriber can make us wait before the next try."""
+
+MAX_DETAILS = 24 * 1024
+"""Bytes of an event's details that a message holds at most; of larger ones it holds the digest and the size."""
 
 ENTRY_CHANGED = "registry.entry.changed"
 """The type of the message about a new version of an entry."""
@@ -50,6 +55,11 @@ class Message(Wire):
     def message_id(self) -> str:
         """The ``webhook-id``; the same with every try."""
         return f"msg_{sha256(self.identity.encode())[:32]}"
+
+    @property
+    def content_type(self) -> str:
+        """Of the body."""
+        return "application/json"
 
     def body(self) -> bytes:
         """The message; the same bytes with every try."""
@@ -161,7 +171,103 @@ class EntryNotice(Message):
         }
 
 
-def headers(message_id: str, body: bytes, key: SecretStr, moment: datetime) -> dict[str, str]:
+class EventReport(Wire):
+    """An event of a ledger that was handled here, as others are told of it.
+
+    Attributes:
+        event_type: such as ``GAIA:COMPLIANCE:FAILURE``.
+        time: when it happened.
+        source: this service, as it calls itself.
+        origin_source, origin_id: who reported it, and under which id.
+        details: what it says; of much the digest.
+        workflow_id: of the run that handled it; the cause of whatever the receiver does about it.
+        depth: how many runs lie between this message and an event from outside.
+        utids: of the event.
+        entries: ledger indices of what was done about it.
+    """
+
+    event_type: str
+    time: str
+    source: str
+    origin_source: str
+    origin_id: str
+    details: JsonObject
+    workflow_id: str
+    depth: int
+    utids: str
+    entries: tuple[Range, ...] = ()
+
+    @classmethod
+    def of(
+        cls, told: BittEvent, event: EventRef, *, source: str, depth: int, entries: tuple[Range, ...]
+    ) -> "EventReport":
+        """The report of an event."""
+        body = canonical_json(told.details)
+        small = len(body) <= MAX_DETAILS
+        return cls(
+            event_type=told.event_type,
+            time=told.timestamp,
+            source=source,
+            origin_source=told.source,
+            origin_id=told.event_id,
+            details=told.details if small else {"digest": sha256(body), "size": len(body)},
+            workflow_id=event.workflow_id,
+            depth=depth,
+            utids=event.utids,
+            entries=entries,
+        )
+
+
+class EventNotice(Message):
+    """One event, for one subscriber: a CloudEvent, so that another instance can take it at ``POST /events``."""
+
+    report: EventReport
+
+    @property
+    def type(self) -> str:
+        """See :class:`Message`."""
+        return self.report.event_type
+
+    @property
+    def identity(self) -> str:
+        """See :class:`Message`."""
+        return f"{self.subscriber} {self.report.source} {self.report.workflow_id}"
+
+    @property
+    def content_type(self) -> str:
+        """See :class:`Message`."""
+        return "application/cloudevents+json"
+
+    def data(self) -> JsonObject:
+        """See :class:`Message`."""
+        return self.report.details
+
+    def body(self) -> bytes:
+        """See :class:`Message`: the members that all messages have, and the attributes of a CloudEvent."""
+        report = self.report
+        value: JsonObject = {
+            "specversion": "1.0",
+            "id": self.message_id,
+            "source": report.source,
+            "type": self.type,
+            "time": self.time,
+            "timestamp": self.time,
+            "datacontenttype": "application/json",
+            "originsource": report.origin_source,
+            "originid": report.origin_id,
+            "utids": report.utids,
+            "causationid": report.workflow_id,
+            "causationdepth": report.depth,
+        }
+        if report.entries:
+            value["ledgerentry"] = report.entries[0].first
+        value["data"] = self.data()
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def headers(
+    message_id: str, body: bytes, key: SecretStr, moment: datetime, content_type: str = "application/json"
+) -> dict[str, str]:
     """The headers of one try at a message.
 
     Args:
@@ -169,7 +275,7 @@ def headers(message_id: str, body: bytes, key: SecretStr, moment: datetime) -> d
         moment: of this try, in UTC: receivers refuse what is older than a few minutes.
     """
     return {
-        "Content-Type": "application/json",
+        "Content-Type": content_type,
         "User-Agent": "coafi-event-handlers",
         "webhook-id": message_id,
         "webhook-timestamp": str(int(moment.timestamp())),

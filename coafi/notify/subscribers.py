@@ -8,17 +8,18 @@ A list, in YAML or JSON, of subscribers::
       repositories: [https://github.com/acme/*]
       branches: [main, release/*]
       registries: [AERO, schemas]
+      topics: [compliance]
 
 ``secret`` is a key after Standard Webhooks, ``whsec_`` and 24 to 64 bytes in Base64: the text itself, or where it is:
 ``{file: path}`` or ``{env: NAME}``. ``repositories``, ``branches`` and ``registries`` are patterns (``*``, ``?``,
-``[…]``; ``*`` also stands for slashes). Who names none of them hears of all repositories and branches, and of no
-registry; who names registries alone hears of no repository.
+``[…]``; ``*`` also stands for slashes). ``topics`` are what events are notified under, as the subscriptions to them
+say. Who names none of them hears of all repositories and branches, of no registry and of no event; who names registries
+or topics alone hears of no repository.
 """
 
-import base64
-import binascii
 import os
 import stat
+from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -29,16 +30,17 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 
 from coafi.errors import ResourceNotFoundError, ValidationError
+from coafi.notify.keys import check_key
 from coafi.registry.entry import RegistryId
-
-PREFIX = "whsec_"
-"""What a symmetric key of Standard Webhooks starts with."""
 
 _Pattern = Annotated[str, StringConstraints(min_length=1, max_length=2_048)]
 _MAX_FILE = 2**20
 
 MAX_ADDRESSEES = 1_000
-"""Most subscribers that may want to know of registries: one run tells them all."""
+"""Most subscribers that may want to know of registries, or of topics: one run tells them all."""
+
+Topic = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+"""What events are notified under, such as ``compliance``."""
 
 
 class _SecretPlace(BaseModel):
@@ -65,6 +67,7 @@ class _Written(BaseModel):
     repositories: Annotated[tuple[_Pattern, ...], Field(min_length=1)] = ("*",)
     branches: Annotated[tuple[_Pattern, ...], Field(min_length=1)] = ("*",)
     registries: tuple[_Pattern, ...] = ()
+    topics: tuple[Topic, ...] = ()
 
     @model_validator(mode="after")
     def _known(self) -> "_Written":
@@ -75,9 +78,9 @@ class _Written(BaseModel):
 
     @property
     def wanted_repositories(self) -> tuple[str, ...]:
-        """The patterns of repositories; none for who names registries alone."""
-        only_registries = self.registries and not self.model_fields_set & {"repositories", "branches"}
-        return () if only_registries else self.repositories
+        """The patterns of repositories; none for who names registries or topics alone."""
+        only_others = (self.registries or self.topics) and not self.model_fields_set & {"repositories", "branches"}
+        return () if only_others else self.repositories
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class Subscriber:
         host, port: of the URL.
         key: what messages are signed with.
         repositories, branches, registries: patterns.
+        topics: of events.
     """
 
     name: str
@@ -100,6 +104,7 @@ class Subscriber:
     repositories: tuple[str, ...] = ("*",)
     branches: tuple[str, ...] = ("*",)
     registries: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
 
     def wants(self, repository: str, branch: str) -> bool:
         """Whether it wants to know of this branch."""
@@ -125,6 +130,10 @@ class Subscribers:
     def of_registry(self, registry: str) -> tuple[Subscriber, ...]:
         """Those who want to know of changes in this registry."""
         return tuple(one for one in self.all if one.wants_registry(registry))
+
+    def of_topics(self, topics: Collection[str]) -> tuple[Subscriber, ...]:
+        """Those who want to know of events under one of these topics."""
+        return tuple(one for one in self.all if not set(topics).isdisjoint(one.topics))
 
     def named(self, name: str) -> Subscriber:
         """The subscriber of this name.
@@ -170,9 +179,12 @@ def load_subscribers(path: Path | None, *, allow_private: bool = False) -> Subsc
             problems.append(f"{where}: {error}")
         else:
             found[subscriber.name] = subscriber
-    addressees = sum(bool(one.registries) for one in found.values())
-    if addressees > MAX_ADDRESSEES:
-        problems.append(f"{addressees} of them name registries, and {MAX_ADDRESSEES} may")
+    for what, addressees in (
+        ("registries", sum(bool(one.registries) for one in found.values())),
+        ("topics", sum(bool(one.topics) for one in found.values())),
+    ):
+        if addressees > MAX_ADDRESSEES:
+            problems.append(f"{addressees} of them name {what}, and {MAX_ADDRESSEES} may")
     if problems:
         raise ValidationError(
             f"the subscribers in {path} are not right: {'; '.join(problems)}",
@@ -211,7 +223,10 @@ def _subscriber(written: _Written, path: Path, allow_private: bool) -> Subscribe
         key = written.secret
     else:
         key = _secret_at(written.secret)
-    _check_key(key)
+    try:
+        check_key(key)
+    except ValueError as error:
+        raise ValueError(f"secret: {error}") from None
     return Subscriber(
         name=written.name,
         url=written.url,
@@ -221,6 +236,7 @@ def _subscriber(written: _Written, path: Path, allow_private: bool) -> Subscribe
         repositories=written.wanted_repositories,
         branches=written.branches,
         registries=written.registries,
+        topics=written.topics,
     )
 
 
@@ -237,16 +253,6 @@ def _secret_at(place: _SecretPlace) -> SecretStr:
         return SecretStr(place.file.read_text().strip())
     except (OSError, UnicodeError) as error:
         raise ValueError(f"secret: {place.file} cannot be read") from error
-
-
-def _check_key(key: SecretStr) -> None:
-    text = key.get_secret_value()
-    try:
-        size = len(base64.b64decode(text.removeprefix(PREFIX), validate=True))
-    except (binascii.Error, ValueError):
-        size = 0
-    if not text.startswith(PREFIX) or not 24 <= size <= 64:
-        raise ValueError(f"secret: is not {PREFIX} and 24 to 64 bytes in Base64 (Standard Webhooks)")
 
 
 def _address(url: str, allow_private: bool) -> tuple[str, int]:

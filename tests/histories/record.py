@@ -28,6 +28,7 @@ from activities.dispatch import Dispatcher
 from coafi.api.operations import ApiOperator
 from coafi.api.requests import ApiRequest
 from coafi.auth.principal import Principal
+from coafi.bitt.reaction import Reactor
 from coafi.canonical import JsonObject, sha256
 from coafi.errors import IntegrityError, LedgerUnavailable
 from coafi.events import new_event
@@ -39,6 +40,7 @@ from coafi.names import (
     NotificationName,
     Phase,
     SchemaName,
+    event_notification_workflow_id,
     index_workflow_id,
     notification_workflow_id,
     registry_notification_workflow_id,
@@ -47,6 +49,7 @@ from coafi.names import (
 from coafi.processing import BatchProcessor
 from coafi.recording import EventRecorder
 from tests.harness import Repository, Stack, documents, history_of, push_payload, running_stack, until
+from tests.starters.ledger_events import SECRETS, accepted, failure, subscriptions
 from tests.workflows.registry import api, entry, published, updated
 from tests.workflows.support import (
     GIVES_UP,
@@ -69,6 +72,11 @@ WORKER = re.compile(r"\d+@[\w.-]+")
 SUBSCRIBER = "partner"
 
 ENTRY: JsonObject = {"registryId": "COM", "entryId": "E-1", "data": {"name": "wing"}}
+
+SUBSCRIPTIONS: tuple[JsonObject, ...] = (
+    {"name": "failures", "events": ["GAIA:COMPLIANCE:FAILURE"], "open-findings": True},
+    {"name": "changes", "events": ["GAIA:COMPLIANCE:CHANGED"], "notify": ["compliance"]},
+)
 
 LATER = AsyncExitStack()
 """What ends when everything is recorded."""
@@ -221,6 +229,44 @@ async def schema_revalidation(stack: Stack, repository: Repository) -> Run:
     return handle
 
 
+async def bitt_event(stack: Stack, _repository: Repository) -> Run:
+    """An event of a ledger that opens findings."""
+    return await accepted(stack, failure("bitt-event"))
+
+
+async def bitt_event_notified(stack: Stack, _repository: Repository) -> Run:
+    """An event that somebody is told of."""
+    return await _told(stack, "bitt-event-notified")
+
+
+async def event_notification(stack: Stack, _repository: Repository) -> Run:
+    """Two who are told: one is away at first, the other is never there."""
+    run = await _told(stack, "event-notification")
+    await run.result()
+    return stack.handle(event_notification_workflow_id(run.id))
+
+
+async def bitt_event_parked_and_retried(stack: Stack, _repository: Repository) -> Run:
+    """An event that nobody subscribes to, until somebody does."""
+    run = await accepted(stack, {**failure("bitt-event-parked"), "type": "org.example.odd", "data": {}})
+    await parked(stack, run)
+    subscriptions(HOME / "subscriptions.yaml", *SUBSCRIPTIONS, {**SUBSCRIPTIONS[0], "name": "odd", "events": ["**"]})
+    await retried(run)
+    return run
+
+
+async def bitt_event_waits(stack: Stack, _repository: Repository) -> Run:
+    """What it asks for waits as a regular activity."""
+    with broken(Reactor, "react", LedgerUnavailable("the ledger is away")):
+        run = await accepted(stack, failure("bitt-event-waits", affectedEntities=["AERO/late"]))
+        await waits_for_the_ledger(run, "bitt.react")
+    return run
+
+
+async def _told(stack: Stack, name: str) -> Run:
+    return await accepted(stack, {**failure(name), "type": "GAIA:COMPLIANCE:CHANGED", "data": {}})
+
+
 async def _published(stack: Stack, schema_id: str, name: str) -> Run:
     async with api(stack, name) as http:
         made = await published(http, schema_id, "7.0.0", required=["reviewer"])
@@ -365,6 +411,11 @@ CASES: dict[str, tuple[Callable[[Stack, Repository], Awaitable[Run]], Phase | No
     "api-ledger-outage": (api_ledger_outage, Phase.PROCESSED),
     "api-parked-and-retried": (api_parked_and_retried, Phase.PROCESSED),
     "api-duplicate": (api_duplicate, Phase.DUPLICATE),
+    "bitt-event": (bitt_event, Phase.PROCESSED),
+    "bitt-event-notified": (bitt_event_notified, Phase.PROCESSED),
+    "event-notification": (event_notification, None),
+    "bitt-event-waits": (bitt_event_waits, Phase.PROCESSED),
+    "bitt-event-parked-and-retried": (bitt_event_parked_and_retried, Phase.PROCESSED),
 }
 """What is recorded, and how it must end; ``None`` for a run without a receipt."""
 
@@ -402,13 +453,21 @@ async def record(names: list[str]) -> None:
     """Record the histories with these names, or all."""
     os.environ.update(GIT_AUTHOR_DATE=MOMENT, GIT_COMMITTER_DATE=MOMENT)
     subscribers = HOME / "subscribers.yaml"
-    service = {"git_patience": 0.5, "files_patience": 0.5, "index_debounce": 0.1, "notify_allow_private": True}
-    service["notify_patience"] = 5.0
+    service: dict[str, Any] = {
+        "git_patience": 0.5,
+        "files_patience": 0.5,
+        "index_debounce": 0.1,
+        "notify_allow_private": True,
+    }
+    service |= {"notify_patience": 5.0, "events_secrets": SECRETS}
+    service["bitt_subscriptions"] = subscriptions(HOME / "subscriptions.yaml", *SUBSCRIPTIONS)
     with receiver() as away, receiver() as late:
         away.answers = late.answers = [(503, {}, 0.0), (204, {}, 0.0)]
         listed = [
             {"name": SUBSCRIBER, "url": away.url, "secret": KEY},
             {"name": "late", "url": late.url, "secret": KEY, "registries": ["AERO", "SPACE"]},
+            {"name": "told", "url": late.url, "secret": KEY, "topics": ["compliance"]},
+            {"name": "unreachable", "url": "http://127.0.0.1:1/", "secret": KEY, "topics": ["compliance"]},
             {"name": "dead", "url": "http://127.0.0.1:1/", "secret": KEY, "registries": ["SPACE"]},
         ]
         subscribers.touch(mode=0o600)

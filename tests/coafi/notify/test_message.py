@@ -9,7 +9,22 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from coafi.notify.message import LONGEST_WAIT, EntryChange, EntryNotice, Notification, headers, seconds_of
+from coafi.bitt.event import BittEvent
+from coafi.canonical import JsonObject, canonical_json, digest_of
+from coafi.events import EventRef
+from coafi.notify.message import (
+    LONGEST_WAIT,
+    MAX_DETAILS,
+    EntryChange,
+    EntryNotice,
+    EventNotice,
+    EventReport,
+    Notification,
+    headers,
+    seconds_of,
+)
+from coafi.ranges import Range
+from coafi.webhooks.ledger_events import SourceKey, check_media_type, event_of, verified_by
 
 KEY = SecretStr("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -103,3 +118,41 @@ def test_each_change_is_another_message_to_each_subscriber_and_the_same_with_eve
 
 def test_the_id_of_a_message_about_an_index_stays_what_it_was() -> None:
     assert notification().message_id == "msg_ad433308ea23565195761fa7d4eb9bcb"
+
+
+def event_notice(**changes: object) -> EventNotice:
+    """A message about an event of a ledger."""
+    told = BittEvent(
+        event_type="GAIA:COMPLIANCE:FAILURE",
+        event_id="7f3c",
+        timestamp="2026-11-27T12:00:00Z",
+        source="https://ledger.example.org/bitt",
+        details={"affectedEntities": ["AERO/wing-12"]},
+    ).model_copy(update=changes)
+    event = EventRef(id="7f3c", source=told.source, type="bitt.event", bodydigest="0" * 64, utids="UTIDS-P-1")
+    entries = (Range(first=7, last=8),)
+    report = EventReport.of(told, event, source="bitt:here/default", depth=1, entries=entries)
+    return EventNotice(subscriber="portal", time=report.time, report=report)
+
+
+def test_a_message_about_an_event_is_a_cloud_event_that_another_instance_takes() -> None:
+    one = event_notice()
+    body = one.body()
+    made = headers(one.message_id, body, KEY, datetime.now(UTC), one.content_type)
+    check_media_type(made["Content-Type"])
+    key = SourceKey("bitt:here/*", (KEY,), "events-webhook:here")
+    signers = verified_by(body, made, [key])
+    event = event_of(body, signers, received=NOW, own_source="bitt:there/default", max_depth=8)
+    assert (event.id, event.source) == (one.message_id, "bitt:here/default")
+    assert (event.causationid, event.causationdepth) == (one.report.workflow_id, 1)
+    payload = BittEvent.model_validate(event.data)
+    assert (payload.event_type, [str(entity) for entity in payload.entities]) == (one.type, ["AERO/wing-12"])
+    assert Webhook(KEY.get_secret_value()).verify(body, made)["data"] == one.report.details
+
+
+def test_of_large_details_a_message_holds_the_digest() -> None:
+    details: JsonObject = {"text": "x" * (MAX_DETAILS + 1)}
+    one = event_notice(details=details)
+    assert one.data() == {"digest": digest_of(details), "size": len(canonical_json(details))}
+    assert event_notice(details={"text": "x" * (MAX_DETAILS - 20)}).data()["text"]
+    assert event_notice().message_id != EventNotice(**{**dict(event_notice()), "subscriber": "other"}).message_id

@@ -149,3 +149,18 @@ def test_plain_http_is_for_private_networks(tmp_path: Path) -> None:
     path = written(tmp_path, [{**GOOD, "url": "http://127.0.0.1:8000/"}])
     (one,) = load_subscribers(path, allow_private=True).all
     assert (one.host, one.port) == ("127.0.0.1", 8000)
+
+
+def test_who_names_topics_alone_is_told_of_events_alone(tmp_path: Path) -> None:
+    listed = [
+        {**GOOD, "name": "topics", "topics": ["compliance", "documents"]},
+        {**GOOD, "name": "both", "topics": ["compliance"], "repositories": ["*"]},
+        {**GOOD, "name": "none"},
+    ]
+    subscribers = load_subscribers(written(tmp_path, listed))
+    assert [one.name for one in subscribers.of_topics({"compliance"})] == ["topics", "both"]
+    assert [one.name for one in subscribers.of_topics({"documents", "other"})] == ["topics"]
+    assert subscribers.of_topics(()) == ()
+    assert [one.name for one in subscribers.of("https://github.com/acme/docs", "main")] == ["both", "none"]
+    with pytest.raises(ValidationError, match=r"topics\.0"):
+        load_subscribers(written(tmp_path, [{**GOOD, "topics": ["Not a topic"]}]))

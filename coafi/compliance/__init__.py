@@ -1,0 +1,1 @@
+"""What does not comply: findings on entities of registries, documents, and whatever else has an id."""
