@@ -40,6 +40,7 @@ ROUTES: dict[str, WorkflowName] = {
     EventType.GIT_COMMIT: WorkflowName.GIT_COMMIT,
     EventType.API_REQUEST: WorkflowName.API_REQUEST,
     EventType.BITT_EVENT: WorkflowName.BITT_EVENT,
+    EventType.FEDERATED_MESSAGE: WorkflowName.FEDERATED_MESSAGE,
 }
 """Which workflow handles which type of event."""
 
@@ -240,6 +241,8 @@ def _priority(event: Event) -> Priority:
 
 def _summary(event: Event) -> str:
     """The title of the run in the Web UI."""
+    if event.type == EventType.FEDERATED_MESSAGE:  # whose subject names the peer
+        return subject_of(event)[:200]
     if event.type != EventType.GIT_COMMIT:
         return f"{subject_of(event)} · {event.principal}"[:200]
     branch, commit = (str(event.data.get(name, "?")) for name in ("branch", "commitSha"))

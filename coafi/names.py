@@ -47,6 +47,7 @@ class ActivityName(StrEnum):
     REVALIDATE = "schemas.revalidate"
     CONCLUDE_REVALIDATION = "schemas.conclude"
     REACT = "bitt.react"
+    APPLY_MESSAGE = "peers.apply"
 
 
 class WorkflowName(StrEnum):
@@ -60,12 +61,15 @@ class WorkflowName(StrEnum):
     SCHEMA_REVALIDATION = "SchemaRevalidationWorkflow"
     BITT_EVENT = "BITTEventWorkflow"
     EVENT_NOTIFICATION = "EventNotificationWorkflow"
+    PEER = "PeerWorkflow"
+    FEDERATED_MESSAGE = "FederatedMessageWorkflow"
 
 
 class SignalName(StrEnum):
     """The signals of long-lived runs."""
 
     COMMIT_PROCESSED = "commit_processed"
+    MESSAGE = "message"
 
 
 class UpdateName(StrEnum):
@@ -80,6 +84,7 @@ class EventType(StrEnum):
     GIT_COMMIT = "git.commit"
     API_REQUEST = "api.request"
     BITT_EVENT = "bitt.event"
+    FEDERATED_MESSAGE = "federated.message"
 
 
 class EntryType(StrEnum):
@@ -102,6 +107,8 @@ class EntryType(StrEnum):
     EVENT_DISPATCH_FAILED = "EVENT_DISPATCH_FAILED"
     COMPLIANCE_FINDING_OPENED = "COMPLIANCE_FINDING_OPENED"
     COMPLIANCE_FINDING_CLOSED = "COMPLIANCE_FINDING_CLOSED"
+    PEER_CHANGED = "PEER_CHANGED"
+    PEER_MESSAGE_APPLIED = "PEER_MESSAGE_APPLIED"
 
 
 REGISTRY_CALLER = "Coafi-Registry-Caller"
@@ -113,6 +120,8 @@ KEY_CHANGES = "ledger.keys"
 
 FINDING_CHANGES = "compliance.findings"
 """What the entries about findings that a person closes say instead of a workflow and an event."""
+PEER_CHANGES = "federation.peers"
+"""What the entries about peers say instead of a workflow and an event: a person changed something, no run did."""
 
 CONCLUDE = "conclude"
 """The step that an event's last entry names."""
@@ -304,6 +313,42 @@ def parse_event_notification_workflow_id(value: str) -> DeliveryName:
 def workflow_kind(workflow_id: str) -> str:
     """What a workflow id begins with: an event's type, or what kind of long-lived run it is."""
     return unquote(workflow_id.partition(":")[0])
+
+
+def peer_workflow_id(peer: str) -> str:
+    """The id of the run that takes what a peer sends: ``peer:<peer id>``, percent-encoded."""
+    return f"peer:{quote(peer, safe='')}"
+
+
+def parse_peer_workflow_id(value: str) -> str:
+    """The inverse of :func:`peer_workflow_id`.
+
+    Raises:
+        ValueError: the id was not made by :func:`peer_workflow_id`.
+    """
+    kind, _, rest = value.partition(":")
+    if kind != "peer" or not rest or ":" in rest:
+        raise ValueError(f"{value!r} is not peer:<peer id>")
+    return unquote(rest)
+
+
+_PEER_SOURCE = "urn:coafi:peer:"
+
+
+def peer_source(peer: str) -> str:
+    """What the messages of a peer say that they come from: ``urn:coafi:peer:<peer id>``."""
+    return _PEER_SOURCE + peer
+
+
+def parse_peer_source(value: str) -> str:
+    """The inverse of :func:`peer_source`.
+
+    Raises:
+        ValueError: it is no source of a peer.
+    """
+    if not value.startswith(_PEER_SOURCE) or value == _PEER_SOURCE:
+        raise ValueError(f"{value!r} is not {_PEER_SOURCE}<peer id>")
+    return value.removeprefix(_PEER_SOURCE)
 
 
 def fairness_key(source: str) -> str:

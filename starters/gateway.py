@@ -39,6 +39,7 @@ from starters.api_pages import ApiPages
 from starters.bitt import BittApi
 from starters.docs_pages import DocumentationPages
 from starters.events_door import EventsDoor
+from starters.federation import FederationApi
 
 log = structlog.stdlib.get_logger()
 
@@ -59,6 +60,7 @@ class Gateway:
         api: answers requests to the API.
         api_pages: say what the API can do.
         events: takes events of external ledgers.
+        federation: takes what peers send.
     """
 
     dispatcher: Dispatcher
@@ -73,6 +75,7 @@ class Gateway:
     api: ApiGateway | None = None
     api_pages: ApiPages | None = None
     events: EventsDoor | None = None
+    federation: FederationApi | None = None
 
     def application(self) -> Starlette:
         """The ASGI application."""
@@ -87,6 +90,7 @@ class Gateway:
                 Route("/metrics", self.metrics),
                 *(self.docs.routes() if self.docs else ()),
                 *(self.bitt.routes() if self.bitt else ()),
+                *(self.federation.routes() if self.federation else ()),
                 *(self.api_pages.routes() if self.api_pages else ()),
             ],
             exception_handlers={HTTPException: _http_problem, Exception: _unexpected},

@@ -18,6 +18,7 @@ from activities.files import FileActivities
 from activities.git import GitActivities
 from activities.index import REQUEST_TIMEOUT, IndexActivities, IndexPolicy, IndexRequestActivities
 from activities.notifications import AnnounceActivities, Audience, DeliveryActivities, DeliveryPolicy
+from activities.peers import PeerActivities
 from activities.revalidation import RevalidationActivities
 from coafi.api.operations import ApiOperator
 from coafi.artifacts.cache import ArtifactService
@@ -25,6 +26,7 @@ from coafi.artifacts.model import GeneratorConfig
 from coafi.bitt.reaction import Reactor
 from coafi.compliance.findings import Findings
 from coafi.documents.limits import DocumentLimits
+from coafi.federation.inbox import PeerInbox
 from coafi.git.fetch import GitFetcher
 from coafi.git.limits import GitLimits
 from coafi.git.runner import SshAccess
@@ -44,9 +46,11 @@ from workers.resources import Resources, event_source, load_subscriptions, url_p
 from workflows.api_request import APIRequestWorkflow
 from workflows.bitt_event import BITTEventWorkflow
 from workflows.event_notification import EventNotificationWorkflow
+from workflows.federated_message import FederatedMessageWorkflow
 from workflows.git_commit import GitCommitWorkflow
 from workflows.git_commit_processing import GitCommitProcessingWorkflow
 from workflows.notification import NotificationWorkflow
+from workflows.peer import PeerWorkflow
 from workflows.registry_update_notification import RegistryUpdateNotificationWorkflow
 from workflows.schema_revalidation import SchemaRevalidationWorkflow
 
@@ -59,6 +63,8 @@ WORKFLOWS = (
     SchemaRevalidationWorkflow,
     BITTEventWorkflow,
     EventNotificationWorkflow,
+    PeerWorkflow,
+    FederatedMessageWorkflow,
 )
 """Every workflow type of the service."""
 
@@ -164,6 +170,8 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
     revalidations = RevalidationActivities(
         Revalidator(steps.events.recorder, resources.database, resources.objects, steps.files.processor.contexts)
     )
+    # What messages do besides being kept is given here, by type: ``PeerInbox(…, effects={MessageType.…: …})``.
+    peers = PeerActivities(PeerInbox(steps.events.recorder, resources.objects), audience)
     deliveries = DeliveryActivities(_deliverer(settings, subscribers, gone, stack))
     drain = timedelta(seconds=settings.drain_timeout)
 
@@ -188,6 +196,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
                 api.start,
                 reactions.react,
                 revalidations.conclude,
+                peers.apply,
             ],
             # Local activities take threads from the same pool.
             activity_executor=threads(2 * settings.events_slots, "events"),

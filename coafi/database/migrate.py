@@ -31,6 +31,7 @@ TABLE_OWNERS = (
     "coafi.compliance.findings",
     "coafi.deliveries",
     "coafi.following",
+    "coafi.federation.tables",
     "coafi.index.pointers",
     "coafi.index.summaries",
     "coafi.ledger.store.tables",

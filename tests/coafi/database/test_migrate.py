@@ -42,7 +42,14 @@ UNDO_0003 = (
     "ALTER TABLE delivery DROP COLUMN temporary_utids",
 )
 
-UNDO_0004 = ("DROP TABLE follower", "DROP TABLE entity_finding")
+UNDO_0004 = (
+    "DROP TABLE follower",
+    "DROP TABLE entity_finding",
+    "DROP TABLE peer",
+    "DROP TABLE peer_key",
+    "DROP TABLE peer_nonce",
+    "DROP TABLE peer_object",
+)
 
 
 @pytest.fixture
