@@ -22,3 +22,10 @@ STEP_SECONDS = Histogram(
 API_REQUESTS = Counter("coafi_api_requests", "Requests to the API.", ["endpoint", "method", "status"])
 LEDGER_ENTRIES = Gauge("coafi_ledger_entries", "Entries in the ledger.")
 LEDGER_REQUESTS = Counter("coafi_ledger_requests", "Requests to the ledger's API.", ["route", "status"])
+WITNESS_REQUESTS = Counter("coafi_witness_requests", "Checkpoints that were sent to be cosigned.", ["status"])
+COSIGNATURES = Counter(
+    "coafi_cosignatures", "Tries to have a checkpoint cosigned, by what came of them.", ["witness", "outcome"]
+)
+SPLIT_VIEWS = Counter(
+    "coafi_peer_split_views", "Histories of a peer's ledger that do not fit together, by what is known.", ["grade"]
+)

@@ -95,6 +95,7 @@ class EntryType(StrEnum):
     ENTRY_REVALIDATED = "ENTRY_REVALIDATED"
     SCHEMA_REVALIDATED = "SCHEMA_REVALIDATED"
     LEDGER_KEY_CHANGED = "LEDGER_KEY_CHANGED"
+    PEER_SPLIT_VIEW = "PEER_SPLIT_VIEW"
 
 
 REGISTRY_CALLER = "Coafi-Registry-Caller"
@@ -102,6 +103,9 @@ REGISTRY_CALLER = "Coafi-Registry-Caller"
 
 KEY_CHANGES = "ledger.keys"
 """What the entries about the ledger's own keys say instead of a namespace, a workflow and an event."""
+
+WITNESS = "ledger.witness"
+"""Likewise, of the entries about the ledgers of others, whose checkpoints are cosigned here."""
 
 
 CONCLUDE = "conclude"

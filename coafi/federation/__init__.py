@@ -1,0 +1,1 @@
+"""Peers: other instances, and what they and this one tell each other."""
