@@ -123,6 +123,11 @@ def advance(connection: Connection, expected: Witnessed | None, new: Witnessed) 
     return connection.execute(statement).rowcount == 1
 
 
+def forget(connection: Connection, origin: str) -> None:
+    """Forget the checkpoint of a log that was cosigned last."""
+    connection.execute(delete(witnessed_table).where(witnessed_table.c.origin == origin))
+
+
 @dataclass(frozen=True)
 class WitnessRecord:
     """Reads what is kept."""
