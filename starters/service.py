@@ -202,7 +202,7 @@ def _witness(resources: Resources, stack: contextlib.ExitStack) -> WitnessApi:
         client = stack.enter_context(witness_client())
         cosigning = Cosigning(
             Cosigners(resources.ledger, client),
-            known_witnesses(resources.settings),
+            known_witnesses(resources.settings, resources.database),
             seconds=resources.settings.cosign_seconds,
         )
         cosigning.start()

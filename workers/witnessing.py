@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from coafi.database import Database
 from coafi.errors import ResourceNotFoundError, ValidationError
 from coafi.federation.cosigning import WitnessAddress
 from coafi.federation.peer_log import PeerLog, log_client
-from coafi.federation.witness import Logs, Witness, WitnessedLog
-from coafi.ledger.keys import Cosigner, CosignerKey, generate_cosigner, load_cosigner
+from coafi.federation.peers import PeerStatus, PeerStore
+from coafi.federation.witness import Witness, WitnessedLog
+from coafi.ledger.keys import Cosigner, CosignerKey, VerifierKey, generate_cosigner, load_cosigner
 from coafi.ledger.policy import MAX_POLICY, Policy, parse_policy, quorum_of
 from coafi.settings import Settings
 from workers.resources import Resources
@@ -108,14 +110,40 @@ class KnownWitnesses:
                 yield WitnessAddress(one.name, one.key, one.url)
 
 
-def known_logs(resources: Resources) -> Logs:
-    """Whose checkpoints are cosigned here."""
-    return KnownLogs(list, witness_policy(resources.settings))
+def known_logs(settings: Settings, database: Database) -> KnownLogs:
+    """Whose checkpoints are cosigned here. A peer that is disabled has to do without.
+
+    Raises:
+        ValidationError: the policy file is not right.
+    """
+    store = PeerStore(database)
+
+    def of_peers() -> list[WitnessedLog]:
+        return [
+            WitnessedLog(one.id, VerifierKey.parse(one.ledger_key), one.url)
+            for one in store.all()
+            if one.ledger_key is not None and one.status is not PeerStatus.DISABLED
+        ]
+
+    return KnownLogs(of_peers, witness_policy(settings))
 
 
-def known_witnesses(settings: Settings) -> KnownWitnesses:
-    """Who is asked to cosign the checkpoints of this home's ledger."""
-    return KnownWitnesses(list, witness_policy(settings))
+def known_witnesses(settings: Settings, database: Database) -> KnownWitnesses:
+    """Who is asked to cosign the checkpoints of this home's ledger: peers that cosign, and are active.
+
+    Raises:
+        ValidationError: the policy file is not right.
+    """
+    store = PeerStore(database)
+
+    def of_peers() -> list[WitnessAddress]:
+        return [
+            WitnessAddress(one.id, CosignerKey.parse(one.witness_key), f"{one.url}/witness")
+            for one in store.all()
+            if one.witness_key is not None and one.status is PeerStatus.ACTIVE
+        ]
+
+    return KnownWitnesses(of_peers, witness_policy(settings))
 
 
 @contextmanager
@@ -126,7 +154,7 @@ def open_witness(resources: Resources) -> Iterator[Witness]:
         ResourceNotFoundError, AuthorizationError, ValidationError: its key or its policy file is not right.
     """
     settings = resources.settings
-    cosigner, logs = witness_key(settings), known_logs(resources)
+    cosigner, logs = witness_key(settings), known_logs(settings, resources.database)
     with log_client() as client:
         yield Witness(
             resources.database,

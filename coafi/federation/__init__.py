@@ -1,1 +1,1 @@
-"""Peers: other instances, and what they and this one tell each other."""
+"""Partner organisations: who they are, how their requests are signed, what they say, and what we keep of it."""

@@ -31,7 +31,18 @@ BEFORE = Path(__file__).parent / "before-versions"
 """What the last version without migrations made: a database, packed, and the checkpoint outside of it."""
 
 
+UNDO_0004 = (
+    "DROP TABLE peer",
+    "DROP TABLE peer_key",
+    "DROP TABLE peer_nonce",
+    "DROP TABLE peer_object",
+    "DROP TABLE ledger_cosignature",
+    "DROP TABLE witnessed",
+    "DROP TABLE split_view",
+)
+
 UNDO_0003 = (
+    *UNDO_0004,
     "DROP TABLE registry_entry",
     "DROP TABLE registry_version",
     "DROP TABLE registry_tag",
@@ -41,8 +52,6 @@ UNDO_0003 = (
     "DROP INDEX delivery_temporary_utids",
     "ALTER TABLE delivery DROP COLUMN temporary_utids",
 )
-
-UNDO_0004 = ("DROP TABLE ledger_cosignature", "DROP TABLE witnessed", "DROP TABLE split_view")
 
 
 @pytest.fixture
@@ -157,7 +166,6 @@ def test_an_older_version_is_named_and_gets_what_is_missing(database: Database) 
     run(
         database,
         "UPDATE alembic_version SET version_num = '0001'",
-        *UNDO_0004,
         *UNDO_0003,
         "DROP TABLE document_path",
         "CREATE TABLE document_path (document_id TEXT, path TEXT, PRIMARY KEY (document_id, path))",
@@ -171,7 +179,7 @@ def test_an_older_version_is_named_and_gets_what_is_missing(database: Database) 
 
 def test_deliveries_from_before_are_found_by_their_temporary_utids(database: Database) -> None:
     migrate.migrate(database)
-    run(database, "UPDATE alembic_version SET version_num = '0002'", *UNDO_0004, *UNDO_0003)
+    run(database, "UPDATE alembic_version SET version_num = '0002'", *UNDO_0003)
     with database.write() as connection:
         connection.execute(
             text(
