@@ -19,7 +19,7 @@ from coafi import metrics
 from coafi.errors import CoafiError, IntegrityError, Unavailable, ValidationError
 from coafi.federation.witness import AddCheckpoint, format_request
 from coafi.ledger.checkpoint import MAX_NOTE, SignedCheckpoint
-from coafi.ledger.cosignature import parse_cosignatures
+from coafi.ledger.cosignature import cosignatures, parse_cosignatures
 from coafi.ledger.keys import CosignerKey
 from coafi.ledger.log import Ledger
 
@@ -133,25 +133,36 @@ class Cosigners:
             IntegrityError, Unavailable: the checkpoint cannot be signed.
         """
         deadline = time.monotonic() + seconds
-        signed = self.ledger.checkpoint(force=True)
         answers: dict[str, Answered] = {}
         pool = ThreadPoolExecutor(AT_A_TIME, "cosign")
         try:
             for _ in range(_TURNS):
-                asked = {pool.submit(self.ask, one, signed): one for one in witnesses}
-                while asked and time.monotonic() < deadline and not enough(self.ledger.cosigned(signed).note):
-                    done, _rest = wait(asked, max(0.0, deadline - time.monotonic()), "FIRST_COMPLETED")
-                    answers |= {asked.pop(one).name: one.result() for one in done}
-                answers |= {
-                    one.name: Answered(Outcome.UNAVAILABLE, "it has not answered in time") for one in asked.values()
-                }
+                signed = self.ledger.checkpoint(force=True)  # a newer one, if somebody has shown them that
+                answers = self._turn(witnesses, signed, deadline, enough, pool)
                 ahead = any(one.outcome is Outcome.AHEAD for one in answers.values())
-                if not ahead or time.monotonic() >= deadline or enough(self.ledger.cosigned(signed).note):
+                if not ahead or time.monotonic() >= deadline:
                     break
-                signed = self.ledger.checkpoint(force=True)  # somebody else has shown them this one
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
         return Gathered(self.ledger.cosigned(signed), answers)
+
+    def _turn(
+        self,
+        witnesses: Sequence[WitnessAddress],
+        signed: SignedCheckpoint,
+        deadline: float,
+        enough: Callable[[str], bool],
+        pool: ThreadPoolExecutor,
+    ) -> dict[str, Answered]:
+        """Ask those who have not cosigned a checkpoint, side by side."""
+        known = {one.key for one in cosignatures(signed.note, [one.key for one in witnesses])}
+        answers = {one.name: Answered(Outcome.COSIGNED) for one in witnesses if one.key in known}
+        asked = {pool.submit(self.ask, one, signed): one for one in witnesses if one.key not in known}
+        while asked and time.monotonic() < deadline and not enough(self.ledger.cosigned(signed).note):
+            done, _rest = wait(asked, max(0.0, deadline - time.monotonic()), "FIRST_COMPLETED")
+            answers |= {asked.pop(one).name: one.result() for one in done}
+        late = Answered(Outcome.UNAVAILABLE, "it has not answered in time")
+        return answers | {one.name: late for one in asked.values()}
 
     def _ask(self, witness: WitnessAddress, signed: SignedCheckpoint) -> Answered:
         checkpoint = signed.checkpoint

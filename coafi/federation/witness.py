@@ -33,6 +33,7 @@ from coafi.errors import (
     ResourceNotFoundError,
     ValidationError,
 )
+from coafi.federation.messages import CheckpointPublished
 from coafi.federation.witnessed import (
     Grade,
     SplitView,
@@ -415,6 +416,29 @@ class Witness:
                     continue
                 return self._fit(log, Sight.NEWER, signed, signed.size)
             return self._fit(log, Sight.KNOWN if signed.size == size else Sight.BEHIND, signed, size)
+
+    def published(self, peer: str, said: CheckpointPublished) -> Seen:
+        """What comes of a peer's message that its own ledger has a new checkpoint.
+
+        Raises:
+            MalformedRequest: what the message says is not what the checkpoint in it says.
+            UnknownLog: no ledger of this name is known to be this peer's.
+            NotSigned, Unavailable: as :meth:`see`.
+        """
+        log = self._logs.of(said.origin)
+        if log is None or log.peer != peer:
+            raise UnknownLog(
+                f"{said.origin} is not known here as the ledger of {peer}", remedy="give the peer its ledger's key"
+            )
+        seen = self.see(said.origin, said.note)
+        checkpoint = parse_checkpoint(parse_note(said.note).text)
+        if (checkpoint.size, checkpoint.root.hex()) != (said.size, said.root):
+            raise MalformedRequest(
+                f"it says {said.size} entries and root {said.root}, and the checkpoint in it {checkpoint.size} and"
+                f" {checkpoint.root.hex()}",
+                remedy="send the checkpoint as it is",
+            )
+        return seen
 
     def _fit(self, log: WitnessedLog, sight: Sight, signed: SignedCheckpoint, kept: int) -> Seen:
         if any(one.shown == signed.note for one in self.record.split_views(log.key.name)):

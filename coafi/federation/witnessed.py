@@ -9,7 +9,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Boolean, Column, Connection, LargeBinary, Row, Table, delete, select, update
+from sqlalchemy import BigInteger, Column, Connection, LargeBinary, Row, Table, delete, select, update
 
 from coafi.database import Database, big_integer, metadata, text
 from coafi.database.statements import insert_missing, insert_or_replace
@@ -38,7 +38,6 @@ split_view_table = Table(
     Column("problem", text(), nullable=False),
     Column("found", text(32), nullable=False),
     Column("entry", big_integer()),
-    Column("told", Boolean, nullable=False),
 )
 
 
@@ -82,7 +81,6 @@ class SplitView:
         problem: what is wrong, for a person.
         found: when, in ISO 8601.
         entry: index of its ``PEER_SPLIT_VIEW`` in the ledger; only what is proved has one.
-        told: whether those who want to know of peers were told.
     """
 
     origin: str
@@ -94,7 +92,6 @@ class SplitView:
     problem: str
     found: str
     entry: int | None = None
-    told: bool = False
 
 
 def last_witnessed(connection: Connection, origin: str) -> Witnessed | None:
@@ -153,8 +150,8 @@ class WitnessRecord:
             rows = connection.execute(select(witnessed_table).order_by(witnessed_table.c.origin)).all()
         return [_witnessed(row) for row in rows]
 
-    def split_views(self, origin: str | None = None, *, untold: bool = False) -> list[SplitView]:
-        """What does not fit together, by log, proofs first; of one log, or only what nobody was told of.
+    def split_views(self, origin: str | None = None) -> list[SplitView]:
+        """What does not fit together, by log, proofs first; or of one log.
 
         Raises:
             Unavailable: the database is out of reach.
@@ -163,24 +160,8 @@ class WitnessRecord:
         query = select(table).order_by(table.c.origin, table.c.grade)
         if origin is not None:
             query = query.where(table.c.origin == origin)
-        if untold:
-            query = query.where(table.c.told.is_(False))
         with self.database.read() as connection:
             return [_split_view(row) for row in connection.execute(query)]
-
-    def told(self, view: SplitView) -> None:
-        """Note that those who want to know were told.
-
-        Raises:
-            Unavailable: the database is out of reach.
-        """
-        table = split_view_table
-        with self.database.write() as connection:
-            connection.execute(
-                update(table)
-                .where(table.c.origin == view.origin, table.c.grade == view.grade, table.c.found == view.found)
-                .values(told=True)
-            )
 
 
 def keep_split_view(connection: Connection, view: SplitView) -> bool:
@@ -196,7 +177,6 @@ def keep_split_view(connection: Connection, view: SplitView) -> bool:
         "problem": view.problem,
         "found": view.found,
         "entry": view.entry,
-        "told": view.told,
     }
     where = (table.c.origin == view.origin, table.c.grade == view.grade)
     if connection.execute(select(table.c.found).where(*where)).first() is not None:
@@ -229,5 +209,4 @@ def _split_view(row: Row[tuple[object, ...]]) -> SplitView:
         problem=row.problem,
         found=row.found,
         entry=row.entry,
-        told=row.told,
     )

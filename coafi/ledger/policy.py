@@ -134,11 +134,12 @@ def quorum_of(keys: Sequence[CosignerKey], threshold: int | None = None) -> Poli
             f"a quorum of {wanted} of {len(keys)} witnesses cannot be", remedy="ask for as many as there are, or fewer"
         )
     _check_distinct([key.public for key in keys], "witness")
-    witnesses = tuple(WitnessLine(str(number), key, str(key)) for number, key in enumerate(keys, 1))
+    names = [key.name for key in keys]
+    witnesses = tuple(WitnessLine(key.name if names.count(key.name) == 1 else str(key), key, str(key)) for key in keys)
     if wanted == 0:
         return Policy(NONE, witnesses)
     members = tuple(one.name for one in witnesses)
-    return Policy("witnesses", witnesses, (Group("witnesses", wanted, members),))
+    return Policy("+", witnesses, (Group("+", wanted, members),))  # no key has this name
 
 
 def parse_policy(data: bytes) -> Policy:

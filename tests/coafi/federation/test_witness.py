@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from coafi.errors import ResourceNotFoundError, Unavailable, ValidationError
+from coafi.federation.messages import CheckpointPublished
 from coafi.federation.witness import (
     MAX_REQUEST,
     AddCheckpoint,
@@ -261,7 +262,7 @@ def test_two_roots_of_one_size_are_a_split_view_and_recorded_once(there: Setting
         with pytest.raises(NotConsistent if old else OtherSize):
             there.witness.add_checkpoint(format_request(AddCheckpoint(old, (), FORKED.signed(9).note)))
     (view,) = there.witness.record.split_views()
-    assert (view.grade, view.peer, view.told) == (Grade.PROVED, "plant-b", False)
+    assert (view.grade, view.peer) == (Grade.PROVED, "plant-b")
     assert view.fork is not None
     assert {one.root for one in verify_fork(view.fork, SIGNER.key)} == {
         TREE.signed(9).checkpoint.root,
@@ -274,8 +275,6 @@ def test_two_roots_of_one_size_are_a_split_view_and_recorded_once(there: Setting
     assert view.entry == 0
     assert split_views() == before + 1
     assert there.witness.add_checkpoint(request(TREE, 9, 12))  # of the history that it knows
-    there.witness.record.told(view)
-    assert there.witness.record.split_views(untold=True) == []
 
 
 @pytest.mark.parametrize(("kept", "shown"), [(9, 20), (20, 9), (16, 17), (8, 40), (40, 8), (9, 9)])
@@ -365,6 +364,22 @@ def test_what_is_seen_must_be_of_the_log(here: Setting) -> None:
         here.witness.see(SIGNER.name, "x")
 
 
+def test_a_message_of_a_peer_is_of_its_own_ledger_and_says_what_its_checkpoint_says(here: Setting) -> None:
+    signed = TREE.signed(9)
+    said = CheckpointPublished(origin=SIGNER.name, size=9, root=signed.checkpoint.root.hex(), note=signed.note)
+    assert here.witness.published("plant-b", said).sight is Sight.NEWER
+    assert here.witness.published("plant-b", said).sight is Sight.KNOWN
+    with pytest.raises(UnknownLog, match="not known here as the ledger of plant-c"):
+        here.witness.published("plant-c", said)
+    for changes in ({"size": 8}, {"root": "0" * 64}):
+        with pytest.raises(MalformedRequest, match="and the checkpoint in it 9"):
+            here.witness.published("plant-b", said.model_copy(update=changes))
+    here.shown = FORKED
+    other = FORKED.signed(12)
+    shown = CheckpointPublished(origin=SIGNER.name, size=12, root=other.checkpoint.root.hex(), note=other.note)
+    assert here.witness.published("plant-b", shown).sight is Sight.SPLIT
+
+
 # ----------------------------------------------------------------------------------------- another key
 
 
@@ -445,7 +460,7 @@ def test_processes_that_are_killed_never_cosign_two_histories(place: Path) -> No
     with witnessing(place):
         pass
     lines: list[str] = []
-    for turn in range(3):
+    for turn in range(2):
         processes = [
             subprocess.Popen([sys.executable, "-m", "tests.coafi.federation.witnesses", str(place), str(name)])
             for name in (2 * turn, 2 * turn + 1)

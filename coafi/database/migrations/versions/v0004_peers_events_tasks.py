@@ -90,5 +90,4 @@ def _witnessing() -> None:
         sa.Column("problem", text(), nullable=False),
         sa.Column("found", text(32), nullable=False),
         sa.Column("entry", big_integer()),
-        sa.Column("told", sa.Boolean, nullable=False),
     )
