@@ -116,7 +116,9 @@ class WitnessApi:
 
 def _refusal(error: CoafiError) -> Response:
     status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
-    if status >= 500:
-        log.error("checkpoint not cosigned", status=status, reason=str(error))
+    if status < 500:
+        return problem(status, str(error))
+    # Strangers may ask: what is wrong here is for the log.
+    log.error("checkpoint not cosigned", status=status, reason=str(error))
     retry_after = (getattr(error, "retry_after", None) or RETRY_AFTER) if status == 503 else None
-    return problem(status, str(error), retry_after=retry_after)
+    return problem(status, "the witness cannot do that now", retry_after=retry_after)

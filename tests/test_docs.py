@@ -71,7 +71,9 @@ from starters import records
 from starters.api import LONGEST_WAIT, MAX_HEADERS, ApiGateway
 from starters.cli import app
 from starters.embedded import temporal_executable
+from tests.coafi.federation.witnesses import setting_of
 from tests.coafi.ledger.making import draft, opened
+from tests.coafi.ledger.trees import SIGNER, Tree
 from tests.coafi.notify.test_message import notice
 from tests.coafi.registry.making import Registers
 from tests.harness import batch_task
@@ -689,6 +691,9 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         books.put("wing", {}, reason="sample")
         hold_against_schemas(Revalidator(recorder, database, objects, contexts), books, task)
         ledger.append([key_change(ledger.key, ledger.sign, Signer("docs", bytes(31) + b"1"))])
+        witness = setting_of(database, ledger, home).witness
+        witness.see(SIGNER.name, Tree(3).signed().note)
+        witness.see(SIGNER.name, Tree(3, forked=1).signed().note)
         fields: dict[str, set[str]] = defaultdict(set)
         for one in ledger.entries(0, ledger.size()):
             fields[one.entry.type] |= set(one.data)

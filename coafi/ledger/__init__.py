@@ -39,6 +39,7 @@ Read it from the top. Each module knows those above it, and none below (import-l
       search      finds entries
 
 The promise is that tampering is *evident*: whoever has seen a checkpoint can prove that an entry before it was
-changed, removed or moved. It is not that tampering is impossible. Until a peer cosigns the checkpoints, whoever holds
-both the signing key and the database can write another history and sign it.
+changed, removed or moved. It is not that tampering is impossible. Until a peer cosigns the checkpoints
+(:mod:`coafi.federation.witness`), whoever holds both the signing key and the database can write another history and
+sign it.
 """

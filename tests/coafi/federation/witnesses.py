@@ -8,7 +8,7 @@ cosignature to ``cosigned-NAME`` as soon as it has it.
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -57,24 +57,29 @@ class Setting:
     now: float = 1_700_000_000.0
 
 
+def setting_of(database: Database, ledger: Ledger, directory: Path) -> Setting:
+    """A witness that keeps what it has seen in a database."""
+    setting = Setting(None, ledger, Logs(), Tree(MOST))  # type: ignore[arg-type]  # made in the next line
+    setting.witness = Witness(
+        database,
+        ledger,
+        namespace="default",
+        cosigner=COSIGNER,
+        logs=setting.logs,
+        shown=lambda _log: setting.shown,
+        directory=directory / "witnessed",
+        clock=lambda: datetime.fromtimestamp(setting.now, UTC),
+    )
+    return setting
+
+
 @contextmanager
-def witnessing(directory: Path, *, clock: Callable[[], datetime] | None = None) -> Iterator[Setting]:
+def witnessing(directory: Path) -> Iterator[Setting]:
     """A witness whose database is in ``directory``."""
     with opened(directory, lock_timeout=HANG) as ledger:
         database = Database(where(directory), write_lock_timeout=HANG)
-        setting = Setting(None, ledger, Logs(), Tree(MOST))  # type: ignore[arg-type]  # made in the next line
-        setting.witness = Witness(
-            database,
-            ledger,
-            namespace="default",
-            cosigner=COSIGNER,
-            logs=setting.logs,
-            shown=lambda _log: setting.shown,
-            directory=directory / "witnessed",
-            clock=clock or (lambda: datetime.fromtimestamp(setting.now, UTC)),
-        )
         try:
-            yield setting
+            yield setting_of(database, ledger, directory)
         finally:
             database.close()
 
