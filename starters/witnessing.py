@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import httpx
-
 from coafi.canonical import JsonObject
 from coafi.database import Database
 from coafi.errors import IntegrityError, ResourceNotFoundError, Unavailable
 from coafi.federation.cosigning import Answered, Cosigners, Gathered, witness_client
-from coafi.federation.peer_log import PeerLog
+from coafi.federation.peer_log import PeerLog, log_client
 from coafi.federation.witness import Witness
 from coafi.federation.witnessed import Grade, SplitView, WitnessRecord
 from coafi.ledger.checkpoint import SignedCheckpoint
@@ -123,7 +121,7 @@ def verify_evidence(file: Path, key: str, hand_overs: Path | None, *, as_json: b
 def forget_log(origin: str, *, as_json: bool) -> None:
     """``coafi witness forget``."""
     settings = command_settings()
-    with opened_ledger(settings) as ledger, open_database(settings) as database, httpx.Client() as client:
+    with opened_ledger(settings) as ledger, open_database(settings) as database, log_client() as client:
         Witness(
             database,
             ledger,

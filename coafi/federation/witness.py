@@ -2,7 +2,8 @@
 
 After https://c2sp.org/tlog-witness. Of each log one checkpoint is kept, the last that was cosigned. A new one takes its
 place by compare-and-swap, committed before anybody is answered: whatever happens at the same time, and whenever the
-process dies, no two checkpoints are cosigned of which one does not continue the other.
+process dies, no two checkpoints are cosigned of which one does not continue the other. It is kept outside the database,
+too: if that is put back to an old copy, nothing is cosigned by what it remembers.
 
 A checkpoint that contradicts the one that is kept, under the log's own signature, is a *split view*: the log shows
 different histories to different people. What proves it is kept (:mod:`coafi.ledger.fork`), recorded once, and told. One
@@ -25,7 +26,7 @@ import structlog
 
 from coafi import metrics
 from coafi.canonical import JsonObject, sha256
-from coafi.database import Database
+from coafi.database import WRITE_LOCK_TIMEOUT, Database
 from coafi.errors import (
     AuthorizationError,
     CoafiError,
@@ -61,6 +62,7 @@ from coafi.ledger.keys import Cosigner, Keyring, VerifierKey, decode_base64
 from coafi.ledger.merkle import EMPTY_ROOT, HASH_SIZE
 from coafi.ledger.port import Ledger, LedgerTransaction
 from coafi.ledger.proof import Proof
+from coafi.ledger.published import PublishedCheckpoint
 from coafi.names import WITNESS, EntryType
 
 MAX_PROOF = 63
@@ -219,7 +221,8 @@ class Witness:
         cosigner: the witness's key; never the ledger's own.
         logs: which logs are witnessed.
         shown: what a log shows about itself.
-        directory: where hand-overs of keys that were seen are kept.
+        directory: where hand-overs of keys, and what was cosigned last, are kept outside the database. Never restore it
+            from a backup together with that.
         clock: gives the time of cosignatures.
     """
 
@@ -267,7 +270,7 @@ class Witness:
         while True:
             kept = self._last(log)
             self._check(log, kept, signed, old, proof)
-            if (line := self._take(kept, signed)) is not None:
+            if (line := self._take(log, kept, signed)) is not None:
                 return line
 
     def _check(
@@ -290,7 +293,7 @@ class Witness:
         except IntegrityError as error:
             raise NotConsistent(error.message, remedy=error.remedy) from error
 
-    def _take(self, kept: Witnessed | None, signed: SignedCheckpoint) -> str | None:
+    def _take(self, log: WitnessedLog, kept: Witnessed | None, signed: SignedCheckpoint) -> str | None:
         """Cosign a checkpoint that continues the one that is kept; ``None`` if that is no longer the last one."""
         with self._database.write() as connection:
             # The time is taken while nobody else can cosign, so that times and sizes are in one order.
@@ -298,7 +301,14 @@ class Witness:
             line = cosign(parse_note(signed.note).text, self._cosigner, now)
             note = with_cosignatures(signed.note, [line])
             taken = advance(connection, kept, Witnessed(SignedCheckpoint(signed.checkpoint, note), now))
-        return line if taken else None
+        if not taken:
+            return None
+        outside = self._outside(log)
+        with outside.locked(WRITE_LOCK_TIMEOUT):
+            before = outside.read()
+            if before is None or parse_checkpoint(parse_note(before).text).size < signed.size:
+                outside.replace(note)
+        return line
 
     # --------------------------------------------------------------------- keys
 
@@ -338,7 +348,16 @@ class Witness:
 
     def _last(self, log: WitnessedLog) -> Witnessed | None:
         """The last checkpoint of a log that was cosigned, which must be of the keys that it has or had."""
+        outside = self._outside(log).read()  # first: what is outside was in the database before
         kept = self.record.last(log.key.name)
+        if outside is not None:
+            size = parse_checkpoint(parse_note(outside).text).size
+            if kept is None or kept.checkpoint.size < size:
+                raise IntegrityError(
+                    f"a checkpoint of {log.key.name} with {size} entries was cosigned here, and the database knows of"
+                    f" {kept.checkpoint.size if kept else 'none'}: it is an old copy, or has lost it",
+                    remedy=f"restore a copy that has it; {self._outside(log).path} is what was cosigned last",
+                )
         if kept is not None:
             try:
                 open_checkpoint(kept.signed.note, self._followed(log).ring)
@@ -349,6 +368,13 @@ class Witness:
                     remedy="if the log was begun again under this key, run: coafi witness forget " + log.key.name,
                 ) from error
         return kept
+
+    def _outside(self, log: WitnessedLog) -> PublishedCheckpoint:
+        """What was cosigned last, outside the database. A log that is begun again under another key has another one."""
+        return PublishedCheckpoint(self._directory_of(log))
+
+    def _directory_of(self, log: WitnessedLog) -> Path:
+        return self._directory / hashlib.sha256(str(log.key).encode()).hexdigest()[:32]
 
     def forget(self, origin: str) -> None:
         """Forget what was cosigned of a log that was begun again, under another key; its split views stay.
@@ -375,8 +401,7 @@ class Witness:
     def _followed(self, log: WitnessedLog) -> FollowedKeys:
         with self._lock:
             if log not in self._keys:
-                directory = self._directory / hashlib.sha256(str(log.key).encode()).hexdigest()[:32]
-                self._keys[log] = FollowedKeys(log.key, directory, self._shown(log).hand_overs)
+                self._keys[log] = FollowedKeys(log.key, self._directory_of(log), self._shown(log).hand_overs)
             return self._keys[log]
 
     def ring(self, log: WitnessedLog) -> Keyring:
@@ -412,7 +437,7 @@ class Witness:
                 assert kept is not None  # noqa: S101  # it was compared with something
                 return self._unfit(log, kept, signed, compared)
             if signed.size > size:
-                if self._take(kept, signed) is None:
+                if self._take(log, kept, signed) is None:
                     continue
                 return self._fit(log, Sight.NEWER, signed, signed.size)
             return self._fit(log, Sight.KNOWN if signed.size == size else Sight.BEHIND, signed, size)

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
+from sqlalchemy import text
 
-from coafi.errors import ResourceNotFoundError, Unavailable, ValidationError
+from coafi.database import Database
+from coafi.errors import IntegrityError, ResourceNotFoundError, Unavailable, ValidationError
 from coafi.federation.messages import CheckpointPublished
 from coafi.federation.witness import (
     MAX_REQUEST,
@@ -34,11 +36,11 @@ from coafi.ledger.checkpoint import open_checkpoint, parse_note, sign_note
 from coafi.ledger.cosignature import cosignatures, parse_cosignatures
 from coafi.ledger.fork import verify_fork
 from coafi.ledger.keys import Signer, VerifierKey
-from coafi.ledger.merkle import EMPTY_ROOT
 from coafi.names import EntryType
 from tests.coafi.federation.witnesses import COSIGNER, LOG, Setting, request, witnessing
 from tests.coafi.ledger.making import HANG
 from tests.coafi.ledger.trees import MOST, SIGNER, Tree
+from tests.postgresql import where
 
 TREE = Tree(MOST)
 FORKED = Tree(MOST, forked=5)
@@ -198,10 +200,9 @@ def test_a_proof_that_does_not_verify(there: Setting) -> None:
 
 
 def test_the_empty_log_with_another_root(here: Setting) -> None:
-    text = TREE.signed(0).checkpoint.text().replace("47DE", "57DE")
-    assert len(EMPTY_ROOT) == 32
+    other = TREE.signed(0).checkpoint.text().replace("47DE", "57DE")
     with pytest.raises(NotConsistent):
-        here.witness.add_checkpoint(format_request(AddCheckpoint(0, (), sign_note(text, SIGNER))))
+        here.witness.add_checkpoint(format_request(AddCheckpoint(0, (), sign_note(other, SIGNER))))
 
 
 @pytest.mark.parametrize(
@@ -378,6 +379,29 @@ def test_a_message_of_a_peer_is_of_its_own_ledger_and_says_what_its_checkpoint_s
     other = FORKED.signed(12)
     shown = CheckpointPublished(origin=SIGNER.name, size=12, root=other.checkpoint.root.hex(), note=other.note)
     assert here.witness.published("plant-b", shown).sight is Sight.SPLIT
+
+
+# ------------------------------------------------------------------------------------------- an old copy
+
+
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM witnessed", "UPDATE witnessed SET size = 9, root = :root, note = :note"]
+)
+def test_a_database_that_was_put_back_cosigns_nothing(there: Setting, place: Path, statement: str) -> None:
+    there.witness.add_checkpoint(request(TREE, 0, 9))
+    old = there.witness.record.last(SIGNER.name)
+    assert old is not None
+    there.witness.add_checkpoint(request(TREE, 9, 20))
+    database = Database(where(place))
+    with database.write() as connection:
+        values = {"root": old.checkpoint.root, "note": old.signed.note} if ":root" in statement else {}
+        connection.execute(text(statement), values)
+    database.close()
+    for body in (request(FORKED, 0, 30), request(TREE, 9, 20), request(TREE, 20, 30)):
+        with pytest.raises(IntegrityError, match="with 20 entries was cosigned here, and the database knows of"):
+            there.witness.add_checkpoint(body)
+    with pytest.raises(IntegrityError):
+        there.witness.see(SIGNER.name, TREE.signed(30).note)
 
 
 # ----------------------------------------------------------------------------------------- another key
