@@ -38,6 +38,7 @@ from starters.api import ApiGateway
 from starters.api_pages import ApiPages
 from starters.bitt import BittApi
 from starters.docs_pages import DocumentationPages
+from starters.federation import FederationApi
 from starters.witness import WitnessApi
 
 log = structlog.stdlib.get_logger()
@@ -58,6 +59,7 @@ class Gateway:
         bitt: serves the ledger, if it is kept here.
         api: answers requests to the API.
         api_pages: say what the API can do.
+        federation: takes what peers send.
         witness: cosigns the checkpoints of others.
     """
 
@@ -72,6 +74,7 @@ class Gateway:
     bitt: BittApi | None = None
     api: ApiGateway | None = None
     api_pages: ApiPages | None = None
+    federation: FederationApi | None = None
     witness: WitnessApi | None = None
 
     def application(self) -> Starlette:
@@ -86,6 +89,7 @@ class Gateway:
                 Route("/metrics", self.metrics),
                 *(self.docs.routes() if self.docs else ()),
                 *(self.bitt.routes() if self.bitt else ()),
+                *(self.federation.routes() if self.federation else ()),
                 *(self.witness.routes() if self.witness else ()),
                 *(self.api_pages.routes() if self.api_pages else ()),
             ],

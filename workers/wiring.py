@@ -18,11 +18,13 @@ from activities.files import FileActivities
 from activities.git import GitActivities
 from activities.index import REQUEST_TIMEOUT, IndexActivities, IndexPolicy, IndexRequestActivities
 from activities.notifications import AnnounceActivities, Audience, DeliveryActivities, DeliveryPolicy
+from activities.peers import PeerActivities
 from activities.revalidation import RevalidationActivities
 from coafi.api.operations import ApiOperator
 from coafi.artifacts.cache import ArtifactService
 from coafi.artifacts.model import GeneratorConfig
 from coafi.documents.limits import DocumentLimits
+from coafi.federation.inbox import PeerInbox
 from coafi.git.fetch import GitFetcher
 from coafi.git.limits import GitLimits
 from coafi.git.runner import SshAccess
@@ -40,9 +42,11 @@ from coafi.trees.commit import CommitContexts
 from coafi.trees.recorder import TreeRecorder
 from workers.resources import Resources, url_policy
 from workflows.api_request import APIRequestWorkflow
+from workflows.federated_message import FederatedMessageWorkflow
 from workflows.git_commit import GitCommitWorkflow
 from workflows.git_commit_processing import GitCommitProcessingWorkflow
 from workflows.notification import NotificationWorkflow
+from workflows.peer import PeerWorkflow
 from workflows.registry_update_notification import RegistryUpdateNotificationWorkflow
 from workflows.schema_revalidation import SchemaRevalidationWorkflow
 
@@ -53,6 +57,8 @@ WORKFLOWS = (
     APIRequestWorkflow,
     RegistryUpdateNotificationWorkflow,
     SchemaRevalidationWorkflow,
+    PeerWorkflow,
+    FederatedMessageWorkflow,
 )
 """Every workflow type of the service."""
 
@@ -147,6 +153,8 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
     revalidations = RevalidationActivities(
         Revalidator(steps.events.recorder, resources.database, resources.objects, steps.files.processor.contexts)
     )
+    # What messages do besides being kept is given here, by type: ``PeerInbox(…, effects={MessageType.…: …})``.
+    peers = PeerActivities(PeerInbox(steps.events.recorder, resources.objects), audience)
     deliveries = DeliveryActivities(_deliverer(settings, subscribers, gone, stack))
     drain = timedelta(seconds=settings.drain_timeout)
 
@@ -170,6 +178,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
                 api.operate,
                 api.start,
                 revalidations.conclude,
+                peers.apply,
             ],
             # Local activities take threads from the same pool.
             activity_executor=threads(2 * settings.events_slots, "events"),
