@@ -30,6 +30,9 @@ WITNESS_REQUESTS = Counter("coafi_witness_requests", "Checkpoints that were sent
 COSIGNATURES = Counter(
     "coafi_cosignatures", "Tries to have a checkpoint cosigned, by what came of them.", ["witness", "outcome"]
 )
+PEER_CHECKPOINTS = Counter(
+    "coafi_peer_checkpoints", "Checkpoints that peers told of, by what they are.", ["peer", "sight"]
+)
 SPLIT_VIEWS = Counter(
     "coafi_peer_split_views", "Histories of a peer's ledger that do not fit together, by what is known.", ["grade"]
 )

@@ -47,6 +47,7 @@ class ActivityName(StrEnum):
     REVALIDATE = "schemas.revalidate"
     CONCLUDE_REVALIDATION = "schemas.conclude"
     APPLY_MESSAGE = "peers.apply"
+    WITNESS = "peers.witness"
 
 
 class WorkflowName(StrEnum):
