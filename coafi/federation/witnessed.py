@@ -163,6 +163,19 @@ class WitnessRecord:
         with self.database.read() as connection:
             return [_split_view(row) for row in connection.execute(query)]
 
+    def suspects(self) -> dict[str, Grade]:
+        """The peers whose ledgers show two histories, by id; ``UNPROVED`` where that is a doubt only.
+
+        Raises:
+            Unavailable: the database is out of reach.
+        """
+        found: dict[str, Grade] = {}
+        for view in self.split_views():  # proofs come first
+            found.setdefault(view.peer, view.grade)
+            if view.grade is Grade.PROVED:
+                found[view.peer] = view.grade
+        return found
+
 
 def keep_split_view(connection: Connection, view: SplitView) -> bool:
     """Keep what does not fit together, unless the log has something of this grade already; whether it is new."""

@@ -274,6 +274,7 @@ def test_two_roots_of_one_size_are_a_split_view_and_recorded_once(there: Setting
     assert data["peer"] == "plant-b"
     assert data["evidenceDigest"] == hashlib.sha256(view.fork.model_dump_json().encode()).hexdigest()
     assert view.entry == 0
+    assert there.witness.record.suspects() == {"plant-b": Grade.PROVED}
     assert split_views() == before + 1
     assert there.witness.add_checkpoint(request(TREE, 9, 12))  # of the history that it knows
 
@@ -321,6 +322,7 @@ def test_what_a_log_cannot_prove_is_a_doubt_until_it_does(there: Setting) -> Non
         assert "30 and of 20" in seen.view.problem
     (view,) = there.witness.record.split_views()
     assert (view.grade, view.fork, view.entry) == (Grade.UNPROVED, None, None)
+    assert there.witness.record.suspects() == {"plant-b": Grade.UNPROVED}
     assert recorded(there) == []
     there.shown = TREE
     assert there.witness.see(SIGNER.name, TREE.signed(20).note).sight is Sight.BEHIND
