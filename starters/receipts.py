@@ -232,8 +232,8 @@ def _receipt_json(
 def _print_receipt(
     receipt: VerifiedReceipt,
     artifacts: Sequence[tuple[Path, VerifiedArtifact]],
-    policy: Policy | None,
-    cosigned: Sequence[Cosignature],
+    policy: Policy | None = None,
+    cosigned: Sequence[Cosignature] = (),
 ) -> None:
     story, checkpoint, received = receipt.story, receipt.checkpoint.checkpoint, receipt.story.received
     out.print("[bold green]Proved[/bold green]", highlight=False)

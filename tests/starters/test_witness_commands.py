@@ -205,7 +205,7 @@ def test_a_split_view_is_listed_and_its_proof_convinces_anybody(tmp_path: Path, 
     known = tmp_path / "known"
     known.write_text(f"log {parties.desk.vkey}\nquorum none\n")
     with served(tmp_path / "d", witness_policy=known) as d, witness_client() as client:
-        home = {"COAFI_HOME": str(d.resources.settings.home)}
+        home = {"COAFI_HOME": str(d.resources.settings.home), "COAFI_WITNESS_POLICY": str(known)}
         key = CosignerKey.parse(parties.run("witness", "key", **home).stdout.strip())
         address = WitnessAddress("d", key, f"{d.url}/witness")
         with open_resources(Settings(home=parties.desk.home.path)) as resources:
