@@ -33,3 +33,13 @@ FOLLOWER_HOLDS = Gauge("coafi_follower_holds", "Whether this process is the one 
 CAPPED = Counter(
     "coafi_events_capped", "Entries that started nothing because of all that lies between them and a cause."
 )
+WITNESS_REQUESTS = Counter("coafi_witness_requests", "Checkpoints that were sent to be cosigned.", ["status"])
+COSIGNATURES = Counter(
+    "coafi_cosignatures", "Tries to have a checkpoint cosigned, by what came of them.", ["witness", "outcome"]
+)
+PEER_CHECKPOINTS = Counter(
+    "coafi_peer_checkpoints", "Checkpoints that peers told of, by what they are.", ["peer", "sight"]
+)
+SPLIT_VIEWS = Counter(
+    "coafi_peer_split_views", "Histories of a peer's ledger that do not fit together, by what is known.", ["grade"]
+)

@@ -48,6 +48,7 @@ class ActivityName(StrEnum):
     CONCLUDE_REVALIDATION = "schemas.conclude"
     REACT = "bitt.react"
     APPLY_MESSAGE = "peers.apply"
+    WITNESS = "peers.witness"
 
 
 class WorkflowName(StrEnum):
@@ -109,6 +110,7 @@ class EntryType(StrEnum):
     COMPLIANCE_FINDING_CLOSED = "COMPLIANCE_FINDING_CLOSED"
     PEER_CHANGED = "PEER_CHANGED"
     PEER_MESSAGE_APPLIED = "PEER_MESSAGE_APPLIED"
+    PEER_SPLIT_VIEW = "PEER_SPLIT_VIEW"
 
 
 REGISTRY_CALLER = "Coafi-Registry-Caller"
@@ -116,6 +118,9 @@ REGISTRY_CALLER = "Coafi-Registry-Caller"
 
 KEY_CHANGES = "ledger.keys"
 """What the entries about the ledger's own keys say instead of a namespace, a workflow and an event."""
+
+WITNESS = "ledger.witness"
+"""Likewise, of the entries about the ledgers of others, whose checkpoints are cosigned here."""
 
 
 FINDING_CHANGES = "compliance.findings"

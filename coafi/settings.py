@@ -386,6 +386,33 @@ class Settings(BaseSettings):
         None, description="The signing key itself, a line `PRIVATE+KEY+…`, instead of a file."
     )
 
+    witness_name: str = Field(
+        "",
+        pattern=r"^[^\s+]{0,255}$",
+        description="Name under which this instance cosigns the checkpoints of others, see [witnessing](witnessing.md);"
+        " empty: the ledger's name and `/witness`. It is part of the key, which keeps the name that it was made with.",
+    )
+    witness_key_file: AbsolutePath | None = Field(
+        None, description="File of the key that cosigns; empty: `secrets/witness-key`, which is made if missing."
+    )
+    witness_policy: Path | None = Field(
+        None,
+        description="Policy file (C2SP tlog-policy): witnesses that are asked to cosign, besides peers, logs that are "
+        "cosigned here, and which cosignatures a receipt must have.",
+    )
+    witness_quorum: int | None = Field(
+        None,
+        ge=0,
+        description="How many of the witnesses that are asked must have cosigned the checkpoint of a receipt, or "
+        "`coafi receipt` warns; if unset: all of them. A policy file says it itself.",
+    )
+    witness_wait: Annotated[float, Field(ge=0, le=300)] = Field(
+        10.0, description="Seconds that `coafi receipt` waits for witnesses."
+    )
+    cosign_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
+        1.0, description="Seconds between two looks whether there is a new checkpoint to have cosigned."
+    )
+
     @property
     def ledger_namespace(self) -> str:
         """What keeps the keys of this instance's entries apart from those of others that share the ledger."""
@@ -436,6 +463,11 @@ class Settings(BaseSettings):
     def federation_key_path(self) -> Path:
         """The file of the key that signs what is sent to peers."""
         return self.federation_key_file or self.secrets_directory / "federation-key"
+
+    @property
+    def witness_key_path(self) -> Path:
+        """The file of the key that cosigns."""
+        return self.witness_key_file or self.secrets_directory / "witness-key"
 
     @property
     def api_keys_path(self) -> Path:

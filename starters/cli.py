@@ -45,6 +45,9 @@ receipt = typer.Typer(
     no_args_is_help=True,
     help="Receipts: `coafi receipt EVENT -o FILE` exports what proves an event offline; `verify` checks it anywhere.",
 )
+witness_app = typer.Typer(
+    no_args_is_help=True, help="Witnessing: peers cosign each other's checkpoints, so that nobody rewrites quietly."
+)
 app.add_typer(files, name="files")
 database = typer.Typer(no_args_is_help=True, help="The tables of the database, and their version.")
 docs = typer.Typer(no_args_is_help=True, help="The documentation indexes of the branches.")
@@ -67,6 +70,7 @@ app.add_typer(ledger, name="ledger")
 app.add_typer(database, name="database")
 ledger.add_typer(ledger_keys, name="keys")
 app.add_typer(receipt, name="receipt")
+app.add_typer(witness_app, name="witness")
 app.add_typer(dead_letters, name="dead-letters")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -781,17 +785,97 @@ def receipt_export(
 @receipt.command("verify")
 def receipt_verify(
     file: Annotated[str, typer.Argument(help="The receipt; - for standard input.")],
-    key: Annotated[list[str], typer.Option("--key", help="The log's vkey, or a file that holds it; repeatable.")],
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--key",
+            help="The log's vkey, or a file that holds it; repeatable. Not needed if the policy names logs.",
+            show_default=False,
+        ),
+    ] = None,
     artifact: Annotated[
         list[Path] | None, typer.Option("--artifact", help="A file to prove as well; repeatable.", show_default=False)
     ] = None,
     hand_overs: HandOvers = None,
+    witness: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--witness",
+            help="The vkey of a witness that must have cosigned, or a file that holds it; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    quorum: Annotated[
+        int | None, typer.Option(help="How many of these witnesses must have cosigned; default: all.", min=0)
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="Policy file (C2SP tlog-policy) that says which witnesses must have cosigned.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Verify a receipt, and say what it proves; needs neither service nor database. Exit 1 if anything is wrong."""
     from starters.receipts import verify
+    from starters.trust import trusted_witnesses
 
-    verify(file, artifact or [], key, hand_overs, as_json=as_json)
+    wanted = trusted_witnesses(witness or [], quorum, policy)
+    verify(file, artifact or [], key or [], hand_overs, wanted, as_json=as_json)
+
+
+@witness_app.command("key")
+def witness_key(as_json: Json = False) -> None:
+    """The public key with which this instance cosigns: what others need to verify it. It is made if missing."""
+    from starters.witnessing import show_key
+
+    show_key(as_json=as_json)
+
+
+@witness_app.command("list")
+def witness_list(as_json: Json = False) -> None:
+    """The ledgers of others: what was cosigned last, and what does not fit together."""
+    from starters.witnessing import list_logs
+
+    list_logs(as_json=as_json)
+
+
+@witness_app.command("ask")
+def witness_ask(as_json: Json = False) -> None:
+    """Have the newest checkpoint of our own ledger cosigned now; how each witness answers. Exit 1 if too few do."""
+    from starters.witnessing import ask_witnesses
+
+    ask_witnesses(as_json=as_json)
+
+
+@witness_app.command("evidence")
+def witness_evidence(
+    origin: Annotated[str | None, typer.Argument(help="The ledger; default: the only one.", show_default=False)] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the proof to this file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The proof that a ledger has shown two histories: convinces anybody who has its public key."""
+    from starters.witnessing import show_evidence
+
+    show_evidence(origin, output, as_json=as_json)
+
+
+@witness_app.command("verify")
+def witness_verify(
+    file: Annotated[Path, typer.Argument(help="The proof, as `witness evidence` writes it.")],
+    key: Annotated[str, typer.Option("--key", help="A vkey of the ledger that it is about, or a file that holds it.")],
+    hand_overs: HandOvers = None,
+    as_json: Json = False,
+) -> None:
+    """Verify such a proof; needs neither service nor database. Exit 1 if it proves nothing."""
+    from starters.witnessing import verify_evidence
+
+    verify_evidence(file, key, hand_overs, as_json=as_json)
+
+
+@witness_app.command("forget")
+def witness_forget(origin: Annotated[str, typer.Argument(help="The ledger.")], as_json: Json = False) -> None:
+    """Forget what was cosigned of a ledger that was begun again under another key."""
+    from starters.witnessing import forget_log
+
+    forget_log(origin, as_json=as_json)
 
 
 @dead_letters.command("list")

@@ -40,6 +40,7 @@ from starters.bitt import BittApi
 from starters.docs_pages import DocumentationPages
 from starters.events_door import EventsDoor
 from starters.federation import FederationApi
+from starters.witness import WitnessApi
 
 log = structlog.stdlib.get_logger()
 
@@ -61,6 +62,7 @@ class Gateway:
         api_pages: say what the API can do.
         events: takes events of external ledgers.
         federation: takes what peers send.
+        witness: cosigns the checkpoints of others.
     """
 
     dispatcher: Dispatcher
@@ -76,6 +78,7 @@ class Gateway:
     api_pages: ApiPages | None = None
     events: EventsDoor | None = None
     federation: FederationApi | None = None
+    witness: WitnessApi | None = None
 
     def application(self) -> Starlette:
         """The ASGI application."""
@@ -91,6 +94,7 @@ class Gateway:
                 *(self.docs.routes() if self.docs else ()),
                 *(self.bitt.routes() if self.bitt else ()),
                 *(self.federation.routes() if self.federation else ()),
+                *(self.witness.routes() if self.witness else ()),
                 *(self.api_pages.routes() if self.api_pages else ()),
             ],
             exception_handlers={HTTPException: _http_problem, Exception: _unexpected},

@@ -5,7 +5,7 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from coafi.canonical import JsonObject
 from coafi.errors import Unavailable, ValidationError
 from coafi.ledger.audit import AuditReport, audit
-from coafi.ledger.checkpoint import open_checkpoint
+from coafi.ledger.checkpoint import Checkpoint, open_checkpoint
+from coafi.ledger.cosignature import Cosignature
 from coafi.ledger.entry import Recorded
 from coafi.ledger.handover import keyring
 from coafi.ledger.keyfile import HeldKey, KeyFile, KeySource
@@ -180,8 +181,9 @@ def verify_ledger(*, as_json: bool) -> None:
         # Of another instance's ledger there is what its API shows: no columns, no stored checkpoints, no old keys.
         report = audit(ledger, show) if isinstance(ledger, OwnLedger) else None
         log = report.log if report else _verify_shown(ledger, show)
+        cosigned = ledger.last_cosignatures() if isinstance(ledger, OwnLedger) else []
     if as_json:
-        print_json(_report_json(log, report))
+        print_json(_report_json(log, report, cosigned))
         return
     out.print(f"[green]Verified[/green]: {log.checkpoint.size} entries, {log.tiles} tiles", highlight=False)
     rows = facts()
@@ -193,6 +195,10 @@ def verify_ledger(*, as_json: bool) -> None:
     if report:
         rows.add_row("Keys", f"{len(report.keys.terms)}, each handed over to the next by both")
         rows.add_row("Times", _times(report))
+    for checkpoint, one in cosigned:
+        rows.add_row("Cosigned", safe(f"{checkpoint.size} entries, by {one.key.name}, {one.moment}"))
+    if report and not cosigned:
+        rows.add_row("Cosigned", "by nobody: whoever holds key and database could rewrite all of it")
     if log.beyond:
         rows.add_row("Not signed yet", f"{log.beyond} entries, written meanwhile")
     out.print(rows)
@@ -338,7 +344,9 @@ def _times(report: AuditReport) -> str:
     return f"went back {report.steps_back} times, at most by {worst.seconds:.3f} s, at entry {worst.entry}"
 
 
-def _report_json(log: LogReport, report: AuditReport | None) -> JsonObject:
+def _report_json(
+    log: LogReport, report: AuditReport | None, cosigned: Sequence[tuple[Checkpoint, Cosignature]]
+) -> JsonObject:
     found: JsonObject = {
         "verified": True,
         "size": log.checkpoint.size,
@@ -352,6 +360,9 @@ def _report_json(log: LogReport, report: AuditReport | None) -> JsonObject:
         found["keys"] = len(report.keys.terms)
         found["timesBack"] = report.steps_back
         found["furthestBack"] = {"entry": worst.entry, "seconds": worst.seconds} if worst else None
+        found["cosignatures"] = [
+            {"witness": str(one.key), "size": checkpoint.size, "time": one.moment} for checkpoint, one in cosigned
+        ]
     return found
 
 

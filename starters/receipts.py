@@ -12,6 +12,9 @@ from typing import Any, BinaryIO
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from coafi.errors import IntegrityError, Unavailable, ValidationError
+from coafi.ledger.checkpoint import parse_note
+from coafi.ledger.cosignature import Cosignature, cosignatures
+from coafi.ledger.policy import Policy
 from coafi.receipts.dsse import key_id
 from coafi.receipts.story import OPEN, ChangeData, Story
 from coafi.receipts.verify import VerifiedArtifact, VerifiedReceipt, verify_artifact, verify_receipt
@@ -29,6 +32,7 @@ def make_receipt(name: str, output: str, *, force: bool) -> None:
     """``coafi receipt EVENT``: written beside its place, verified, and only then put there."""
     from coafi.receipts.make import write_receipt  # These need SQLAlchemy, which `verify` must not.
     from starters.records import entries_to_export, open_database, opened_ledger
+    from starters.witnessing import gathered
 
     target = None if output == STDOUT else Path(output)
     if target is not None and not force and os.path.lexists(target):
@@ -36,8 +40,9 @@ def make_receipt(name: str, output: str, *, force: bool) -> None:
     settings = command_settings()
     with opened_ledger(settings) as ledger, open_database(settings) as database, _beside(target) as (file, path):
         own, entries = entries_to_export(ledger, database, name, settings.ledger_namespace)
+        signed = gathered(settings, database, own)
         with _progress("Writing", len(entries)) as advance:
-            story = write_receipt(own, entries, file, on_progress=advance)
+            story = write_receipt(own, entries, file, signed=signed, on_progress=advance)
         file.seek(0)
         with _progress("Verifying", len(entries)) as advance:
             verify_receipt(file, [ledger.keys], on_progress=advance)
@@ -54,17 +59,29 @@ def make_receipt(name: str, output: str, *, force: bool) -> None:
 
 
 def verify(
-    file: str, artifacts: Sequence[Path], keys: Sequence[str], hand_overs: Path | None, *, as_json: bool
+    file: str,
+    artifacts: Sequence[Path],
+    keys: Sequence[str],
+    hand_overs: Path | None,
+    policy: Policy | None,
+    *,
+    as_json: bool,
 ) -> None:
     """``coafi receipt verify``."""
-    known = trusted_keys(keys, hand_overs)
+    given = [str(log.key) for log in policy.logs] if policy and not keys else keys
+    if not given:
+        raise ValidationError("no key of a log is given", remedy="give --key, or a policy file that names logs")
+    known = trusted_keys(given, hand_overs)
     with _opened(file) as stream, _progress("Verifying", None) as advance:
         receipt = verify_receipt(stream, known, on_progress=advance)
+    cosigned = cosignatures(receipt.checkpoint.note, policy.keys) if policy else ()
+    if policy:
+        policy.check(cosigned)
     found = [(path, _artifact(receipt, path)) for path in artifacts]
     if as_json:
-        print_json(_receipt_json(receipt, found))
+        print_json(_receipt_json(receipt, found, policy, cosigned))
     else:
-        _print_receipt(receipt, found)
+        _print_receipt(receipt, found, policy, cosigned)
 
 
 def _artifact(receipt: VerifiedReceipt, path: Path) -> VerifiedArtifact:
@@ -146,7 +163,12 @@ def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 # ---------------------------------------------------------------------- what was proved
 
 
-def _receipt_json(receipt: VerifiedReceipt, artifacts: Sequence[tuple[Path, VerifiedArtifact]]) -> dict[str, Any]:
+def _receipt_json(
+    receipt: VerifiedReceipt,
+    artifacts: Sequence[tuple[Path, VerifiedArtifact]],
+    policy: Policy | None,
+    cosigned: Sequence[Cosignature],
+) -> dict[str, Any]:
     story, checkpoint = receipt.story, receipt.checkpoint.checkpoint
     received = story.received
     return {
@@ -188,6 +210,9 @@ def _receipt_json(receipt: VerifiedReceipt, artifacts: Sequence[tuple[Path, Veri
         "entryCount": story.count,
         "checkpointKey": key_id(receipt.key),
         "statementKey": key_id(receipt.statement_key),
+        "quorum": policy.wanted() if policy else None,
+        "cosignatures": [{"witness": str(one.key), "time": one.moment} for one in cosigned],
+        "cosignaturesNotVerified": _strangers(receipt, cosigned),
         "files": [
             {
                 "file": str(path),
@@ -204,7 +229,12 @@ def _receipt_json(receipt: VerifiedReceipt, artifacts: Sequence[tuple[Path, Veri
     }
 
 
-def _print_receipt(receipt: VerifiedReceipt, artifacts: Sequence[tuple[Path, VerifiedArtifact]]) -> None:
+def _print_receipt(
+    receipt: VerifiedReceipt,
+    artifacts: Sequence[tuple[Path, VerifiedArtifact]],
+    policy: Policy | None = None,
+    cosigned: Sequence[Cosignature] = (),
+) -> None:
     story, checkpoint, received = receipt.story, receipt.checkpoint.checkpoint, receipt.story.received
     out.print("[bold green]Proved[/bold green]", highlight=False)
     rows = facts()
@@ -230,7 +260,19 @@ def _print_receipt(receipt: VerifiedReceipt, artifacts: Sequence[tuple[Path, Ver
     rows.add_row("Ledger", safe(f"entries {_ranges(story)} of {checkpoint.origin}"))
     rows.add_row("Checkpoint", f"{checkpoint.size} entries, root {checkpoint.root.hex()}")
     rows.add_row("Signed by", safe(" and ".join(dict.fromkeys(map(key_id, (receipt.key, receipt.statement_key))))))
+    for cosignature in cosigned:
+        rows.add_row(
+            "Cosigned by", safe(f"{cosignature.key.name}+{cosignature.key.key_id.hex()}, {cosignature.moment}")
+        )
+    if policy:
+        rows.add_row("Quorum", safe(f"{policy.wanted()}: {len(cosigned)} of {len(policy.witnesses)} have cosigned"))
     out.print(rows)
+    if strangers := _strangers(receipt, cosigned):
+        out.print(
+            f"[yellow]Not verified: cosignatures of {safe(', '.join(strangers[:_SHOWN]))}; give --witness or"
+            " --policy[/yellow]",
+            highlight=False,
+        )
     for path, one in artifacts:
         _print_artifact(path, one)
     if story.conclusion is None:
@@ -239,6 +281,17 @@ def _print_receipt(receipt: VerifiedReceipt, artifacts: Sequence[tuple[Path, Ver
             " cannot be told from it.[/yellow]",
             highlight=False,
         )
+
+
+def _strangers(receipt: VerifiedReceipt, cosigned: Sequence[Cosignature]) -> list[str]:
+    """Whose signatures are under the checkpoint, besides those that were verified: name and key id."""
+    known = {(one.key.name, one.key.key_id) for one in cosigned} | {(receipt.key.name, receipt.key.key_id)}
+    lines = parse_note(receipt.checkpoint.note).signatures
+    return [
+        f"{one.name}+{one.key_id.hex()}"
+        for one in lines
+        if (one.name, one.key_id) not in known and one.name != receipt.key.name
+    ]
 
 
 def _add_ending(add: Callable[[str, str], None], story: Story) -> None:

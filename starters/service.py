@@ -21,6 +21,7 @@ from coafi.api.words import Limits
 from coafi.auth.authenticator import Authenticator
 from coafi.deliveries import DeliveryReader
 from coafi.errors import Unavailable
+from coafi.federation.cosigning import Cosigners, Cosigning, witness_client
 from coafi.federation.peers import PeerStore
 from coafi.federation.signatures import Nonces
 from coafi.ledger.log import Ledger
@@ -43,10 +44,12 @@ from starters.gateway import Gateway
 from starters.listener import place_listener, running_listener
 from starters.output import err, facts
 from starters.rates import Rates
+from starters.witness import WitnessApi
 from workers.auth import build_authenticator
 from workers.client import connect
 from workers.resources import Resources, event_source, open_resources
 from workers.wiring import running_workers
+from workers.witnessing import known_witnesses, open_witness
 
 log = structlog.stdlib.get_logger()
 
@@ -149,6 +152,7 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
     # Another instance that is slow must not keep the threads that everything else here needs.
     reads = ThreadPoolExecutor(REGISTRY_READS, "registry") if resources.registry.is_remote else None
     authenticator = build_authenticator(settings)
+    stack = contextlib.ExitStack()
     gateway = Gateway(
         dispatcher=Dispatcher(client, settings.temporal_start_timeout),
         deliveries=DeliveryReader(resources.database),
@@ -168,6 +172,7 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
         api_pages=_api_pages(resources),
         events=_events(client, resources),
         federation=_federation(client, resources, settings.public_url or address),
+        witness=_witness(resources, stack),
     )
     config = uvicorn.Config(
         gateway.application(),
@@ -187,6 +192,7 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
     finally:
         server.should_exit = True
         await serving
+        await asyncio.to_thread(stack.close)
         await authenticator.close()
         if reads is not None:
             reads.shutdown(wait=False, cancel_futures=True)
@@ -198,6 +204,22 @@ def _bitt(resources: Resources, host: str) -> BittApi | None:
     if not isinstance(resources.ledger, Ledger):
         return None
     return BittApi(resources.ledger, BittAccess(settings.bitt_tokens, settings.bitt_append_tokens, host))
+
+
+def _witness(resources: Resources, stack: contextlib.ExitStack) -> WitnessApi:
+    """The witness; and what has our own checkpoints cosigned, if our ledger is kept here."""
+    api = WitnessApi(stack.enter_context(open_witness(resources)))
+    stack.callback(api.close)
+    if isinstance(resources.ledger, Ledger):
+        client = stack.enter_context(witness_client())
+        cosigning = Cosigning(
+            Cosigners(resources.ledger, client),
+            known_witnesses(resources.settings, resources.database),
+            seconds=resources.settings.cosign_seconds,
+        )
+        cosigning.start()
+        stack.callback(cosigning.close)
+    return api
 
 
 def _api(client: Client, resources: Resources, authenticator: Authenticator, reads: Executor | None) -> ApiGateway:

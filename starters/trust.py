@@ -7,7 +7,8 @@ from pathlib import Path
 
 from coafi.errors import IntegrityError, ResourceNotFoundError, ValidationError
 from coafi.ledger.handover import HandOver, keyring, parse_hand_overs
-from coafi.ledger.keys import Keyring, VerifierKey
+from coafi.ledger.keys import CosignerKey, Keyring, VerifierKey
+from coafi.ledger.policy import MAX_POLICY, Policy, parse_policy, quorum_of
 
 MAX_KEYS = 100
 """Keys that may be trusted at once; those that hand-overs lead to are not counted."""
@@ -46,6 +47,35 @@ def trusted_log(key: str, hand_overs: Path | None) -> Keyring:
     if len(found) > 1:
         raise ValidationError(f"{key} holds {len(found)} keys", remedy="give one, and --hand-overs to the others")
     return found[0]
+
+
+def trusted_witnesses(keys: Sequence[str], quorum: int | None, policy: Path | None) -> Policy | None:
+    """What ``--witness``, ``--quorum`` and ``--policy`` mean: which cosignatures there must be; ``None`` without them.
+
+    Args:
+        keys: vkeys of witnesses, or files: of one a line, or what ``witness key --json`` prints.
+        quorum: how many of them must have cosigned; by default all.
+        policy: a policy file (C2SP tlog-policy) instead.
+
+    Raises:
+        ValidationError: a key is none or stands there twice, the quorum cannot be, or the file is no policy.
+        ResourceNotFoundError: a file cannot be read.
+    """
+    if policy is not None:
+        if keys or quorum is not None:
+            raise ValidationError(
+                "a policy file says itself which witnesses there are, and how many must have cosigned",
+                remedy="give --policy, or --witness and --quorum",
+            )
+        try:
+            return parse_policy(read_file(policy, MAX_POLICY, "policy file"))
+        except ValidationError as error:
+            raise ValidationError(f"the policy file {policy}: {error.message}", remedy=error.remedy) from error
+    if not keys:
+        if quorum:
+            raise ValidationError("a quorum of no witnesses cannot be", remedy="give the keys with --witness")
+        return None
+    return quorum_of([key for text in keys for key in _witnesses(text)], quorum)
 
 
 def read_file(path: Path, limit: int, what: str) -> bytes:
@@ -89,6 +119,24 @@ def _given(text: str) -> list[tuple[VerifierKey, list[HandOver]]]:
         return [(VerifierKey.parse(line), shown) for line in vkeys]
     except (ValidationError, IntegrityError) as error:
         raise type(error)(f"the key file {text}: {error.message}", remedy=error.remedy) from error
+
+
+def _witnesses(text: str) -> list[CosignerKey]:
+    """The keys of witnesses that an argument means."""
+    if "+" in text and not Path(text).exists():
+        return [CosignerKey.parse(text)]
+    lines = read_file(Path(text), _MAX_KEY_FILE, "key file").decode("utf-8", "replace")
+    with contextlib.suppress(ValueError, RecursionError, LookupError, TypeError):
+        lines = str(json.loads(lines)["key"])
+    try:
+        found = [CosignerKey.parse(line) for line in lines.splitlines() if line.strip()]
+    except ValidationError as error:
+        raise ValidationError(f"the key file {text}: {error.message}", remedy=error.remedy) from error
+    if not 0 < len(found) <= MAX_KEYS:
+        raise ValidationError(
+            f"the key file {text} holds {len(found)} keys", remedy=f"give the vkeys of 1 to {MAX_KEYS} witnesses"
+        )
+    return found
 
 
 def _hand_overs(path: Path) -> list[HandOver]:

@@ -85,7 +85,9 @@ from starters.embedded import temporal_executable
 from starters.reacting import EntryReactions
 from tests.coafi.federation.making import peer_of, signer
 from tests.coafi.federation.test_messages import WHOLE
+from tests.coafi.federation.witnesses import setting_of
 from tests.coafi.ledger.making import draft, opened
+from tests.coafi.ledger.trees import SIGNER, Tree
 from tests.coafi.notify.test_message import event_notice, notice
 from tests.coafi.registry.making import Registers
 from tests.harness import batch_task
@@ -753,6 +755,9 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         react_to_events(recorder, database, objects)
         ledger.append([key_change(ledger.key, ledger.sign, Signer("docs", bytes(31) + b"1"))])
         take_message(recorder, PeerStore(database, ledger, "default"), objects)
+        witness = setting_of(database, ledger, home).witness
+        witness.see(SIGNER.name, Tree(3).signed().note)
+        witness.see(SIGNER.name, Tree(3, forked=1).signed().note)
         fields: dict[str, set[str]] = defaultdict(set)
         for one in ledger.entries(0, ledger.size()):
             fields[one.entry.type] |= set(one.data)

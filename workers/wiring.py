@@ -20,6 +20,7 @@ from activities.index import REQUEST_TIMEOUT, IndexActivities, IndexPolicy, Inde
 from activities.notifications import AnnounceActivities, Audience, DeliveryActivities, DeliveryPolicy
 from activities.peers import PeerActivities
 from activities.revalidation import RevalidationActivities
+from activities.witness import WitnessActivities
 from coafi.api.operations import ApiOperator
 from coafi.artifacts.cache import ArtifactService
 from coafi.artifacts.model import GeneratorConfig
@@ -43,6 +44,7 @@ from coafi.settings import Settings
 from coafi.trees.commit import CommitContexts
 from coafi.trees.recorder import TreeRecorder
 from workers.resources import Resources, event_source, load_subscriptions, url_policy
+from workers.witnessing import open_witness
 from workflows.api_request import APIRequestWorkflow
 from workflows.bitt_event import BITTEventWorkflow
 from workflows.event_notification import EventNotificationWorkflow
@@ -172,6 +174,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
     )
     # What messages do besides being kept is given here, by type: ``PeerInbox(…, effects={MessageType.…: …})``.
     peers = PeerActivities(PeerInbox(steps.events.recorder, resources.objects), audience)
+    witness = WitnessActivities(stack.enter_context(open_witness(resources)))
     deliveries = DeliveryActivities(_deliverer(settings, subscribers, gone, stack))
     drain = timedelta(seconds=settings.drain_timeout)
 
@@ -237,7 +240,8 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
         Worker(
             client,
             task_queue=TaskQueue.DELIVERY,
-            activities=[deliveries.deliver],
+            activities=[deliveries.deliver, witness.see],
+            activity_executor=threads(settings.delivery_slots, "delivery"),
             max_concurrent_activities=settings.delivery_slots,
             max_task_queue_activities_per_second=settings.delivery_rate,
             graceful_shutdown_timeout=drain,

@@ -1,28 +1,40 @@
 """A message of a peer: checked, applied, recorded; then those are told who want to know of it.
 
+A checkpoint of the peer's ledger is held against what was seen of that before (``coafi.federation.witness``), after the
+message is done: whatever it is, and whether or not the peer's ledger can be asked, its sender gets its receipt.
+
 The run of the peer starts it (``workflows.peer``) and does not wait for its end. Queries and updates: see
 :class:`workflows.lifecycle.EventWorkflow`.
 """
 
 import asyncio
+from datetime import timedelta
 from functools import partial
 
 from temporalio import workflow
 from temporalio.common import Priority
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from workflows.lifecycle import EventWorkflow, Outcome, Receipt, light
+from workflows.lifecycle import EventWorkflow, Outcome, Receipt, light, patient
 from workflows.notification import deliver
 
 with workflow.unsafe.imports_passed_through():
     from activities.events import Patience
     from activities.notifications import Addressee, PeerNoticeTask
     from activities.peers import ApplyResult, PeerActivities
+    from activities.witness import SeeTask, WitnessActivities
     from coafi.events import Event, EventRef
     from coafi.federation.inbox import ApplyTask
-    from coafi.federation.messages import ReceivedMessage
-    from coafi.names import PRIORITY_APPLICATION, Phase, WorkflowName
+    from coafi.federation.messages import CheckpointPublished, MessageType, ReceivedMessage
+    from coafi.names import PRIORITY_APPLICATION, Phase, TaskQueue, WorkflowName, fairness_key
     from coafi.notify.message import PeerNotice
     from coafi.payloads import subject_of
+
+SEE_TIMEOUT = timedelta(seconds=60)
+"""What one look at a checkpoint may take: its ledger is asked two times at most."""
+
+SEE_PATIENCE = 6 * 3600.0
+"""Seconds that it is tried again while the peer's ledger is out of reach; the next checkpoint comes anyway."""
 
 
 @workflow.defn(name=WorkflowName.FEDERATED_MESSAGE)
@@ -39,8 +51,12 @@ class FederatedMessageWorkflow(EventWorkflow):
     async def run(self, event: Event) -> Receipt:
         """Handle a message. The result is its receipt."""
         receipt = await self.handle(event, partial(self._apply, event))
-        if receipt.phase is Phase.PROCESSED and self._applied is not None and self._applied.notice is not None:
-            await self._tell(self._applied.notice)
+        if receipt.phase is Phase.PROCESSED and self._applied is not None:
+            message = ReceivedMessage.model_validate(event.data).message
+            if message.name == MessageType.CHECKPOINT:
+                await self._see(event, CheckpointPublished.model_validate(message.data))
+            if self._applied.notice is not None:
+                await self._tell(self._applied.notice)
         return receipt
 
     def asked(self) -> str:
@@ -55,6 +71,26 @@ class FederatedMessageWorkflow(EventWorkflow):
         self._applied = applied
         kept = applied.applied.kept
         return Outcome(counts={} if kept is None else {kept.value: 1}, digests={})
+
+    async def _see(self, event: Event, said: CheckpointPublished) -> None:
+        """Hold a checkpoint against what was seen of the peer's ledger."""
+        peer = ReceivedMessage.model_validate(event.data).peer
+        try:
+            await workflow.execute_activity_method(
+                WitnessActivities.see,
+                SeeTask(peer=peer, said=said),
+                task_queue=TaskQueue.DELIVERY,
+                start_to_close_timeout=SEE_TIMEOUT,
+                retry_policy=patient(SEE_PATIENCE),
+                priority=Priority(priority_key=PRIORITY_APPLICATION, fairness_key=fairness_key(peer)),
+                summary=f"Look at a checkpoint of {said.size} entries",
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            cause = error.cause
+            reason = cause.message if isinstance(cause, ApplicationError) else str(cause)
+            workflow.logger.warning("a checkpoint of %s was not looked at: %s", peer, reason)
 
     async def _tell(self, task: PeerNoticeTask) -> None:
         """Tell all side by side. Whatever becomes of that, the message is done, and its sender gets its receipt."""

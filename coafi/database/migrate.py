@@ -32,6 +32,7 @@ TABLE_OWNERS = (
     "coafi.deliveries",
     "coafi.following",
     "coafi.federation.tables",
+    "coafi.federation.witnessed",
     "coafi.index.pointers",
     "coafi.index.summaries",
     "coafi.ledger.store.tables",

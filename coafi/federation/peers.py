@@ -25,7 +25,7 @@ from coafi.federation.keys import PeerKey
 from coafi.federation.tables import peer as peer_table
 from coafi.federation.tables import peer_key
 from coafi.ledger.entry import Draft, timestamp
-from coafi.ledger.keys import VerifierKey
+from coafi.ledger.keys import CosignerKey, VerifierKey
 from coafi.ledger.port import Ledger, LedgerTransaction
 from coafi.names import PEER_CHANGES, EntryType
 
@@ -76,11 +76,21 @@ def _check_vkey(value: str | None) -> str | None:
     return value
 
 
+def _check_witness_vkey(value: str | None) -> str | None:
+    if value is not None:
+        try:
+            CosignerKey.parse(value)
+        except ValidationError as error:
+            raise ValueError(error.message) from None
+    return value
+
+
 PeerId = Annotated[str, AfterValidator(check_peer_id)]
 PeerUrl = Annotated[str, StringConstraints(max_length=2_000), AfterValidator(check_peer_url)]
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=400, pattern=r"^[\x21-\x7e]+$")]
 Patterns = Annotated[tuple[Pattern, ...], Field(max_length=100)]
 Vkey = Annotated[str | None, AfterValidator(_check_vkey)]
+WitnessVkey = Annotated[str | None, AfterValidator(_check_witness_vkey)]
 
 
 class PeerStatus(StrEnum):
@@ -113,7 +123,7 @@ class Peer(Wire):
     subscription: Patterns = ()
     restricted: Patterns = ("*",)
     ledger_key: Vkey = None
-    witness_key: Vkey = None
+    witness_key: WitnessVkey = None
     status: PeerStatus = PeerStatus.ACTIVE
 
     def key(self, keyid: str) -> PeerKey | None:

@@ -10,6 +10,8 @@ Read it from the top. Each module knows those above it, and none below (import-l
       keys        Ed25519 keys as C2SP signed notes name them, and their files
       keyfile     where a log's key is looked for, and its successor
       checkpoint  the signed statement "this log has this size and this root"
+      cosignature what a witness says of a checkpoint
+      policy      which witnesses must have said it
       proof       the values that leave the log for an auditor
 
     verifier      checks all of it again; knows neither store nor log, and needs no database
@@ -37,6 +39,7 @@ Read it from the top. Each module knows those above it, and none below (import-l
       search      finds entries
 
 The promise is that tampering is *evident*: whoever has seen a checkpoint can prove that an entry before it was
-changed, removed or moved. It is not that tampering is impossible. Until a peer cosigns the checkpoints, whoever holds
-both the signing key and the database can write another history and sign it.
+changed, removed or moved. It is not that tampering is impossible. Until a peer cosigns the checkpoints
+(:mod:`coafi.federation.witness`), whoever holds both the signing key and the database can write another history and
+sign it.
 """

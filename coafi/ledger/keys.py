@@ -15,6 +15,7 @@ import stat
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar, Self, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -23,6 +24,9 @@ from coafi.errors import AuthorizationError, ResourceNotFoundError, Unavailable,
 
 ED25519 = b"\x01"
 """The signature type of Ed25519 in signed notes."""
+
+COSIGNATURE_V1 = b"\x04"
+"""That of timestamped Ed25519 cosignatures (https://c2sp.org/tlog-cosignature)."""
 
 _KEY_SIZE = 32
 _SIGN_BIT = 1 << 255
@@ -37,14 +41,19 @@ _WEAK = {
 }
 """The y coordinates of the points of order 1, 2, 4 and 8, in every way to write them. Under such a key there are
 signatures that anybody can make without a private key, so nothing that is signed with it binds its owner."""
+_TYPES = {
+    ED25519: "a log (type 01)",
+    COSIGNATURE_V1: "a witness (type 04)",
+    b"\x06": "a witness with ML-DSA-44 (type 06)",
+}
 _MAX_NAME = 255
 _MAX_LINE = 1024
 _PRIVATE = "PRIVATE+KEY+"
 
 
 @dataclass(frozen=True)
-class VerifierKey:
-    """A public key and the name it signs under.
+class PublicKey:
+    """An Ed25519 public key, the name it signs under, and the one type of signature that it makes.
 
     Raises:
         ValidationError: the name is empty or holds a space, a plus sign or a control character; or the key is not one,
@@ -53,6 +62,8 @@ class VerifierKey:
 
     name: str
     public: bytes
+
+    TYPE: ClassVar[bytes]
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -67,12 +78,12 @@ class VerifierKey:
             )
 
     def __str__(self) -> str:
-        return f"{self.name}+{self.key_id.hex()}+{_encode(ED25519 + self.public)}"
+        return f"{self.name}+{self.key_id.hex()}+{_encode(self.TYPE + self.public)}"
 
     @cached_property
     def key_id(self) -> bytes:
-        """The first 4 bytes of SHA-256 over ``name ‖ 0A ‖ 01 ‖ public key``."""
-        return hashlib.sha256(self.name.encode() + b"\n" + ED25519 + self.public).digest()[:4]
+        """The first 4 bytes of SHA-256 over ``name ‖ 0A ‖ type ‖ public key``."""
+        return hashlib.sha256(self.name.encode() + b"\n" + self.TYPE + self.public).digest()[:4]
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
         """Whether the 64 bytes of ``signature`` are this key's over ``message``."""
@@ -83,13 +94,13 @@ class VerifierKey:
         return True
 
     @classmethod
-    def parse(cls, vkey: str) -> "VerifierKey":
+    def parse(cls, vkey: str) -> Self:
         """The inverse of ``str()``.
 
         Raises:
-            ValidationError: the text is not an Ed25519 vkey, or its key id is another key's.
+            ValidationError: the text is not an Ed25519 vkey for this type of signature, or its key id is another key's.
         """
-        name, key_id, data = _parts(vkey.strip(), "verifier key")
+        name, key_id, data = _parts(vkey.strip(), cls.TYPE, "verifier key")
         key = cls(name, data)
         if key.key_id != key_id:
             raise _wrong_id("verifier key")
@@ -97,27 +108,69 @@ class VerifierKey:
 
 
 @dataclass(frozen=True)
-class Signer:
+class VerifierKey(PublicKey):
+    """The public key of a log, or of whoever else signs notes."""
+
+    TYPE: ClassVar[bytes] = ED25519
+
+
+@dataclass(frozen=True)
+class CosignerKey(PublicKey):
+    """The public key of a witness. Its signatures are those of :mod:`coafi.ledger.cosignature`, with a time in them."""
+
+    TYPE: ClassVar[bytes] = COSIGNATURE_V1
+
+
+@dataclass(frozen=True)
+class PrivateKey:
     """A private key and the name it signs under."""
 
     name: str
     seed: bytes = field(repr=False)
 
+    TYPE: ClassVar[type[PublicKey]]
+
     def __post_init__(self) -> None:
         check_name(self.name)
-
-    @cached_property
-    def key(self) -> VerifierKey:
-        """The public half."""
-        return VerifierKey(self.name, self._private.public_key().public_bytes_raw())
 
     def sign(self, message: bytes) -> bytes:
         """The signature, 64 bytes."""
         return self._private.sign(message)
 
     @cached_property
+    def _public(self) -> bytes:
+        return self._private.public_key().public_bytes_raw()
+
+    @cached_property
     def _private(self) -> Ed25519PrivateKey:
         return Ed25519PrivateKey.from_private_bytes(self.seed)
+
+
+@dataclass(frozen=True)
+class Signer(PrivateKey):
+    """The private key of a log."""
+
+    TYPE: ClassVar[type[PublicKey]] = VerifierKey
+
+    @cached_property
+    def key(self) -> VerifierKey:
+        """The public half."""
+        return VerifierKey(self.name, self._public)
+
+
+@dataclass(frozen=True)
+class Cosigner(PrivateKey):
+    """The private key of a witness."""
+
+    TYPE: ClassVar[type[PublicKey]] = CosignerKey
+
+    @cached_property
+    def key(self) -> CosignerKey:
+        """The public half."""
+        return CosignerKey(self.name, self._public)
+
+
+P = TypeVar("P", bound=PrivateKey)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +244,17 @@ def generate_key(path: Path, name: str) -> Signer:
         ValidationError: there is a file, or the name cannot name a key.
         Unavailable: the file cannot be written.
     """
-    signer = Signer(name, Ed25519PrivateKey.generate().private_bytes_raw())
-    line = f"{_PRIVATE}{name}+{signer.key.key_id.hex()}+{_encode(ED25519 + signer.seed)}\n"
+    return _generate(path, Signer(name, Ed25519PrivateKey.generate().private_bytes_raw()))
+
+
+def generate_cosigner(path: Path, name: str) -> Cosigner:
+    """Make the key of a witness, as :func:`generate_key` does; its file can be taken for no other key's."""
+    return _generate(path, Cosigner(name, Ed25519PrivateKey.generate().private_bytes_raw()))
+
+
+def _generate(path: Path, signer: P) -> P:
+    type_ = signer.TYPE(signer.name, signer._public)
+    line = f"{_PRIVATE}{signer.name}+{type_.key_id.hex()}+{_encode(type_.TYPE + signer.seed)}\n"
     # Linked into place when it is whole: a crash leaves no half of a key under its name.
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
@@ -233,6 +295,19 @@ def load_key(path: Path) -> Signer:
         ValidationError: it holds no key.
         Unavailable: it cannot be read.
     """
+    return parse_private_key(_read(path))
+
+
+def load_cosigner(path: Path) -> Cosigner:
+    """The key in a file that :func:`generate_cosigner` made.
+
+    Raises:
+        ResourceNotFoundError, AuthorizationError, ValidationError, Unavailable: as :func:`load_key`.
+    """
+    return _parse_private(_read(path), Cosigner)
+
+
+def _read(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
@@ -247,12 +322,11 @@ def load_key(path: Path) -> Signer:
                     f"the key file {path} belongs to user {status.st_uid}, and this process is user {os.geteuid()}",
                     remedy="whoever owns a file can read it: give it to the user who runs the service",
                 )
-            content = file.read(_MAX_LINE + 1)
+            return file.read(_MAX_LINE + 1)
     except FileNotFoundError as error:
         raise ResourceNotFoundError(f"there is no key file {path}", remedy="make a key, or correct the path") from error
     except OSError as error:
         raise Unavailable(f"the key file {path} cannot be read: {error}", remedy="check who owns it") from error
-    return parse_private_key(content)
 
 
 def parse_private_key(content: bytes) -> Signer:
@@ -261,15 +335,19 @@ def parse_private_key(content: bytes) -> Signer:
     Raises:
         ValidationError: there is none. The message never repeats the content.
     """
+    return _parse_private(content, Signer)
+
+
+def _parse_private(content: bytes, kind: type[P]) -> P:
     try:
         line = content.decode("utf-8").strip()
     except UnicodeDecodeError:
         line = ""
     if not line.startswith(_PRIVATE):
         raise ValidationError("this is not a private key for signed notes", remedy=f"it would begin with {_PRIVATE}")
-    name, key_id, seed = _parts(line.removeprefix(_PRIVATE), "private key")
-    signer = Signer(name, seed)
-    if signer.key.key_id != key_id:
+    name, key_id, seed = _parts(line.removeprefix(_PRIVATE), kind.TYPE.TYPE, "private key")
+    signer = kind(name, seed)
+    if kind.TYPE(name, signer._public).key_id != key_id:
         raise _wrong_id("private key")
     return signer
 
@@ -289,7 +367,7 @@ def decode_base64(text: str) -> bytes:
     return data
 
 
-def _parts(text: str, what: str) -> tuple[str, bytes, bytes]:
+def _parts(text: str, type_: bytes, what: str) -> tuple[str, bytes, bytes]:
     parts = text.split("+", 2)
     problem = ""
     data = b""
@@ -301,8 +379,10 @@ def _parts(text: str, what: str) -> tuple[str, bytes, bytes]:
         except ValueError as error:
             problem = f"its last part is {error}"
         else:
-            if data[:1] != ED25519 or len(data) != 1 + _KEY_SIZE:
-                problem = "it is not an Ed25519 key (type 01, 32 bytes)"
+            if data[:1] != type_ or len(data) != 1 + _KEY_SIZE:
+                problem = f"it is not an Ed25519 key (type {type_.hex()}, 32 bytes)"
+                if data[:1] in _TYPES:
+                    problem += f", but that of {_TYPES[data[:1]]}"
     if problem:
         raise ValidationError(f"this {what} cannot be read: {problem}", remedy="copy it again, whole")
     return parts[0], bytes.fromhex(parts[1]), data[1:]

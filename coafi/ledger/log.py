@@ -17,17 +17,18 @@ from coafi.database import Database
 from coafi.errors import ValidationError
 from coafi.ledger.appending import Appender
 from coafi.ledger.checkpoint import Checkpoint, SignedCheckpoint
+from coafi.ledger.cosignature import Cosignature, with_cosignatures
 from coafi.ledger.entry import Draft, Recorded
 from coafi.ledger.group import LedgerTransaction
 from coafi.ledger.handover import HandOver
 from coafi.ledger.keyfile import HeldKey, KeySource
-from coafi.ledger.keys import Keyring, Signer, VerifierKey
+from coafi.ledger.keys import CosignerKey, Keyring, Signer, VerifierKey
 from coafi.ledger.proof import Proof
 from coafi.ledger.published import PublishedCheckpoint
 from coafi.ledger.reading import Reader
 from coafi.ledger.signing import CheckpointSigner
 from coafi.ledger.state import LogState
-from coafi.ledger.store import CheckpointRow, EntryRow, store_for
+from coafi.ledger.store import CheckpointRow, CosignatureRow, EntryRow, store_for
 from coafi.ledger.tiles import Tile, TileId
 
 PUBLISH_SECONDS = 1.0
@@ -222,8 +223,35 @@ class Ledger:
         return self._signer.false_key_changes()
 
     def checkpoint(self, *, force: bool = False) -> SignedCheckpoint:
-        """See :meth:`CheckpointSigner.checkpoint`."""
-        return self._signer.checkpoint(force=force)
+        """See :meth:`CheckpointSigner.checkpoint`. Its note has the cosignatures that there are."""
+        return self.cosigned(self._signer.checkpoint(force=force))
+
+    def cosigned(self, signed: SignedCheckpoint) -> SignedCheckpoint:
+        """A checkpoint of this log, with the cosignatures that there are by now."""
+        rows = self._reader.cosignatures(signed.size)
+        return SignedCheckpoint(signed.checkpoint, with_cosignatures(signed.note, (row.line for row in rows)))
+
+    def add_cosignatures(self, checkpoint: Checkpoint, found: Sequence[Cosignature]) -> None:
+        """Keep what witnesses say of a checkpoint of this log, which the caller has verified.
+
+        Raises:
+            Unavailable: the database is out of reach.
+        """
+        rows = [CosignatureRow(checkpoint.size, str(one.key), one.time, one.line) for one in found]
+        with self._state.database.write() as connection:
+            self._state.store.add_cosignatures(connection, rows)
+
+    def cosigned_size(self, key: CosignerKey) -> int:
+        """Entries of the largest checkpoint that a witness has cosigned, as far as is known here; 0 for none."""
+        return self._reader.cosigned_size(str(key))
+
+    def last_cosignatures(self) -> list[tuple[Checkpoint, Cosignature]]:
+        """Of each witness the cosignature of the largest checkpoint, verified.
+
+        Raises:
+            IntegrityError: one is not of the checkpoint that is stored with it.
+        """
+        return self._reader.last_cosignatures()
 
     def sign(self, message: bytes) -> bytes:
         """See :meth:`CheckpointSigner.sign`."""

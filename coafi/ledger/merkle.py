@@ -158,6 +158,23 @@ def verify_consistency(old: int, new: int, proof: Sequence[bytes], old_root: byt
         _verify_trivial_consistency(old, new, proof, old_root, new_root)
         return
     path = list(proof) if old & (old - 1) else [old_root, *proof]
+    if consistency_roots(old, new, path) != (old_root, new_root):
+        raise IntegrityError(
+            f"the log of {new} entries is not a continuation of that of {old}",
+            remedy="either is rewritten (a fork), or the proof is another one's: keep both checkpoints as evidence",
+        )
+
+
+def consistency_roots(old: int, new: int, path: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """The roots of the trees of ``old`` and ``new`` entries that the hashes of a consistency proof lead to.
+
+    Args:
+        old, new: ``0 < old < new``.
+        path: the proof; if ``old`` is a power of two, after the root of the smaller tree, which a proof leaves out.
+
+    Raises:
+        IntegrityError: there are too few of them, or too many.
+    """
     if not path:
         raise IntegrityError(f"the consistency proof from {old} to {new} is empty", remedy=_ASK_AGAIN)
     number, last = old - 1, new - 1
@@ -176,11 +193,7 @@ def verify_consistency(old: int, new: int, proof: Sequence[bytes], old_root: byt
         number, last = number >> 1, last >> 1
     if last != 0:
         raise IntegrityError(f"the consistency proof from {old} to {new} is too short", remedy=_ASK_AGAIN)
-    if (old_result, new_result) != (old_root, new_root):
-        raise IntegrityError(
-            f"the log of {new} entries is not a continuation of that of {old}",
-            remedy="either is rewritten (a fork), or the proof is another one's: keep both checkpoints as evidence",
-        )
+    return old_result, new_result
 
 
 class Frontier:

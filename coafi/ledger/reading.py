@@ -5,12 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from coafi.errors import IntegrityError, ResourceNotFoundError, ValidationError
 from coafi.ledger import merkle, tiles
 from coafi.ledger.checkpoint import Checkpoint, SignedCheckpoint
+from coafi.ledger.cosignature import Cosignature, cosignatures
 from coafi.ledger.entry import Entry, Recorded
+from coafi.ledger.keys import CosignerKey
 from coafi.ledger.merkle import HASH_SIZE
 from coafi.ledger.nodes import NodeCache
 from coafi.ledger.proof import Proof
 from coafi.ledger.state import LogState
-from coafi.ledger.store import CheckpointRow, EntryRow
+from coafi.ledger.store import CheckpointRow, CosignatureRow, EntryRow
 from coafi.ledger.tiles import Tile, TileId
 
 _PAGE = 1_000
@@ -140,6 +142,38 @@ class Reader:
             if len(page) < _PAGE:
                 return
             after = page[-1].size
+
+    def cosignatures(self, size: int) -> list[CosignatureRow]:
+        """What witnesses say of the checkpoint of ``size`` entries, as it is stored: unchecked."""
+        with self._state.database.read() as connection:
+            return self._state.store.cosignatures(connection, size)
+
+    def cosigned_size(self, cosigner: str) -> int:
+        """Entries of the largest checkpoint that a witness has cosigned; 0 for none."""
+        with self._state.database.read() as connection:
+            return self._state.store.cosigned_size(connection, cosigner) or 0
+
+    def last_cosignatures(self) -> list[tuple[Checkpoint, Cosignature]]:
+        """Of each witness the cosignature of the largest checkpoint, with that, by witness.
+
+        Raises:
+            IntegrityError: one is not of the checkpoint that is stored with it.
+        """
+        found = []
+        with self._state.database.read() as connection:
+            for row in self._state.store.last_cosignatures(connection):
+                stored = self._state.store.checkpoint(connection, row.size)
+                if stored is None:
+                    raise _not_cosigned(row, "no such checkpoint is stored")
+                checkpoint = Checkpoint(self._state.origin, stored.size, stored.root)
+                try:
+                    (one,) = cosignatures(f"{checkpoint.text()}\n{row.line}", [CosignerKey.parse(row.cosigner)])
+                except ValueError:
+                    raise _not_cosigned(row, "its line is another witness's") from None
+                except ValidationError as error:
+                    raise _not_cosigned(row, error.message) from error
+                found.append((checkpoint, one))
+        return found
 
     def tile(self, tile: Tile) -> bytes:
         """The hashes of a tile in the width that is asked for, which it may have outgrown.
@@ -275,6 +309,13 @@ def _entry(row: EntryRow) -> Entry:
         return recorded(row).entry
     except ValidationError as error:
         raise IntegrityError(f"entry {row.idx} is not an entry: {error.message}", remedy=error.remedy) from error
+
+
+def _not_cosigned(row: CosignatureRow, problem: str) -> IntegrityError:
+    return IntegrityError(
+        f"the cosignature of {row.cosigner} that is stored with the checkpoint of {row.size} entries: {problem}",
+        remedy="the database was changed by hand or damaged: restore a backup",
+    )
 
 
 def _missing(index: int) -> IntegrityError:

@@ -7,6 +7,7 @@ an Ed25519 signature depends on key and message alone.
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
+from coafi.ledger.checkpoint import SignedCheckpoint
 from coafi.ledger.entry import Recorded
 from coafi.ledger.log import Ledger
 from coafi.receipts.dsse import seal
@@ -23,6 +24,7 @@ def write_receipt(
     entries: Sequence[Recorded],
     file: BinaryIO,
     *,
+    signed: SignedCheckpoint | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Story:
     """Write the receipt of an event to ``file``, entry by entry; what it tells.
@@ -31,6 +33,8 @@ def write_receipt(
         ledger: where the entries are.
         entries: all entries of the event, in the order of the log.
         file: where to write.
+        signed: a checkpoint of the ledger that covers the entries, with the cosignatures that it shall have; by default
+            that of all entries there are.
         on_progress: is told every thousand entries how many are written.
 
     Raises:
@@ -38,7 +42,7 @@ def write_receipt(
             was changed.
         Unavailable: a checkpoint is needed and cannot be published.
     """
-    signed = ledger.checkpoint(force=True)
+    signed = signed or ledger.checkpoint(force=True)
     story = Story()
     writer = ReceiptWriter(file)
     indices = [one.index for one in entries]

@@ -29,17 +29,21 @@ from coafi.documents.outline import read_outline
 from coafi.documents.rules import RULES, Example
 from coafi.documents.svg import NotSvg, clean_svg
 from coafi.errors import CoafiError
+from coafi.federation.witness import format_request, parse_request
 from coafi.git.archive import read_archive, write_archive
 from coafi.git.changes import Change, ChangedFile, display_path, judge_path, parse_raw_diff
 from coafi.git.manifest import manifest_file, read_manifest
 from coafi.git.refs import check_branch
 from coafi.git.urls import UrlPolicy, parse_repository_url
 from coafi.ledger.bundle import encode_bundle, parse_bundle
-from coafi.ledger.checkpoint import open_checkpoint
+from coafi.ledger.checkpoint import open_checkpoint, parse_note
+from coafi.ledger.cosignature import cosign, cosignatures, parse_cosignatures
 from coafi.ledger.entry import Entry, timestamp
+from coafi.ledger.fork import Fork, compare, verify_fork
 from coafi.ledger.handover import keyring, parse_hand_overs
 from coafi.ledger.keyfile import HeldKey
-from coafi.ledger.keys import Keyring, Signer, VerifierKey, parse_private_key
+from coafi.ledger.keys import Cosigner, Keyring, Signer, VerifierKey, parse_private_key
+from coafi.ledger.policy import parse_policy
 from coafi.ledger.proof import Proof
 from coafi.ledger.rotation import rotate
 from coafi.ledger.verifier import verify_inclusion
@@ -63,7 +67,10 @@ from tests.coafi.artifacts.test_markdown import ATTACKS
 from tests.coafi.documents.samples import BUILTIN, GOOD, PNG, SVG
 from tests.coafi.documents.test_svg import ATTACKS as DRAWINGS
 from tests.coafi.documents.trees import MemoryTree
+from tests.coafi.federation.witnesses import COSIGNER, request
 from tests.coafi.ledger.making import SIGNER, draft, opened
+from tests.coafi.ledger.trees import SIGNER as LOG_SIGNER
+from tests.coafi.ledger.trees import Tree
 from tests.coafi.receipts.making import SIGNER as RECEIPTS
 from tests.coafi.receipts.making import service
 from tests.samples.repository import SAMPLES
@@ -249,6 +256,28 @@ def _note(data: bytes) -> None:
     VerifierKey.parse(data.decode("utf-8", "replace"))
 
 
+def _add_checkpoint(data: bytes) -> None:
+    assert format_request(parse_request(data)) == data
+
+
+def _cosigned(data: bytes) -> None:
+    """A checkpoint with a cosignature, and what a witness answers."""
+    with contextlib.suppress(CoafiError):
+        parse_cosignatures(Tree(7).signed().checkpoint.text(), data, [COSIGNER.key])
+    found = cosignatures(data, [COSIGNER.key])
+    assert not found or parse_note(data).text == Tree(7).signed().checkpoint.text(), "nobody but the witness cosigns"
+
+
+def _policy(data: bytes) -> None:
+    policy = parse_policy(data)
+    assert policy.quorum == "none" or not policy.is_met([]), "without witnesses nothing is cosigned"
+
+
+def _split_view(data: bytes) -> None:
+    proved = verify_fork(Fork.parse(data), LOG_SIGNER.key)
+    assert [one.size for one in proved] == [6, 11], "a proof that was changed proves nothing"
+
+
 def _hand_overs(data: bytes) -> None:
     ring = keyring(FIRST.key, parse_hand_overs(data))
     assert ring in (Keyring.of(FIRST.key), _changed()[1]), "nobody but both keys can hand over"
@@ -402,6 +431,28 @@ def _notes() -> list[bytes]:
     return [_proven().checkpoint.encode(), _proven().entry.encode(), str(SIGNER.key).encode()]
 
 
+def _requests() -> list[bytes]:
+    return [request(Tree(11), *sizes) for sizes in ((0, 0), (0, 7), (6, 11), (8, 11))]
+
+
+def _cosigned_notes() -> list[bytes]:
+    note = Tree(7).signed().note
+    line = cosign(parse_note(note).text, COSIGNER, 1_700_000_000)
+    return [(note + line).encode(), line.encode()]
+
+
+def _policies() -> list[bytes]:
+    keys = [Cosigner(f"w{n}.example", bytes([n]) * 32).key for n in (1, 2, 3)]
+    lines = [f"witness w{n} {key} https://w{n}.example" for n, key in enumerate(keys)]
+    return ["\n".join([f"log {LOG_SIGNER.key}", *lines, "group g 2 w0 w1 w2", "quorum g", ""]).encode()]
+
+
+def _split_views() -> list[bytes]:
+    found = compare(Tree(6).signed(), Tree(11, forked=2).signed(), Tree(11, forked=2)).fork
+    assert found is not None
+    return [found.model_dump_json().encode()]
+
+
 @cache
 def _changed() -> tuple[KeysAnswer, Keyring]:
     """What a ledger says of a change of its keys."""
@@ -490,6 +541,10 @@ TARGETS: dict[str, Target] = {
     "archive": Target(_archive, _archives),
     "proof": Target(_proof, lambda: [_proven().model_dump_json().encode()]),
     "note": Target(_note, _notes),
+    "add-checkpoint": Target(_add_checkpoint, _requests),
+    "cosignature": Target(_cosigned, _cosigned_notes),
+    "policy": Target(_policy, _policies),
+    "split-view": Target(_split_view, _split_views),
     "hand-overs": Target(_hand_overs, lambda: [_changed()[0].model_dump_json().encode()]),
     "receipt": Target(_receipt, _receipts),
     "tlog-proof": Target(_tlog_proof, _tlog_proofs),

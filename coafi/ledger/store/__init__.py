@@ -14,9 +14,9 @@ from coafi.database import Database
 from coafi.ledger.store.postgresql import PostgresqlLedgerStore
 from coafi.ledger.store.sqlite import SqliteLedgerStore
 from coafi.ledger.store.statements import LedgerStore
-from coafi.ledger.store.tables import CheckpointRow, EntryRow, Head, entry_table
+from coafi.ledger.store.tables import CheckpointRow, CosignatureRow, EntryRow, Head, entry_table
 
-__all__ = ["CheckpointRow", "EntryRow", "Head", "LedgerStore", "entry_table", "store_for"]
+__all__ = ["CheckpointRow", "CosignatureRow", "EntryRow", "Head", "LedgerStore", "entry_table", "store_for"]
 
 
 def store_for(database: Database) -> LedgerStore:

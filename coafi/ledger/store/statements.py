@@ -10,12 +10,14 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, func, literal, select, tuple_, update
 
-from coafi.database.statements import insert_missing
+from coafi.database.statements import insert_missing, insert_or_replace
 from coafi.ledger.store.tables import (
     CheckpointRow,
+    CosignatureRow,
     EntryRow,
     Head,
     checkpoint_table,
+    cosignature_table,
     entry_table,
     head_table,
     tile_table,
@@ -141,3 +143,49 @@ class LedgerStore(ABC):
         if kept.note != note:  # the key that follows has signed as well
             connection.execute(update(checkpoint_table).where(*where).values(note=note))
         return True
+
+    def checkpoint(self, connection: Connection, size: int) -> CheckpointRow | None:
+        """The checkpoint of ``size`` entries, if one was signed."""
+        query = select(checkpoint_table.c.size, checkpoint_table.c.root, checkpoint_table.c.note).where(
+            checkpoint_table.c.log_id == self._log_id, checkpoint_table.c.size == size
+        )
+        row = connection.execute(query).first()
+        return None if row is None else CheckpointRow._make(row)
+
+    def add_cosignatures(self, connection: Connection, rows: Sequence[CosignatureRow]) -> None:
+        """Keep cosignatures; of two by one witness for one checkpoint, the one that came last."""
+        insert_or_replace(connection, cosignature_table, [{"log_id": self._log_id, **row._asdict()} for row in rows])
+
+    def cosignatures(self, connection: Connection, size: int) -> list[CosignatureRow]:
+        """What witnesses say of the checkpoint of ``size`` entries, by witness."""
+        table = cosignature_table
+        query = (
+            select(table.c.size, table.c.cosigner, table.c.time, table.c.line)
+            .where(table.c.log_id == self._log_id, table.c.size == size)
+            .order_by(table.c.cosigner)
+        )
+        return [CosignatureRow._make(row) for row in connection.execute(query)]
+
+    def last_cosignatures(self, connection: Connection) -> list[CosignatureRow]:
+        """Of each witness the cosignature of the largest checkpoint, by witness."""
+        table = cosignature_table
+        largest = (
+            select(table.c.cosigner, func.max(table.c.size).label("size"))
+            .where(table.c.log_id == self._log_id)
+            .group_by(table.c.cosigner)
+            .subquery()
+        )
+        query = (
+            select(table.c.size, table.c.cosigner, table.c.time, table.c.line)
+            .join(largest, (table.c.cosigner == largest.c.cosigner) & (table.c.size == largest.c.size))
+            .where(table.c.log_id == self._log_id)
+            .order_by(table.c.cosigner)
+        )
+        return [CosignatureRow._make(row) for row in connection.execute(query)]
+
+    def cosigned_size(self, connection: Connection, cosigner: str) -> int | None:
+        """Entries of the largest checkpoint that a witness has cosigned."""
+        table = cosignature_table
+        query = select(func.max(table.c.size)).where(table.c.log_id == self._log_id, table.c.cosigner == cosigner)
+        found: int | None = connection.execute(query).scalar_one()
+        return found

@@ -6,6 +6,7 @@
     entry       the entries, their exact bytes and what they are looked up by
     tile        the hashes of the tree (see coafi.ledger.tiles); partial ones grow in place
     checkpoint  every checkpoint that was signed
+    cosignature what witnesses say of them
 
 Triggers guard the entries against UPDATE, DELETE and TRUNCATE (``coafi/database/migrations``). That is hygiene, no
 more: who owns the tables can drop them. What makes a change evident is the tree.
@@ -59,6 +60,16 @@ checkpoint_table = Table(
     Column("note", text(), nullable=False),
 )
 
+cosignature_table = Table(
+    "ledger_cosignature",
+    metadata,
+    Column("log_id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("cosigner", text(400), primary_key=True),
+    Column("time", BigInteger, nullable=False),
+    Column("line", text(), nullable=False),
+)
+
 
 class Head(NamedTuple):
     """Name, size and root of the log as they were committed last."""
@@ -86,3 +97,12 @@ class CheckpointRow(NamedTuple):
     size: int
     root: bytes
     note: str
+
+
+class CosignatureRow(NamedTuple):
+    """A cosignature as it is stored: of the checkpoint of ``size`` entries, by the witness of this vkey."""
+
+    size: int
+    cosigner: str
+    time: int
+    line: str

@@ -1,4 +1,4 @@
-"""Peers, what follows the ledger, findings on entities, and scheduled tasks."""
+"""Peers and witnesses, what follows the ledger, findings on entities, and scheduled tasks."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,6 +14,7 @@ def upgrade() -> None:
     _followers()
     _findings()
     _peers()
+    _witnessing()
 
 
 def _followers() -> None:
@@ -96,3 +97,34 @@ def _peers() -> None:
         sa.Column("ledger_entry", big_integer(), nullable=False),
     )
     op.create_index("peer_object_utids", "peer_object", ["utids"])
+
+
+def _witnessing() -> None:
+    op.create_table(
+        "ledger_cosignature",
+        sa.Column("log_id", sa.SmallInteger, primary_key=True, autoincrement=False),
+        sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("cosigner", text(400), primary_key=True),
+        sa.Column("time", sa.BigInteger, nullable=False),
+        sa.Column("line", text(), nullable=False),
+    )
+    op.create_table(
+        "witnessed",
+        sa.Column("origin", text(255), primary_key=True),
+        sa.Column("size", sa.BigInteger, nullable=False),
+        sa.Column("root", sa.LargeBinary, nullable=False),
+        sa.Column("note", text(), nullable=False),
+        sa.Column("time", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "split_view",
+        sa.Column("origin", text(255), primary_key=True),
+        sa.Column("grade", text(10), primary_key=True),
+        sa.Column("peer", text(200), nullable=False),
+        sa.Column("kept", text(), nullable=False),
+        sa.Column("shown", text(), nullable=False),
+        sa.Column("fork", text()),
+        sa.Column("problem", text(), nullable=False),
+        sa.Column("found", text(32), nullable=False),
+        sa.Column("entry", big_integer()),
+    )
