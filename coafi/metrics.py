@@ -22,3 +22,10 @@ STEP_SECONDS = Histogram(
 API_REQUESTS = Counter("coafi_api_requests", "Requests to the API.", ["endpoint", "method", "status"])
 LEDGER_ENTRIES = Gauge("coafi_ledger_entries", "Entries in the ledger.")
 LEDGER_REQUESTS = Counter("coafi_ledger_requests", "Requests to the ledger's API.", ["route", "status"])
+PEER_ATTEMPTS = Counter(
+    "coafi_peer_attempts", "Requests with a message to a peer, by what came of them.", ["peer", "outcome"]
+)
+PEER_DELIVERIES = Counter(
+    "coafi_peer_deliveries", "Messages that are on record as delivered, by what became of them.", ["peer", "outcome"]
+)
+PEER_BACKLOG = Gauge("coafi_peer_backlog", "Ledger entries that were not dealt with for a peer yet.", ["peer"])

@@ -46,6 +46,10 @@ class ActivityName(StrEnum):
     START = "api.start"
     REVALIDATE = "schemas.revalidate"
     CONCLUDE_REVALIDATION = "schemas.conclude"
+    OUTBOX_COLLECT = "outbox.collect"
+    OUTBOX_DELIVER = "outbox.deliver"
+    OUTBOX_SETTLE = "outbox.settle"
+    OUTBOX_HOLD = "outbox.hold"
 
 
 class WorkflowName(StrEnum):
@@ -57,12 +61,16 @@ class WorkflowName(StrEnum):
     API_REQUEST = "APIRequestWorkflow"
     REGISTRY_UPDATE_NOTIFICATION = "RegistryUpdateNotificationWorkflow"
     SCHEMA_REVALIDATION = "SchemaRevalidationWorkflow"
+    PEER_OUTBOX = "PeerOutboxWorkflow"
 
 
 class SignalName(StrEnum):
     """The signals of long-lived runs."""
 
     COMMIT_PROCESSED = "commit_processed"
+    WAKE = "wake"
+    PAUSE = "pause"
+    RESUME = "resume"
 
 
 class UpdateName(StrEnum):
@@ -95,6 +103,8 @@ class EntryType(StrEnum):
     ENTRY_REVALIDATED = "ENTRY_REVALIDATED"
     SCHEMA_REVALIDATED = "SCHEMA_REVALIDATED"
     LEDGER_KEY_CHANGED = "LEDGER_KEY_CHANGED"
+    MESSAGE_QUEUED = "MESSAGE_QUEUED"
+    MESSAGE_DELIVERED = "MESSAGE_DELIVERED"
 
 
 REGISTRY_CALLER = "Coafi-Registry-Caller"
@@ -272,6 +282,23 @@ def parse_revalidation_workflow_id(value: str) -> SchemaName:
     if kind != "revalidate" or len(parts) != 2:
         raise ValueError(f"{value!r} is not revalidate:<schema>:<version>")
     return SchemaName(unquote(parts[0]), unquote(parts[1]))
+
+
+def outbox_workflow_id(peer: str) -> str:
+    """The id of the run that tells a peer what happens here: ``outbox:<peer id>``, percent-encoded."""
+    return f"outbox:{quote(peer, safe='')}"
+
+
+def parse_outbox_workflow_id(value: str) -> str:
+    """The inverse of :func:`outbox_workflow_id`.
+
+    Raises:
+        ValueError: the id was not made by :func:`outbox_workflow_id`.
+    """
+    kind, _, rest = value.partition(":")
+    if kind != "outbox" or not rest or ":" in rest:
+        raise ValueError(f"{value!r} is not outbox:<peer id>")
+    return unquote(rest)
 
 
 def fairness_key(source: str) -> str:

@@ -17,6 +17,7 @@ from activities.events import EventActivities, Patience
 from activities.files import FileActivities
 from activities.git import GitActivities
 from activities.index import REQUEST_TIMEOUT, IndexActivities, IndexPolicy, IndexRequestActivities
+from activities.outbox import OutboxActivities, OutboxPolicy
 from activities.notifications import AnnounceActivities, Audience, DeliveryActivities, DeliveryPolicy
 from activities.revalidation import RevalidationActivities
 from coafi.api.operations import ApiOperator
@@ -43,6 +44,7 @@ from workflows.api_request import APIRequestWorkflow
 from workflows.git_commit import GitCommitWorkflow
 from workflows.git_commit_processing import GitCommitProcessingWorkflow
 from workflows.notification import NotificationWorkflow
+from workflows.peer_outbox import PeerOutboxWorkflow
 from workflows.registry_update_notification import RegistryUpdateNotificationWorkflow
 from workflows.schema_revalidation import SchemaRevalidationWorkflow
 
@@ -53,6 +55,7 @@ WORKFLOWS = (
     APIRequestWorkflow,
     RegistryUpdateNotificationWorkflow,
     SchemaRevalidationWorkflow,
+    PeerOutboxWorkflow,
 )
 """Every workflow type of the service."""
 
@@ -148,6 +151,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
         Revalidator(steps.events.recorder, resources.database, resources.objects, steps.files.processor.contexts)
     )
     deliveries = DeliveryActivities(_deliverer(settings, subscribers, gone, stack))
+    outbox = _outbox(resources, stack, audience.public_url)
     drain = timedelta(seconds=settings.drain_timeout)
 
     def threads(slots: int, name: str) -> ThreadPoolExecutor:
@@ -170,6 +174,8 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
                 api.operate,
                 api.start,
                 revalidations.conclude,
+                outbox.collect,
+                outbox.hold,
             ],
             # Local activities take threads from the same pool.
             activity_executor=threads(2 * settings.events_slots, "events"),
@@ -210,9 +216,10 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
         Worker(
             client,
             task_queue=TaskQueue.DELIVERY,
-            activities=[deliveries.deliver],
+            activities=[deliveries.deliver, outbox.deliver, outbox.settle],
             max_concurrent_activities=settings.delivery_slots,
             max_task_queue_activities_per_second=settings.delivery_rate,
+            max_heartbeat_throttle_interval=timedelta(seconds=2),  # a pause, and what is done, must be known soon
             graceful_shutdown_timeout=drain,
         ),
         Worker(
@@ -235,6 +242,37 @@ def _deliverer(settings: Settings, subscribers: Subscribers, gone: GoneSubscribe
     client = webhook_client(settings.notify_timeout)
     stack.push_async_callback(client.aclose)
     return Deliverer(subscribers, gone, client, settings.notify_timeout, settings.notify_allow_private)
+
+
+def build_outbox(resources: Resources, public_url: str) -> Outbox:
+    """What knows what peers are to be told, and were."""
+    settings = resources.settings
+    projection = Projection(
+        peer=settings.federation_peer,
+        namespace=settings.ledger_namespace,
+        ledger=resources.ledger,
+        registry=resources.registry,
+        database=resources.database,
+        objects=resources.objects,
+        public_url=public_url,
+    )
+    peers = PeerStore(resources.database, resources.ledger, settings.ledger_namespace)
+    return Outbox(peers, Positions(resources.database), projection, resources.objects)
+
+
+def _outbox(resources: Resources, stack: AsyncExitStack, public_url: str) -> OutboxActivities:
+    settings = resources.settings
+    client = peer_client(settings.peers_timeout)
+    stack.push_async_callback(client.aclose)
+    key = FederationKey(settings.federation_key_path, settings.federation_peer)
+    outbox = build_outbox(resources, public_url)
+    return OutboxActivities(
+        outbox,
+        PeerDeliverer(outbox, key, client, settings.peers_timeout),
+        OutboxPolicy(
+            timeout=settings.peers_timeout, patience=settings.peers_patience, checkpoint=settings.peers_checkpoint
+        ),
+    )
 
 
 def _fetcher(resources: Resources) -> GitFetcher:
