@@ -46,6 +46,7 @@ class ActivityName(StrEnum):
     START = "api.start"
     REVALIDATE = "schemas.revalidate"
     CONCLUDE_REVALIDATION = "schemas.conclude"
+    APPLY_MESSAGE = "peers.apply"
     OUTBOX_COLLECT = "outbox.collect"
     OUTBOX_DELIVER = "outbox.deliver"
     OUTBOX_SETTLE = "outbox.settle"
@@ -61,6 +62,8 @@ class WorkflowName(StrEnum):
     API_REQUEST = "APIRequestWorkflow"
     REGISTRY_UPDATE_NOTIFICATION = "RegistryUpdateNotificationWorkflow"
     SCHEMA_REVALIDATION = "SchemaRevalidationWorkflow"
+    PEER = "PeerWorkflow"
+    FEDERATED_MESSAGE = "FederatedMessageWorkflow"
     PEER_OUTBOX = "PeerOutboxWorkflow"
 
 
@@ -68,6 +71,7 @@ class SignalName(StrEnum):
     """The signals of long-lived runs."""
 
     COMMIT_PROCESSED = "commit_processed"
+    MESSAGE = "message"
     WAKE = "wake"
     PAUSE = "pause"
     RESUME = "resume"
@@ -84,6 +88,7 @@ class EventType(StrEnum):
 
     GIT_COMMIT = "git.commit"
     API_REQUEST = "api.request"
+    FEDERATED_MESSAGE = "federated.message"
 
 
 class EntryType(StrEnum):
@@ -103,6 +108,8 @@ class EntryType(StrEnum):
     ENTRY_REVALIDATED = "ENTRY_REVALIDATED"
     SCHEMA_REVALIDATED = "SCHEMA_REVALIDATED"
     LEDGER_KEY_CHANGED = "LEDGER_KEY_CHANGED"
+    PEER_CHANGED = "PEER_CHANGED"
+    PEER_MESSAGE_APPLIED = "PEER_MESSAGE_APPLIED"
     MESSAGE_QUEUED = "MESSAGE_QUEUED"
     MESSAGE_DELIVERED = "MESSAGE_DELIVERED"
 
@@ -113,6 +120,9 @@ REGISTRY_CALLER = "Coafi-Registry-Caller"
 KEY_CHANGES = "ledger.keys"
 """What the entries about the ledger's own keys say instead of a namespace, a workflow and an event."""
 
+
+PEER_CHANGES = "federation.peers"
+"""What the entries about peers say instead of a workflow and an event: a person changed something, no run did."""
 
 CONCLUDE = "conclude"
 """The step that an event's last entry names."""
@@ -282,6 +292,42 @@ def parse_revalidation_workflow_id(value: str) -> SchemaName:
     if kind != "revalidate" or len(parts) != 2:
         raise ValueError(f"{value!r} is not revalidate:<schema>:<version>")
     return SchemaName(unquote(parts[0]), unquote(parts[1]))
+
+
+def peer_workflow_id(peer: str) -> str:
+    """The id of the run that takes what a peer sends: ``peer:<peer id>``, percent-encoded."""
+    return f"peer:{quote(peer, safe='')}"
+
+
+def parse_peer_workflow_id(value: str) -> str:
+    """The inverse of :func:`peer_workflow_id`.
+
+    Raises:
+        ValueError: the id was not made by :func:`peer_workflow_id`.
+    """
+    kind, _, rest = value.partition(":")
+    if kind != "peer" or not rest or ":" in rest:
+        raise ValueError(f"{value!r} is not peer:<peer id>")
+    return unquote(rest)
+
+
+_PEER_SOURCE = "urn:coafi:peer:"
+
+
+def peer_source(peer: str) -> str:
+    """What the messages of a peer say that they come from: ``urn:coafi:peer:<peer id>``."""
+    return _PEER_SOURCE + peer
+
+
+def parse_peer_source(value: str) -> str:
+    """The inverse of :func:`peer_source`.
+
+    Raises:
+        ValueError: it is no source of a peer.
+    """
+    if not value.startswith(_PEER_SOURCE) or value == _PEER_SOURCE:
+        raise ValueError(f"{value!r} is not {_PEER_SOURCE}<peer id>")
+    return value.removeprefix(_PEER_SOURCE)
 
 
 def outbox_workflow_id(peer: str) -> str:

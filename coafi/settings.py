@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeGuard
 
@@ -338,6 +339,21 @@ class Settings(BaseSettings):
         "reach.",
     )
 
+    federation_id: InstanceName | None = Field(
+        None,
+        description="What peers know this instance by, see [federation](federation.md): lower-case letters, digits, "
+        "dots and dashes; empty: the name of the ledger, with dashes for what else it holds.",
+    )
+    federation_key_file: AbsolutePath | None = Field(
+        None,
+        description="File of the key that signs what is sent to peers; empty: `secrets/federation-key`. It is made if "
+        "missing.",
+    )
+    federation_rate: Annotated[float, Field(gt=0)] = Field(
+        50.0, description="Requests per second that each peer may send, in the long run, per gateway."
+    )
+    federation_burst: int = Field(200, ge=1, description="Requests that a peer may send at once.")
+
     ledger_key_file: AbsolutePath | None = Field(
         None, description="File of the ledger's signing key; empty: `secrets/ledger-key`, which is made if missing."
     )
@@ -384,6 +400,17 @@ class Settings(BaseSettings):
     def ledger_key_path(self) -> Path:
         """The file of the ledger's signing key, unless the key itself was given."""
         return self.ledger_key_file or self.secrets_directory / "ledger-key"
+
+    @property
+    def federation_peer(self) -> str:
+        """Our own peer id."""
+        name = self.federation_id or re.sub(r"[^a-z0-9.]+", "-", self.ledger_origin.lower())[:63].strip("-.")
+        return name or "coafi"
+
+    @property
+    def federation_key_path(self) -> Path:
+        """The file of the key that signs what is sent to peers."""
+        return self.federation_key_file or self.secrets_directory / "federation-key"
 
     @property
     def api_keys_path(self) -> Path:

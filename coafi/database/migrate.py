@@ -19,7 +19,7 @@ from coafi.database.port import Database
 from coafi.database.schema import metadata
 from coafi.errors import ResourceNotFoundError, Unavailable, ValidationError
 
-VERSIONS = ("0001", "0002", "0003")
+VERSIONS = ("0001", "0002", "0003", "0004")
 """Every version, the oldest first."""
 
 NEWEST = VERSIONS[-1]
@@ -29,6 +29,7 @@ TABLE_OWNERS = (
     "coafi.api.stored",
     "coafi.artifacts.cache",
     "coafi.deliveries",
+    "coafi.federation.tables",
     "coafi.index.pointers",
     "coafi.index.summaries",
     "coafi.ledger.store.tables",

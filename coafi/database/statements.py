@@ -14,6 +14,12 @@ def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[
         connection.execute(statement, _in_order(table, rows))
 
 
+def insert_if_missing(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
+    """Insert a row unless its key is there; whether it was inserted. Of writers at the same time, one is told so."""
+    statement = _insert(connection)(table).values(**row).on_conflict_do_nothing().returning(*table.primary_key)
+    return connection.execute(statement).first() is not None
+
+
 def insert_or_replace(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows, and replace those that are there; the last writer wins. Each key may come once."""
     if rows:

@@ -31,7 +31,10 @@ BEFORE = Path(__file__).parent / "before-versions"
 """What the last version without migrations made: a database, packed, and the checkpoint outside of it."""
 
 
+UNDO_0004 = ("DROP TABLE peer", "DROP TABLE peer_key", "DROP TABLE peer_nonce", "DROP TABLE peer_object")
+
 UNDO_0003 = (
+    *UNDO_0004,
     "DROP TABLE registry_entry",
     "DROP TABLE registry_version",
     "DROP TABLE registry_tag",
@@ -159,8 +162,8 @@ def test_an_older_version_is_named_and_gets_what_is_missing(database: Database) 
         "DROP TABLE document_path",
         "CREATE TABLE document_path (document_id TEXT, path TEXT, PRIMARY KEY (document_id, path))",
     )
-    assert migrate.state_of(database) == State(Standing.BEHIND, "0001", ("0002", "0003"))
-    with pytest.raises(ValidationError, match=r"at version 0001, and this software needs 0003"):
+    assert migrate.state_of(database) == State(Standing.BEHIND, "0001", ("0002", "0003", "0004"))
+    with pytest.raises(ValidationError, match=r"at version 0001, and this software needs 0004"):
         migrate.require_current(database)
     migrate.migrate(database)
     assert migrate.differences(database) == []
