@@ -1,5 +1,6 @@
-"""What peers are told: look for it (``outbox.collect``), deliver it (``outbox.deliver``), fetch receipts
-(``outbox.settle``), and keep that an outbox is paused (``outbox.hold``).
+"""What peers are told: found (``outbox.collect``), delivered (``outbox.deliver``), confirmed (``outbox.settle``).
+
+``outbox.hold`` keeps that an outbox is paused.
 """
 
 import asyncio
@@ -12,10 +13,11 @@ from pydantic import AwareDatetime, Field
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.common import Priority, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError
 
 from activities.boundary import UNEXPECTED, async_boundary, boundary
-from coafi.errors import IntegrityError, Unavailable
+from coafi.errors import CoafiError, IntegrityError, Unavailable
 from coafi.events import Wire
 from coafi.federation.delivery import PeerDeliverer, PeerRefused
 from coafi.federation.outbox import Outbox, OutgoingRef
@@ -228,8 +230,12 @@ class OutboxActivities:
     @activity.defn(name=ActivityName.OUTBOX_DELIVER)
     @async_boundary
     async def deliver(self, task: DeliverTask) -> Delivered:
-        """Deliver a batch in order, from where an earlier try got to."""
-        taken = _taken_before()
+        """Deliver a batch in order, from where a try got to whose worker was lost.
+
+        A try that got anywhere says how far instead of failing: what the peer has taken is known at once, and it is the
+        next one that waits.
+        """
+        first = taken = _taken_before()
         until = time.monotonic() + BUDGET
         try:
             while taken < len(task.messages) and time.monotonic() < until:
@@ -240,6 +246,9 @@ class OutboxActivities:
                 activity.heartbeat(Delivered(taken=taken))
         except asyncio.CancelledError:
             if not activity.is_cancelled():  # the worker stops: another one goes on
+                raise
+        except CoafiError:
+            if taken == first:
                 raise
         return Delivered(taken=taken)
 
@@ -257,7 +266,11 @@ class OutboxActivities:
             late=frozenset(task.late) if last else frozenset(),
         )
         if len(settled) < len(task.messages) and not last:
-            raise Unavailable("the peer has not concluded all messages", remedy="nothing: it is asked again")
+            raise ApplicationError(  # nothing is wrong, so nobody has to be told
+                "the peer has not concluded all messages yet",
+                type=Unavailable.__name__,
+                category=ApplicationErrorCategory.BENIGN,
+            )
         return Settled(settled=tuple(settled))
 
     @activity.defn(name=ActivityName.OUTBOX_HOLD)
@@ -276,8 +289,7 @@ def _taken_before() -> int:
 
 @dataclass
 class OutboxWaker:
-    """Wakes the outboxes of the peers that entries concern, or starts their runs: a consumer of those who follow the
-    ledger.
+    """Wakes the outboxes of the peers that entries concern: a consumer of whoever follows the ledger.
 
     Attributes:
         client: of Temporal.

@@ -17,13 +17,19 @@ from activities.events import EventActivities, Patience
 from activities.files import FileActivities
 from activities.git import GitActivities
 from activities.index import REQUEST_TIMEOUT, IndexActivities, IndexPolicy, IndexRequestActivities
-from activities.outbox import OutboxActivities, OutboxPolicy
 from activities.notifications import AnnounceActivities, Audience, DeliveryActivities, DeliveryPolicy
+from activities.outbox import OutboxActivities, OutboxPolicy
 from activities.revalidation import RevalidationActivities
 from coafi.api.operations import ApiOperator
 from coafi.artifacts.cache import ArtifactService
 from coafi.artifacts.model import GeneratorConfig
 from coafi.documents.limits import DocumentLimits
+from coafi.federation.delivery import PeerDeliverer, peer_client
+from coafi.federation.keys import FederationKey
+from coafi.federation.outbox import Outbox
+from coafi.federation.peers import PeerStore
+from coafi.federation.positions import Positions
+from coafi.federation.projection import Projection
 from coafi.git.fetch import GitFetcher
 from coafi.git.limits import GitLimits
 from coafi.git.runner import SshAccess

@@ -1,9 +1,9 @@
 """What one peer is told: a long-lived run that follows the own ledger for it.
 
-Nothing is queued here. The run has a position in the ledger; what lies beyond it and concerns the peer becomes messages,
-which are delivered in order, a few at a time. A peer that is away is waited for by one activity, whose retries cost no
-history. What the peer has taken it concludes in its own time; its receipts are fetched meanwhile, and what is confirmed
-moves the position that the database keeps, from which another run would go on.
+Nothing is queued here. The run has a position in the ledger; what lies beyond it and concerns the peer becomes
+messages, which are delivered in order, a few at a time. A peer that is away is waited for by one activity, whose
+retries cost no history. What the peer has taken it concludes in its own time; its receipts are fetched meanwhile, and
+what is confirmed moves the position that the database keeps, from which another run would go on.
 
 Signals:
     wake: the ledger has something for the peer.
@@ -50,7 +50,9 @@ FIRST_STAGE = timedelta(minutes=1)
 STAGE = timedelta(hours=6)
 """How long one activity tries to deliver before it says how things stand: the first time, and afterwards."""
 
-TRIES = RetryPolicy(initial_interval=timedelta(seconds=1), backoff_coefficient=1.5, maximum_interval=timedelta(minutes=10))
+TRIES = RetryPolicy(
+    initial_interval=timedelta(milliseconds=500), backoff_coefficient=1.5, maximum_interval=timedelta(minutes=10)
+)
 """Where an error does not say when to try again. As a rule it does: with jitter, and as the peer asks for."""
 
 DELIVERY_GRACE = timedelta(seconds=30)
@@ -60,9 +62,7 @@ LONGEST_DELIVERY = timedelta(minutes=5)
 """One try to deliver a batch; it looks at the clock itself, long before."""
 
 SETTLE_TIMEOUT = timedelta(minutes=1)
-SETTLE_TRIES = RetryPolicy(
-    initial_interval=timedelta(milliseconds=300), backoff_coefficient=2.0, maximum_attempts=6
-)
+SETTLE_TRIES = RetryPolicy(initial_interval=timedelta(milliseconds=300), backoff_coefficient=2.0, maximum_attempts=6)
 """A peer concludes most messages within seconds; for those ten the server tries again, which costs no history."""
 
 FIRST_QUESTION = timedelta(seconds=20)
@@ -144,9 +144,9 @@ class PeerOutboxWorkflow:
             if self._ended or self._is_long():
                 break
         await self._close(settling)
-        if self._ended:
-            return self.state()
-        workflow.continue_as_new(self._carried())
+        if not self._ended:
+            workflow.continue_as_new(self._carried())
+        return self.state()
 
     # ----------------------------------------------------------------- signals and query
 
@@ -242,10 +242,10 @@ class PeerOutboxWorkflow:
     async def _try(self, fairness_key: str) -> Delivered:
         """Try for a while to deliver what waits."""
         policy = self._policy
-        stage = FIRST_STAGE
+        patience = timedelta(seconds=policy.patience)
+        stage = min(FIRST_STAGE, patience)
         if self._failing is not None:
-            left = self._failing + timedelta(seconds=policy.patience) - workflow.now()
-            stage = max(min(STAGE, left), timedelta(seconds=1))
+            stage = max(min(STAGE, self._failing + patience - workflow.now()), timedelta(seconds=1))
         self._delivery = workflow.start_activity_method(
             OutboxActivities.deliver,
             DeliverTask(peer=self._start.peer, messages=tuple(self._waiting)),
@@ -324,14 +324,16 @@ class PeerOutboxWorkflow:
             sent = self._sent_here
             if await self._ask():
                 wait = FIRST_QUESTION
-                continue
-            with contextlib.suppress(TimeoutError):
-                await workflow.wait_condition(
-                    lambda before=sent: self._closing or self._sent_here != before,  # type: ignore[misc]  # a default
-                    timeout=wait,
-                    timeout_summary="Give the peer time to conclude",
-                )
-            wait = min(wait * QUESTION_COEFFICIENT, LONGEST_QUESTION)
+            else:
+                await self._leave_alone(wait, sent)
+                wait = min(wait * QUESTION_COEFFICIENT, LONGEST_QUESTION)
+
+    async def _leave_alone(self, wait: timedelta, sent: int) -> None:
+        """Give the peer time to conclude what it has taken, unless it has taken more meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: self._closing or self._sent_here != sent, timeout=wait, timeout_summary="Wait for receipts"
+            )
 
     async def _ask(self) -> bool:
         """Ask for some receipts; whether there were any. What has none goes to the end of those to be asked for."""

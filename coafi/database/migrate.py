@@ -29,6 +29,7 @@ TABLE_OWNERS = (
     "coafi.api.stored",
     "coafi.artifacts.cache",
     "coafi.deliveries",
+    "coafi.federation.positions",
     "coafi.federation.tables",
     "coafi.index.pointers",
     "coafi.index.summaries",

@@ -7,15 +7,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 import httpx
 import structlog
 
 from coafi import metrics
 from coafi.errors import CoafiError, IntegrityError, Unavailable, ValidationError
+from coafi.federation.confirmation import confirm
 from coafi.federation.keys import FederationKey
-from coafi.federation.messages import Message
 from coafi.federation.outbox import Confirmed, DeliveryOutcome, Outbox, OutgoingRef
 from coafi.federation.peers import Peer, PeerStatus
 from coafi.federation.signatures import sign_request
@@ -40,6 +40,9 @@ MAX_ANSWER = 1024 * 1024
 NEVER: Final = frozenset({400, 405, 406, 409, 411, 413, 414, 415, 422, 431})
 """Statuses that say that this message, as it is, will never be taken. All others may change: a key can become known, an
 address can be corrected."""
+
+_AWAY: Final = "no answer: "
+"""How a problem begins after which nothing more is asked for."""
 
 _OURS: Final = {"User-Agent": "coafi-event-handlers", "Accept-Encoding": "identity"}
 
@@ -104,8 +107,10 @@ class PeerDeliverer:
         """
         peer = await asyncio.to_thread(self.outbox.peers.get, peer_id)
         if peer is None or peer.status is not PeerStatus.ACTIVE:
-            return Answer(taken=False, stopped="the peer was taken out" if peer is None else f"the peer is {peer.status}")
-        message = Message.model_validate_json(await asyncio.to_thread(self.outbox.objects.get, ref.body))
+            return Answer(
+                taken=False, stopped="the peer was taken out" if peer is None else f"the peer is {peer.status}"
+            )
+        message = await asyncio.to_thread(self.outbox.message, ref)
         try:
             response = await self._request(peer, "POST", INBOX, message.headers(), message.body)
         except Unavailable as error:
@@ -125,9 +130,65 @@ class PeerDeliverer:
         if status in NEVER:
             await asyncio.to_thread(self.outbox.positions.failed, peer_id, said)
             self._count(peer, "refused")
-            raise PeerRefused(f"the peer {peer_id} {said} to {ref.id}", remedy="ask whoever runs it, or correct the message")
+            raise PeerRefused(
+                f"the peer {peer_id} {said} to {ref.id}", remedy="ask whoever runs it, or correct the message"
+            )
         wait = seconds_of(response.headers.get("retry-after"), datetime.now(UTC), LONGEST_WAIT)
         raise await self._failed(peer, f"the peer {peer_id} {said}", wait)
+
+    async def settle(
+        self, peer_id: str, messages: Sequence[OutgoingRef], *, others: int, late: Collection[str]
+    ) -> list[str]:
+        """Fetch the receipts of messages that the peer has taken, and record these deliveries.
+
+        Args:
+            others: the position before which nothing else is unsettled.
+            late: ids of messages that are recorded without a receipt, if there is none.
+
+        Returns:
+            The ids of those messages that are on record now.
+
+        Raises:
+            Unavailable: something here is out of reach. A peer that is has not concluded anything, that is all.
+        """
+        peer = await asyncio.to_thread(self.outbox.peers.require, peer_id)
+        known = frozenset(await asyncio.to_thread(self.outbox.on_record, peer_id, messages))
+        found: list[Confirmed] = []
+        problem = ""
+        for ref in messages:
+            if ref.id in known:
+                continue
+            confirmed: Confirmed | None = None
+            if not problem.startswith(_AWAY):
+                confirmed, problem = await self._receipt(peer, ref)
+            if confirmed is None and ref.id in late:
+                confirmed = Confirmed(ref, DeliveryOutcome.UNCONFIRMED, problem=problem)
+            if confirmed is not None:
+                found.append(confirmed)
+        settled = known | {one.message.id for one in found}
+        if settled:
+            left = [one.after - 1 for one in messages if one.id not in settled]
+            await asyncio.to_thread(self.outbox.record, peer_id, found, position=min([others, *left]))
+        return [one.id for one in messages if one.id in settled]
+
+    async def _receipt(self, peer: Peer, ref: OutgoingRef) -> tuple[Confirmed | None, str]:
+        """The receipt of one message; or why there is none."""
+        try:
+            response = await self._request(peer, "GET", MESSAGES + quote(ref.id, safe=""), {}, None)
+        except Unavailable as error:
+            return None, f"{_AWAY}{error.message}"
+        if response.status == httpx.codes.ACCEPTED:
+            return None, "the peer has not concluded it"
+        if response.status != httpx.codes.OK:
+            return None, f"asked for the receipt, the peer answered {response.status}{_detail(response)}"
+        try:
+            confirmed = await asyncio.to_thread(confirm, peer, ref, self.outbox.message(ref), response.content)
+        except (ValidationError, IntegrityError) as error:
+            log.warning("receipt is none", peer=peer.id, message=ref.id, reason=str(error))
+            self._count(peer, "bad-receipt")
+            return None, f"its receipt proves nothing: {error.message}"
+        await asyncio.to_thread(self.outbox.objects.put, response.content)
+        return confirmed, ""
 
     async def _request(
         self, peer: Peer, method: str, path: str, headers: dict[str, str], body: bytes | None

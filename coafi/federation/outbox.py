@@ -15,8 +15,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from sqlalchemy import Connection
-
 from coafi import metrics
 from coafi.canonical import JsonObject, Sha256, digest_of
 from coafi.errors import ValidationError
@@ -293,6 +291,14 @@ class Outbox:
         """Whether a delivery is recorded. Only after a run that was ended by force is there anything to look up."""
         return entry <= known.reached and self.ledger.index_of(self._key(peer_id, message_id)) is not None
 
+    def message(self, ref: OutgoingRef) -> Message:
+        """A message as it is sent.
+
+        Raises:
+            IntegrityError: the object that holds it is missing or damaged.
+        """
+        return Message.model_validate_json(self.objects.get(ref.body))
+
     # ---------------------------------------------------------------------------- records
 
     def on_record(self, peer_id: str, messages: Iterable[OutgoingRef]) -> list[str]:
@@ -355,7 +361,14 @@ class Outbox:
     # ------------------------------------------------------------------------------ by hand
 
     def queue(
-        self, peer_id: str, message_type: MessageType, payload: JsonObject, *, by: str, subject: str = "", again: str = ""
+        self,
+        peer_id: str,
+        message_type: MessageType,
+        payload: JsonObject,
+        *,
+        by: str,
+        subject: str = "",
+        again: str = "",
     ) -> Recorded:
         """Record that a person wants to tell a peer something; that is what the outbox finds.
 

@@ -98,8 +98,7 @@ class Positions:
 
     def hold(self, peer: str, paused: str) -> None:
         """Keep why the outbox of a peer is paused, or that it goes on; that forgets what was in the way."""
-        values = {"paused": paused} if paused else {"paused": "", **_NO_PROBLEM}
-        self._set(peer, values)
+        self._set(peer, {"paused": paused, **({} if paused else _NO_PROBLEM)})
 
     def failed(self, peer: str, problem: str) -> int:
         """Note why a try failed; how many in a row have."""
@@ -138,7 +137,7 @@ def advance(connection: Connection, peer: str, *, position: int, reached: int, f
         fresh: how many deliveries were not on record before.
     """
     table = peer_position.c
-    values = {
+    values: dict[str, object] = {
         "reached": case((table.reached < reached, reached), else_=table.reached),
         "delivered": table.delivered + fresh,
     }

@@ -3,7 +3,7 @@
 | entry | message | about |
 |---|---|---|
 | ``REGISTRY_ENTRY_CHANGED`` | ``RegistryEntryChanged`` | ``<registry>/<entry>`` |
-| ``ARTIFACT_GENERATED`` of a page | ``DocumentPublished``, if the document has an id | ``<repository>@<branch>/<path>`` |
+| ``ARTIFACT_GENERATED``, a page of what has an id | ``DocumentPublished`` | ``<repository>@<branch>/<path>`` |
 | ``COMPLIANCE_FINDING_OPENED``, if peers are to be told | ``ComplianceFailure`` | the entity's id |
 | ``MESSAGE_QUEUED`` | what a person sends to one peer | as the person says |
 | all there is, at most once a minute | ``CheckpointPublished`` | ``<origin>`` |
@@ -20,6 +20,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from urllib.parse import urljoin
 
+import pydantic
 from sqlalchemy import select
 
 from coafi.artifacts.model import ArtifactKind
@@ -334,8 +335,8 @@ def queued_message(message_type: MessageType, payload: JsonObject) -> Said:
         )
     try:
         return SAID[message_type].model_validate(payload)
-    except ValueError as error:
-        problems = getattr(error, "errors", lambda **_: [])(include_url=False, include_input=False)
+    except pydantic.ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False)
         said = "; ".join(f"{'/'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in problems)
         raise ValidationError(f"this is no {message_type}: {said}", remedy="see docs/federation.md") from None
 

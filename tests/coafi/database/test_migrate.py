@@ -31,7 +31,13 @@ BEFORE = Path(__file__).parent / "before-versions"
 """What the last version without migrations made: a database, packed, and the checkpoint outside of it."""
 
 
-UNDO_0004 = ("DROP TABLE peer", "DROP TABLE peer_key", "DROP TABLE peer_nonce", "DROP TABLE peer_object")
+UNDO_0004 = (
+    "DROP TABLE peer",
+    "DROP TABLE peer_key",
+    "DROP TABLE peer_nonce",
+    "DROP TABLE peer_object",
+    "DROP TABLE peer_position",
+)
 
 UNDO_0003 = (
     *UNDO_0004,

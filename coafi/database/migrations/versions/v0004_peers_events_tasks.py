@@ -12,6 +12,7 @@ down_revision = "0003"
 def upgrade() -> None:
     """Make the tables."""
     _peers()
+    _outbox()
 
 
 def _peers() -> None:
@@ -59,3 +60,18 @@ def _peers() -> None:
         sa.Column("ledger_entry", big_integer(), nullable=False),
     )
     op.create_index("peer_object_utids", "peer_object", ["utids"])
+
+
+def _outbox() -> None:
+    op.create_table(
+        "peer_position",
+        sa.Column("peer", text(63), primary_key=True),
+        sa.Column("position", big_integer(), nullable=False),
+        sa.Column("reached", big_integer(), nullable=False),
+        sa.Column("delivered", big_integer(), nullable=False),
+        sa.Column("delivered_at", text(32)),
+        sa.Column("paused", text(1100), nullable=False),
+        sa.Column("problem", text(2000), nullable=False),
+        sa.Column("tries", sa.Integer, nullable=False),
+        sa.Column("failing_at", text(32)),
+    )
