@@ -144,10 +144,15 @@ class Collected(Wire):
 
 
 class DeliverTask(Wire):
-    """Messages to deliver, in order."""
+    """Messages to deliver, in order.
+
+    Attributes:
+        budget: seconds after which to say how far that got, rather than go on.
+    """
 
     peer: str
     messages: tuple[OutgoingRef, ...]
+    budget: float = BUDGET
 
 
 class Delivered(Wire):
@@ -236,7 +241,7 @@ class OutboxActivities:
         next one that waits.
         """
         first = taken = _taken_before()
-        until = time.monotonic() + BUDGET
+        until = time.monotonic() + min(BUDGET, task.budget)
         try:
             while taken < len(task.messages) and time.monotonic() < until:
                 answer = await self.deliverer.deliver(task.peer, task.messages[taken])

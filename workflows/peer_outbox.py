@@ -245,10 +245,11 @@ class PeerOutboxWorkflow:
         patience = timedelta(seconds=policy.patience)
         stage = min(FIRST_STAGE, patience)
         if self._failing is not None:
-            stage = max(min(STAGE, self._failing + patience - workflow.now()), timedelta(seconds=1))
+            stage = min(STAGE, self._failing + patience - workflow.now())
+        stage = max(stage, 2 * timedelta(seconds=policy.timeout))  # or a peer that answers slowly would not be heard
         self._delivery = workflow.start_activity_method(
             OutboxActivities.deliver,
-            DeliverTask(peer=self._start.peer, messages=tuple(self._waiting)),
+            DeliverTask(peer=self._start.peer, messages=tuple(self._waiting), budget=stage.total_seconds() / 2),
             task_queue=TaskQueue.DELIVERY,
             schedule_to_close_timeout=stage,
             start_to_close_timeout=LONGEST_DELIVERY,
