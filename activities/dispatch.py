@@ -39,6 +39,7 @@ from coafi.payloads import subject_of
 ROUTES: dict[str, WorkflowName] = {
     EventType.GIT_COMMIT: WorkflowName.GIT_COMMIT,
     EventType.API_REQUEST: WorkflowName.API_REQUEST,
+    EventType.FEDERATED_MESSAGE: WorkflowName.FEDERATED_MESSAGE,
 }
 """Which workflow handles which type of event."""
 
@@ -241,5 +242,7 @@ def _summary(event: Event) -> str:
     """The title of the run in the Web UI."""
     if event.type == EventType.API_REQUEST:
         return f"{subject_of(event)} · {event.principal}"[:200]
+    if event.type == EventType.FEDERATED_MESSAGE:
+        return subject_of(event)[:200]
     branch, commit = (str(event.data.get(name, "?")) for name in ("branch", "commitSha"))
     return f"{event.source.partition('://')[2] or event.source} · {branch} @ {commit[:10]}"[:200]

@@ -16,7 +16,8 @@ from activities.boundary import async_boundary
 from activities.index import REQUEST_TIMEOUT
 from coafi.canonical import JsonObject
 from coafi.errors import Unavailable
-from coafi.events import Wire
+from coafi.events import EventRef, Wire
+from coafi.federation.messages import ReceivedMessage
 from coafi.git.manifest import Oid
 from coafi.index.model import IndexUpdate
 from coafi.names import (
@@ -33,12 +34,16 @@ from coafi.names import (
 )
 from coafi.notify.deliver import Delivered, Deliverer
 from coafi.notify.gone import GoneSubscribers
-from coafi.notify.message import EntryChange, EntryNotice, Notification
-from coafi.notify.subscribers import Subscriber, Subscribers
+from coafi.notify.message import EntryChange, EntryNotice, Notification, PeerNotice
+from coafi.notify.subscribers import Subscriber, Subscribers, Topic
 from coafi.registry.entry import EntrySummary
 
 MAX_ANNOUNCED = 200
 """SHAs of commits that a message names at most; it says how many there were."""
+
+
+MAX_SAID = 2_048
+"""Bytes of a peer's message that subscribers get whole; of a longer one they get what it is, and where."""
 
 
 class AnnounceTask(Wire):
@@ -92,6 +97,14 @@ class EntryNoticeTask(Wire):
 
     time: str
     change: EntryChange
+    addressees: tuple[Addressee, ...]
+    policy: DeliveryPolicy
+
+
+class PeerNoticeTask(Wire):
+    """A message of a peer, and everybody who is to be told of it."""
+
+    notices: tuple[PeerNotice, ...]
     addressees: tuple[Addressee, ...]
     policy: DeliveryPolicy
 
@@ -153,6 +166,38 @@ class Audience:
         )
         addressees = tuple(Addressee(subscriber=one.name, fairness_key=fairness_key(one.host)) for one in told)
         return EntryNoticeTask(time=made.changed, change=change, addressees=addressees, policy=self.policy)
+
+    def peer_notice_of(self, received: ReceivedMessage, event: EventRef, entry: int) -> PeerNoticeTask | None:
+        """What there is to tell of a message of a peer; ``None`` when nobody wants to know.
+
+        Args:
+            event: the message's.
+            entry: index of the entry that says that it was applied.
+
+        Raises:
+            Unavailable: the database is out of reach.
+        """
+        wanted = self.subscribers.of_topic(Topic.PEERS)
+        told = self.present({one.name for one in wanted}) if wanted else []
+        if not told:
+            return None
+        message = received.message
+        notices = tuple(
+            PeerNotice(
+                subscriber=one.name,
+                time=message.time.isoformat() if message.time else "",
+                peer=received.peer,
+                peer_message=message.id,
+                message_type=message.name,
+                subject=message.subject or "",
+                said=message.data if len(message.body) <= MAX_SAID else None,
+                workflow_id=event.workflow_id,
+                ledger_entry=entry,
+            )
+            for one in told
+        )
+        addressees = tuple(Addressee(subscriber=one.name, fairness_key=fairness_key(one.host)) for one in told)
+        return PeerNoticeTask(notices=notices, addressees=addressees, policy=self.policy)
 
 
 @dataclass(frozen=True)
@@ -224,6 +269,6 @@ class DeliveryActivities:
 
     @activity.defn(name=ActivityName.DELIVER)
     @async_boundary
-    async def deliver(self, task: Notification | EntryNotice) -> Delivered:
+    async def deliver(self, task: Notification | EntryNotice | PeerNotice) -> Delivered:
         """Try once to deliver a message."""
         return await self.deliverer.deliver(task)

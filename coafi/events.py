@@ -9,6 +9,9 @@ from coafi import names
 from coafi.canonical import JsonObject, Sha256
 from coafi.utids import PATTERN, temporary_utids
 
+MAX_CAUSATION = 8
+"""How many runs may lie between an event and one from outside: beyond is a loop."""
+
 _Token = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
@@ -65,7 +68,7 @@ class Event(Wire):
     bodydigest: Sha256
     principal: _Token
     causationid: _Token | None = None
-    causationdepth: int = Field(default=0, ge=0, le=8)
+    causationdepth: int = Field(default=0, ge=0, le=MAX_CAUSATION)
     traceparent: Annotated[str, StringConstraints(pattern=r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")] | None = None
     data: JsonObject
 
@@ -89,6 +92,8 @@ def new_event(
     principal: str,
     data: JsonObject,
     traceparent: str | None = None,
+    causationid: str | None = None,
+    causationdepth: int = 0,
 ) -> Event:
     """An event as it is made at ingress, with its temporary UTidS."""
     return Event(
@@ -101,4 +106,6 @@ def new_event(
         principal=principal,
         data=data,
         traceparent=traceparent,
+        causationid=causationid,
+        causationdepth=causationdepth,
     )

@@ -13,6 +13,10 @@ INDEX_UPDATES = Counter("coafi_index_updates", "Updates of documentation indexes
 NOTIFICATION_ATTEMPTS = Counter(
     "coafi_notification_attempts", "Tries at notifications, by what came of them.", ["subscriber", "outcome"]
 )
+PEER_MESSAGES = Counter("coafi_peer_messages", "Messages of peers that were applied.", ["peer", "type"])
+PEER_REFUSED = Counter(
+    "coafi_peer_requests_refused", "Requests of peers that started nothing, by reason.", ["reason", "status"]
+)
 STEP_SECONDS = Histogram(
     "coafi_step_seconds",
     "Wall time of one attempt of a step.",

@@ -13,9 +13,10 @@ from coafi.auth.principal import allows
 from coafi.canonical import JsonObject
 from coafi.database import storable
 from coafi.errors import ResourceNotFoundError
-from coafi.events import Event
+from coafi.events import MAX_CAUSATION, Event
+from coafi.federation.messages import MessageType, ReceivedMessage, is_from, schema_of
 from coafi.findings import Finding, Severity
-from coafi.names import EventType
+from coafi.names import EventType, peer_source
 
 MAX_SUBJECT = 500
 """Most characters of an event's subject."""
@@ -118,7 +119,68 @@ class _ApiRequest:
         return " ".join([_text(data.get("method")), _text(data.get("endpoint")), *about])
 
 
-PAYLOADS: Mapping[EventType, Payload] = {EventType.GIT_COMMIT: _GitCommit(), EventType.API_REQUEST: _ApiRequest()}
+class _FederatedMessage:
+    """``federated.message``: its schema is that of the message's type, and it must come from the peer that sent it."""
+
+    def schema_id(self, data: JsonObject) -> str:
+        return schema_of(_text(_member(data, "message").get("type")))
+
+    def instance(self, data: JsonObject) -> JsonValue:
+        return _member(data, "message").get("data")
+
+    def refusal(self, event: Event) -> Finding | None:
+        try:
+            received = ReceivedMessage.model_validate(event.data)
+        except pydantic.ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            return _refused(
+                "ValidationError",
+                f"this is no message: {first['msg']}",
+                "send it to the gateway: see docs/federation.md",
+            )
+        message = received.message
+        if event.source != peer_source(received.peer) or event.id != message.id:
+            return _refused("AuthorizationError", "the message is another one than its event", "send it anew")
+        if not is_from(message, received.peer):
+            return _refused(
+                "AuthorizationError",
+                f"the peer {received.peer} speaks for itself alone: ce-source must be {peer_source(received.peer)}",
+                "correct ce-source",
+            )
+        if not message.is_known:
+            return _refused(
+                "ValidationError",
+                "there is no such type of message here",
+                f"send one of {', '.join(one.event_type for one in MessageType)}",
+            )
+        if message.causationdepth >= MAX_CAUSATION:
+            return _refused(
+                "ValidationError",
+                f"{message.causationdepth} runs lie between this message and what it comes from",
+                "look for a loop: what handles a message must not make the same message again",
+            )
+        return None
+
+    def parameters(self, data: JsonObject) -> JsonObject:
+        message = _member(data, "message")
+        said: JsonObject = {name: data[name] for name in ("peer", "via", "keyid") if name in data}
+        return said | {name: message[name] for name in ("type", "subject", "dataschema", "time") if name in message}
+
+    def subject(self, data: JsonObject) -> str:
+        message = _member(data, "message")
+        return " ".join([_text(message.get("type")), "from", _text(data.get("peer")), str(message.get("subject", ""))])
+
+
+def _member(data: JsonObject, name: str) -> JsonObject:
+    value = data.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+PAYLOADS: Mapping[EventType, Payload] = {
+    EventType.GIT_COMMIT: _GitCommit(),
+    EventType.API_REQUEST: _ApiRequest(),
+    EventType.FEDERATED_MESSAGE: _FederatedMessage(),
+}
 """Every type of event that has a handler."""
 
 

@@ -15,11 +15,14 @@ from pydantic import SecretStr
 from temporalio.client import Client
 
 from activities.dispatch import Dispatcher
+from activities.peers import PeerGate
 from coafi.api.reading import ApiReader
 from coafi.api.words import Limits
 from coafi.auth.authenticator import Authenticator
 from coafi.deliveries import DeliveryReader
 from coafi.errors import Unavailable
+from coafi.federation.peers import PeerStore
+from coafi.federation.signatures import Nonces
 from coafi.ledger.log import Ledger
 from coafi.logs import configure_logging
 from coafi.secret_files import read_or_make_secret
@@ -32,6 +35,7 @@ from starters.bitt import BittAccess, BittApi
 from starters.connection import connected
 from starters.docs_pages import DocsAccess, DocumentationPages
 from starters.embedded import ServiceAddress, TemporalServer, listening_socket, owned
+from starters.federation import FederationApi
 from starters.gateway import Gateway
 from starters.output import err, facts
 from starters.rates import Rates
@@ -136,6 +140,7 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
     settings = resources.settings
     listener = listening_socket(settings.gateway_host, settings.gateway_port, fall_back=fall_back)
     host, port = listener.getsockname()[:2]
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     # Another instance that is slow must not keep the threads that everything else here needs.
     reads = ThreadPoolExecutor(REGISTRY_READS, "registry") if resources.registry.is_remote else None
     authenticator = build_authenticator(settings)
@@ -156,6 +161,7 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
         bitt=_bitt(resources, host),
         api=_api(client, resources, authenticator, reads),
         api_pages=_api_pages(resources),
+        federation=_federation(client, resources, settings.public_url or address),
     )
     config = uvicorn.Config(
         gateway.application(),
@@ -171,7 +177,7 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
     try:
         while not server.started and not serving.done():  # noqa: ASYNC110
             await asyncio.sleep(0.01)  # uvicorn has no event for it
-        yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        yield address
     finally:
         server.should_exit = True
         await serving
@@ -199,6 +205,21 @@ def _api(client: Client, resources: Resources, authenticator: Authenticator, rea
         max_body_bytes=settings.api_max_body_bytes,
         wait=settings.api_wait,
         threads=reads,
+    )
+
+
+def _federation(client: Client, resources: Resources, base: str) -> FederationApi:
+    settings = resources.settings
+    return FederationApi(
+        base=base.rstrip("/"),
+        peers=PeerStore(resources.database),
+        nonces=Nonces(resources.database),
+        gate=PeerGate(client, settings.temporal_start_timeout),
+        deliveries=DeliveryReader(resources.database),
+        objects=resources.objects,
+        ledger=resources.ledger,
+        namespace=settings.ledger_namespace,
+        rates=Rates(settings.federation_rate, settings.federation_burst),
     )
 
 

@@ -19,12 +19,14 @@ from activities.git import GitActivities
 from activities.index import REQUEST_TIMEOUT, IndexActivities, IndexPolicy, IndexRequestActivities
 from activities.notifications import AnnounceActivities, Audience, DeliveryActivities, DeliveryPolicy
 from activities.outbox import OutboxActivities, OutboxPolicy
+from activities.peers import PeerActivities
 from activities.revalidation import RevalidationActivities
 from coafi.api.operations import ApiOperator
 from coafi.artifacts.cache import ArtifactService
 from coafi.artifacts.model import GeneratorConfig
 from coafi.documents.limits import DocumentLimits
 from coafi.federation.delivery import PeerDeliverer, peer_client
+from coafi.federation.inbox import PeerInbox
 from coafi.federation.keys import FederationKey
 from coafi.federation.outbox import Outbox
 from coafi.federation.peers import PeerStore
@@ -47,9 +49,11 @@ from coafi.trees.commit import CommitContexts
 from coafi.trees.recorder import TreeRecorder
 from workers.resources import Resources, url_policy
 from workflows.api_request import APIRequestWorkflow
+from workflows.federated_message import FederatedMessageWorkflow
 from workflows.git_commit import GitCommitWorkflow
 from workflows.git_commit_processing import GitCommitProcessingWorkflow
 from workflows.notification import NotificationWorkflow
+from workflows.peer import PeerWorkflow
 from workflows.peer_outbox import PeerOutboxWorkflow
 from workflows.registry_update_notification import RegistryUpdateNotificationWorkflow
 from workflows.schema_revalidation import SchemaRevalidationWorkflow
@@ -61,6 +65,8 @@ WORKFLOWS = (
     APIRequestWorkflow,
     RegistryUpdateNotificationWorkflow,
     SchemaRevalidationWorkflow,
+    PeerWorkflow,
+    FederatedMessageWorkflow,
     PeerOutboxWorkflow,
 )
 """Every workflow type of the service."""
@@ -156,6 +162,8 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
     revalidations = RevalidationActivities(
         Revalidator(steps.events.recorder, resources.database, resources.objects, steps.files.processor.contexts)
     )
+    # What messages do besides being kept is given here, by type: ``PeerInbox(…, effects={MessageType.…: …})``.
+    peers = PeerActivities(PeerInbox(steps.events.recorder, resources.objects), audience)
     deliveries = DeliveryActivities(_deliverer(settings, subscribers, gone, stack))
     outbox = _outbox(resources, stack, audience.public_url)
     drain = timedelta(seconds=settings.drain_timeout)
@@ -180,6 +188,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
                 api.operate,
                 api.start,
                 revalidations.conclude,
+                peers.apply,
                 outbox.collect,
                 outbox.hold,
             ],

@@ -20,8 +20,8 @@ from pydantic.alias_generators import to_camel
 
 from coafi.canonical import JsonObject, Sha256, canonical_json
 from coafi.errors import ValidationError
-from coafi.events import Wire
-from coafi.names import parse_peer_source, peer_source
+from coafi.events import MAX_CAUSATION, Event, Wire, new_event
+from coafi.names import EventType, parse_peer_source, peer_source
 
 CONTENT_TYPE: Final = "application/json"
 SPECVERSION: Final = "1.0"
@@ -94,6 +94,11 @@ class Message(Wire):
         return schema_of(self.type)
 
     @property
+    def is_known(self) -> bool:
+        """Whether its type is one that this software handles."""
+        return any(self.type == one.event_type for one in MessageType)
+
+    @property
     def body(self) -> bytes:
         """The bytes that are sent: canonical JSON."""
         return canonical_json(self.data)
@@ -108,6 +113,47 @@ class Message(Wire):
             "ce-specversion": SPECVERSION,
             **{f"ce-{name}": quote(str(value), safe=_PLAIN) for name, value in said.items()},
         }
+
+
+class Via(StrEnum):
+    """How a message came, and so who vouches for its sender."""
+
+    HTTPS = "https"
+    TEMPORAL = "temporal"
+
+
+class ReceivedMessage(Wire):
+    """A message and who sent it: the payload of a ``federated.message`` event, and the signal to a peer's run.
+
+    Attributes:
+        peer: whose it is. By ``https`` its signature was verified; by ``temporal`` whoever may write to the Temporal
+            namespace says so.
+        keyid: of the key that signed it, by ``https``.
+        message: as it came.
+    """
+
+    peer: str
+    via: Via
+    keyid: str | None = None
+    message: Message
+
+
+def event_of(received: ReceivedMessage, *, body_digest: str, time: datetime) -> Event:
+    """The event of a message. Its source is the peer that sent it, whatever the message says of that."""
+    message = received.message
+    signed_by = f"#{received.keyid}" if received.keyid else f" by {received.via}"
+    return new_event(
+        event_type=EventType.FEDERATED_MESSAGE,
+        source=peer_source(received.peer),
+        delivery_id=message.id,
+        time=time,
+        body_digest=body_digest,
+        principal=f"peer:{received.peer}{signed_by}",
+        data=received.model_dump(mode="json", exclude_none=True),
+        traceparent=message.traceparent,
+        causationid=message.causationid,
+        causationdepth=min(message.causationdepth + 1, MAX_CAUSATION),
+    )
 
 
 def parse_message(headers: Iterable[tuple[str, str]], body: bytes) -> Message:

@@ -21,6 +21,10 @@ ENTRY_CHANGED = "registry.entry.changed"
 """The type of the message about a new version of an entry."""
 
 
+PEER_MESSAGE = "peer.message.received"
+"""The type of the message about a message of a peer."""
+
+
 class Message(Wire):
     """What one subscriber is told; no secret is in it.
 
@@ -158,6 +162,50 @@ class EntryNotice(Message):
             "ledgerEntry": change.ledger_entry,
             "workflowId": change.workflow_id,
             "entryUrl": change.entry_url,
+        }
+
+
+class PeerNotice(Message):
+    """A message of a peer that was applied. ``time`` is when it came.
+
+    Attributes:
+        peer: who sent it.
+        peer_message: what the peer calls it.
+        message_type: its name, such as ``SystemUpdateNotification``.
+        subject: what it is about; empty where the peer does not say.
+        said: what it says, unless that is long.
+        workflow_id: of the run that handled it.
+        ledger_entry: index of its ``PEER_MESSAGE_APPLIED``.
+    """
+
+    peer: str
+    peer_message: str
+    message_type: str
+    subject: str
+    said: JsonObject | None
+    workflow_id: str
+    ledger_entry: int
+
+    @property
+    def type(self) -> str:
+        """See :class:`Message`."""
+        return PEER_MESSAGE
+
+    @property
+    def identity(self) -> str:
+        """See :class:`Message`."""
+        return f"{self.subscriber} {self.workflow_id}"
+
+    def data(self) -> JsonObject:
+        """See :class:`Message`."""
+        return {
+            "peer": self.peer,
+            "messageId": self.peer_message,
+            "messageType": self.message_type,
+            "subject": self.subject,
+            "said": self.said,
+            "workflowId": self.workflow_id,
+            "ledgerEntry": self.ledger_entry,
         }
 
 
