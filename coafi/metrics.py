@@ -26,6 +26,10 @@ STEP_SECONDS = Histogram(
 API_REQUESTS = Counter("coafi_api_requests", "Requests to the API.", ["endpoint", "method", "status"])
 LEDGER_ENTRIES = Gauge("coafi_ledger_entries", "Entries in the ledger.")
 LEDGER_REQUESTS = Counter("coafi_ledger_requests", "Requests to the ledger's API.", ["route", "status"])
+FOLLOWER_LAG = Gauge("coafi_follower_lag", "Entries of the ledger that a follower has not dealt with.", ["follower"])
+FOLLOWER_ENTRIES = Counter("coafi_follower_entries", "Entries that a follower has dealt with.", ["follower"])
+FOLLOWER_FAILURES = Counter("coafi_follower_failures", "How often a follower had to try again.", ["follower", "error"])
+FOLLOWER_HOLDS = Gauge("coafi_follower_holds", "Whether this process is the one that follows.", ["follower"])
 PEER_ATTEMPTS = Counter(
     "coafi_peer_attempts", "Requests with a message to a peer, by what came of them.", ["peer", "outcome"]
 )

@@ -274,7 +274,10 @@ class Settings(BaseSettings):
     )
     drain_timeout: PositiveSeconds = Field(10.0, description="Seconds that running activities get when a worker stops.")
     metrics_port: int | None = Field(
-        None, ge=0, le=65_535, description="Port on which a worker without a gateway serves `/metrics`; none if unset."
+        None,
+        ge=0,
+        le=65_535,
+        description="Port on which workers or a listener without a gateway serve `/metrics`; none if unset.",
     )
 
     ledger_origin: str = Field(

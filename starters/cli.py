@@ -133,6 +133,25 @@ def gateway() -> None:
     _run(run_gateway())
 
 
+@app.command()
+def listener(
+    start: Annotated[
+        int | None, typer.Option("--from", min=0, help="Go on at this entry of the ledger; default: where it was.")
+    ] = None,
+    status: Annotated[bool, typer.Option("--status", help="Say how far it is, and do nothing else.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Follow the ledger and start what its entries ask for. `coafi up` does so by itself."""
+    if status:
+        from starters.listener import show_followers
+
+        show_followers(as_json=as_json)
+        return
+    from starters.service import run_listener
+
+    _run(run_listener(start))
+
+
 @files.command("check")
 def files_check(
     paths: Annotated[

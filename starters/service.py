@@ -37,6 +37,7 @@ from starters.docs_pages import DocsAccess, DocumentationPages
 from starters.embedded import ServiceAddress, TemporalServer, listening_socket, owned
 from starters.federation import FederationApi
 from starters.gateway import Gateway
+from starters.listener import place_listener, running_listener
 from starters.output import err, facts
 from starters.rates import Rates
 from workers.auth import build_authenticator
@@ -94,6 +95,7 @@ async def embedded_service(settings: Settings) -> AsyncIterator[Service]:
                 async with (
                     running_gateway(client, resources) as gateway,
                     running_workers(client, resources, gateway=gateway),
+                    running_listener(client, resources),
                 ):
                     address = ServiceAddress(os.getpid(), server.address, server.ui, gateway)
                     address.write(settings.home)
@@ -310,4 +312,27 @@ async def run_gateway() -> None:
     with open_resources(settings) as resources:
         async with running_gateway(client, resources, fall_back=False) as url:
             log.info("gateway listens", url=url)
+            await stop.wait()
+
+
+async def run_listener(start: int | None) -> None:
+    """``coafi listener``.
+
+    Args:
+        start: the entry to go on at, if not where it was.
+    """
+    settings = load_settings()
+    configure_logging(settings)
+    stop = stop_on_signals()
+    # Lazy: entries that come while Temporal is down wait in the ledger.
+    client = await connect(settings, temporal_address(settings), lazy=True)
+    with open_resources(settings) as resources:
+        if start is not None:
+            await asyncio.to_thread(place_listener, resources, start)
+        if settings.metrics_port is not None:
+            from prometheus_client import start_http_server
+
+            start_http_server(settings.metrics_port)
+        async with running_listener(client, resources):
+            log.info("listener runs", temporal=temporal_address(settings))
             await stop.wait()

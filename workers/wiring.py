@@ -259,8 +259,8 @@ def _deliverer(settings: Settings, subscribers: Subscribers, gone: GoneSubscribe
     return Deliverer(subscribers, gone, client, settings.notify_timeout, settings.notify_allow_private)
 
 
-def build_outbox(resources: Resources, public_url: str) -> Outbox:
-    """What knows what peers are to be told, and were."""
+def build_outbox(resources: Resources, public_url: str = "") -> Outbox:
+    """What knows what peers are to be told, and were; with links to this gateway."""
     settings = resources.settings
     projection = Projection(
         peer=settings.federation_peer,

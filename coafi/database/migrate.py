@@ -31,6 +31,7 @@ TABLE_OWNERS = (
     "coafi.deliveries",
     "coafi.federation.positions",
     "coafi.federation.tables",
+    "coafi.following",
     "coafi.index.pointers",
     "coafi.index.summaries",
     "coafi.ledger.store.tables",

@@ -37,10 +37,10 @@ UNDO_0004 = (
     "DROP TABLE peer_nonce",
     "DROP TABLE peer_object",
     "DROP TABLE peer_position",
+    "DROP TABLE follower",
 )
 
 UNDO_0003 = (
-    *UNDO_0004,
     "DROP TABLE registry_entry",
     "DROP TABLE registry_version",
     "DROP TABLE registry_tag",
@@ -164,6 +164,7 @@ def test_an_older_version_is_named_and_gets_what_is_missing(database: Database) 
     run(
         database,
         "UPDATE alembic_version SET version_num = '0001'",
+        *UNDO_0004,
         *UNDO_0003,
         "DROP TABLE document_path",
         "CREATE TABLE document_path (document_id TEXT, path TEXT, PRIMARY KEY (document_id, path))",
@@ -177,7 +178,7 @@ def test_an_older_version_is_named_and_gets_what_is_missing(database: Database) 
 
 def test_deliveries_from_before_are_found_by_their_temporary_utids(database: Database) -> None:
     migrate.migrate(database)
-    run(database, "UPDATE alembic_version SET version_num = '0002'", *UNDO_0003)
+    run(database, "UPDATE alembic_version SET version_num = '0002'", *UNDO_0004, *UNDO_0003)
     with database.write() as connection:
         connection.execute(
             text(

@@ -1,4 +1,4 @@
-"""Peers: who they are, which signatures were used up, and what they told."""
+"""Peers, what follows the ledger, findings on entities, and scheduled tasks."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,6 +13,7 @@ def upgrade() -> None:
     """Make the tables."""
     _peers()
     _outbox()
+    _followers()
 
 
 def _peers() -> None:
@@ -74,4 +75,15 @@ def _outbox() -> None:
         sa.Column("problem", text(2000), nullable=False),
         sa.Column("tries", sa.Integer, nullable=False),
         sa.Column("failing_at", text(32)),
+    )
+
+
+def _followers() -> None:
+    op.create_table(
+        "follower",
+        sa.Column("name", text(63), primary_key=True),
+        sa.Column("position", big_integer(), nullable=False),
+        sa.Column("holder", text(64), nullable=False),
+        sa.Column("beat", big_integer(), nullable=False),
+        sa.Column("moved_at", text(32), nullable=False),
     )
