@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import pydantic
 from sqlalchemy import select
@@ -56,7 +56,9 @@ from coafi.objects import ObjectStore
 from coafi.registry.entry import RegistryId
 from coafi.registry.port import Registry
 from coafi.results import FileResult, artifact_result, file_result
-from coafi.utids import naming_utids
+
+MAX_URL = 2_000
+"""Characters of a link that a message may hold."""
 
 MAX_DATA = 32 * 1024
 """Bytes of an entry's data, or of what a person sends, that a message holds. What is larger is fetched by its URL."""
@@ -164,7 +166,10 @@ class Projection:
         return LedgerPlace(origin=self.origin, index=recorded.index)
 
     def _link(self, path: str) -> str | None:
-        return urljoin(f"{self.public_url.rstrip('/')}/", path.removeprefix("/")) if self.public_url else None
+        if not self.public_url:
+            return None
+        url = urljoin(f"{self.public_url.rstrip('/')}/", path.removeprefix("/"))
+        return url if len(url) <= MAX_URL else None
 
     # ------------------------------------------------------------------- by type of entry
 
@@ -225,15 +230,15 @@ class Projection:
                 "repository": file.repository,
                 "path": file.path,
                 "commit": file.commit,
-                "url": self._link(f"{docs_path(file.repository, file.commit, is_commit=True)}{file.path}"),
+                "url": self._link(docs_path(file.repository, file.commit, is_commit=True) + quote(file.path)),
             }
         said = DocumentPublished(
             document_id=document_id,
             version=recorded.index,
-            kind=file.kind,
+            kind=ArtifactKind.PAGE.value,
             digest=str(entry.data["digest"]),
-            media_type=str(entry.data["mediaType"]),
-            utids=naming_utids(["document", file.repository, document_id]),
+            media_type=str(entry.data["mediaType"]).partition(";")[0],
+            utids=entry.utids,
             restricted=restricted,
             ledger_entry=self._place(recorded),
             **open_,
