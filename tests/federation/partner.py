@@ -40,7 +40,7 @@ class Partner:
     """
 
     answers: list[Answer] = field(default_factory=lambda: [(202, {})])
-    receipts: list[Answer] = field(default_factory=lambda: [(404, {})])
+    receipts: list[Answer] = field(default_factory=lambda: [(202, {})])
     port: int = 0
     seen: list[tuple[float, Message, int]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
