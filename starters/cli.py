@@ -52,10 +52,12 @@ subscribers = typer.Typer(no_args_is_help=True, help="Who is notified of new ind
 auth = typer.Typer(no_args_is_help=True, help="Who may use the API: keys, tokens, and what they permit.")
 auth_key = typer.Typer(no_args_is_help=True, help="API keys for machines: make, list, revoke.")
 registry = typer.Typer(no_args_is_help=True, help="The registries: entries, their versions, schemas, UTidS.")
+peers = typer.Typer(no_args_is_help=True, help="Partner organisations: who they are, and what they send.")
 app.add_typer(submit, name="submit")
 app.add_typer(events, name="events")
 app.add_typer(docs, name="docs")
 app.add_typer(subscribers, name="subscribers")
+app.add_typer(peers, name="peers")
 app.add_typer(auth, name="auth")
 auth.add_typer(auth_key, name="key")
 app.add_typer(registry, name="registry")
@@ -76,6 +78,17 @@ HandOvers = Annotated[
 RegistryName = Annotated[str, typer.Argument(help="The registry, such as AERO or schemas.", metavar="REGISTRY")]
 EntryName = Annotated[str, typer.Argument(help="Id of the entry.")]
 InRegistry = Annotated[str, typer.Option("--registry", help="Of this registry alone.")]
+PeerName = Annotated[str, typer.Argument(help="Id of the peer, such as acme.example.", metavar="PEER")]
+Accepts = Annotated[list[str] | None, typer.Option("--accept", help="Type that it may send, or a pattern; repeatable.")]
+Subscription = Annotated[
+    list[str] | None, typer.Option("--send", help="Pattern of what it is sent, TYPE or TYPE:SUBJECT; repeatable.")
+]
+Restricted = Annotated[
+    list[str] | None, typer.Option("--digests-only", help="Pattern of what it gets only digests of; repeatable.")
+]
+LedgerKey = Annotated[str | None, typer.Option(help="Verifier key of its ledger.")]
+WitnessKey = Annotated[str | None, typer.Option(help="Verifier key with which it cosigns checkpoints.")]
+Reason = Annotated[str, typer.Option(help="Why; goes on the record.")]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="Most to show.")]
 Cursor = Annotated[str, typer.Option(help="Go on where the page before ended, as it says.")]
 Result = TypeVar("Result")
@@ -252,6 +265,152 @@ def subscribers_enable(
     from starters.subscribers import enable_subscriber
 
     enable_subscriber(name, as_json=as_json)
+
+
+@peers.command("add")
+def peers_add(
+    peer: PeerName,
+    url: Annotated[str, typer.Argument(help="Base URL of its gateway.")],
+    by: By,
+    key: Annotated[list[str] | None, typer.Option(help="A key that may sign for it, ed25519:…; repeatable.")] = None,
+    accept: Accepts = None,
+    send: Subscription = None,
+    digests_only: Restricted = None,
+    ledger_key: LedgerKey = None,
+    witness_key: WitnessKey = None,
+    reason: Reason = "",
+    as_json: Json = False,
+) -> None:
+    """Let a partner organisation be a peer. It gets only digests, unless --digests-only says of what."""
+    from starters.peers import add_peer
+
+    add_peer(
+        peer,
+        url,
+        keys=key or [],
+        accepts=accept or [],
+        subscription=send or [],
+        restricted=["*"] if digests_only is None else [one for one in digests_only if one],
+        ledger_key=ledger_key,
+        witness_key=witness_key,
+        by=by,
+        reason=reason,
+        as_json=as_json,
+    )
+
+
+@peers.command("set")
+def peers_set(
+    peer: PeerName,
+    by: By,
+    url: Annotated[str | None, typer.Option(help="Base URL of its gateway.")] = None,
+    accept: Accepts = None,
+    send: Subscription = None,
+    digests_only: Restricted = None,
+    ledger_key: LedgerKey = None,
+    witness_key: WitnessKey = None,
+    reason: Reason = "",
+    as_json: Json = False,
+) -> None:
+    """Change what is named of a peer; a list is replaced as a whole, and '' empties it."""
+    from starters.peers import set_peer
+
+    set_peer(
+        peer,
+        url=url,
+        accepts=accept,
+        subscription=send,
+        restricted=digests_only,
+        ledger_key=ledger_key,
+        witness_key=witness_key,
+        by=by,
+        reason=reason,
+        as_json=as_json,
+    )
+
+
+@peers.command("list")
+def peers_list(as_json: Json = False) -> None:
+    """Every peer: where it is, what it may send, and what it is sent."""
+    from starters.peers import list_peers
+
+    list_peers(as_json=as_json)
+
+
+@peers.command("show")
+def peers_show(peer: PeerName, as_json: Json = False) -> None:
+    """One peer, with its keys."""
+    from starters.peers import show_peer
+
+    show_peer(peer, as_json=as_json)
+
+
+@peers.command("disable")
+def peers_disable(peer: PeerName, by: By, reason: Reason, as_json: Json = False) -> None:
+    """Take nothing more from a peer, and send it nothing."""
+    from starters.peers import disable_peer
+
+    disable_peer(peer, by=by, reason=reason, as_json=as_json)
+
+
+@peers.command("enable")
+def peers_enable(peer: PeerName, by: By, reason: Reason = "", as_json: Json = False) -> None:
+    """Let a peer be active again that was disabled, or had answered that it wants nothing more."""
+    from starters.peers import enable_peer
+
+    enable_peer(peer, by=by, reason=reason, as_json=as_json)
+
+
+@peers.command("trust")
+def peers_trust(
+    peer: PeerName,
+    key: Annotated[str, typer.Argument(help="The key, ed25519:… or ecdsa-p256-sha256:…; with --revoke also its id.")],
+    by: By,
+    retire: Annotated[str, typer.Option(help="Let its other keys count only so much longer, such as 7d.")] = "",
+    revoke: Annotated[bool, typer.Option("--revoke", help="Trust the key no more, at once.")] = False,
+    reason: Reason = "",
+    as_json: Json = False,
+) -> None:
+    """Trust a further key of a peer, or one no more."""
+    from starters.peers import trust_key
+
+    trust_key(peer, key, retire=retire, revoke=revoke, by=by, reason=reason, as_json=as_json)
+
+
+@peers.command("key")
+def peers_key(
+    follow: Annotated[bool, typer.Option("--next", help="Make the key that is to follow.")] = False,
+    rotate: Annotated[bool, typer.Option("--rotate", help="Sign with that one from now on.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What peers need to know of this instance: its id and its key."""
+    from starters.peers import show_identity
+
+    show_identity(follow=follow, rotate=rotate, as_json=as_json)
+
+
+@peers.command("standing")
+def peers_standing(peer: PeerName, as_json: Json = False) -> None:
+    """What was taken from a peer, and what waits."""
+    from starters.peers import show_standing
+
+    _run(show_standing(peer, as_json=as_json))
+
+
+@peers.command("pause")
+def peers_pause(peer: PeerName, by: By, reason: Reason, as_json: Json = False) -> None:
+    """Handle nothing that a peer sends until it is resumed; what comes waits."""
+    from starters.peers import steer
+
+    _run(steer("pause", peer, by=by, reason=reason, as_json=as_json))
+
+
+@peers.command("resume")
+def peers_resume(peer: PeerName, by: By, reason: Reason = "resumed", as_json: Json = False) -> None:
+    """Handle what waits, in order."""
+    from starters.peers import steer
+
+    _run(steer("resume", peer, by=by, reason=reason, as_json=as_json))
 
 
 @auth_key.command("add")

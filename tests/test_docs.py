@@ -39,6 +39,9 @@ from coafi.documents.kinds import FileKind
 from coafi.documents.rules import RULES, Example
 from coafi.documents.source import visible
 from coafi.events import Event
+from coafi.federation.inbox import ApplyTask, PeerInbox
+from coafi.federation.messages import ReceivedMessage, Via, event_of, new_message
+from coafi.federation.peers import PeerStore
 from coafi.git.archive import write_archive
 from coafi.git.changes import Change
 from coafi.git.manifest import BatchRef, ManifestFile
@@ -49,7 +52,7 @@ from coafi.ledger.handover import key_change
 from coafi.ledger.keys import Signer
 from coafi.ledger.log import Ledger
 from coafi.names import EntryType, Phase, SearchAttribute, TaskQueue
-from coafi.notify.message import ENTRY_CHANGED, Notification
+from coafi.notify.message import ENTRY_CHANGED, PEER_MESSAGE, Notification, PeerNotice
 from coafi.objects import ObjectStore
 from coafi.processing import BatchProcessor, BatchTask, Checked, Generated, GenerateTask
 from coafi.recording import Conclusion, Decision, EventRecorder, Failure, Refusal
@@ -71,6 +74,8 @@ from starters import records
 from starters.api import LONGEST_WAIT, MAX_HEADERS, ApiGateway
 from starters.cli import app
 from starters.embedded import temporal_executable
+from tests.coafi.federation.making import peer_of, signer
+from tests.coafi.federation.test_messages import WHOLE
 from tests.coafi.ledger.making import draft, opened
 from tests.coafi.notify.test_message import notice
 from tests.coafi.registry.making import Registers
@@ -584,7 +589,20 @@ def test_the_messages_to_subscribers_are_documented() -> None:
         entry=None,
     )
     about_indexes, _, rest = section(EVENTS, "## Notifications").partition(f"`{ENTRY_CHANGED}`")
-    about_entries = rest.split("| answer |")[0]
+    about_entries, _, rest = rest.partition(f"`{PEER_MESSAGE}`")
+    about_peers = rest.split("| answer |")[0]
+    peer_notice = PeerNotice(
+        subscriber="portal",
+        time="",
+        peer="a",
+        peer_message="1",
+        message_type="x",
+        subject="",
+        said=None,
+        workflow_id="w",
+        ledger_entry=1,
+    )
+    assert set(column(about_peers)) == set(json.loads(peer_notice.body())["data"])
     assert set(column(about_indexes)) == set(json.loads(notification.body())["data"])
     assert set(column(about_entries)) == set(json.loads(notice().body())["data"])
     assert f"`{UPDATED}`" in about_indexes
@@ -689,6 +707,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         books.put("wing", {}, reason="sample")
         hold_against_schemas(Revalidator(recorder, database, objects, contexts), books, task)
         ledger.append([key_change(ledger.key, ledger.sign, Signer("docs", bytes(31) + b"1"))])
+        take_message(recorder, PeerStore(database, ledger, "default"), objects)
         fields: dict[str, set[str]] = defaultdict(set)
         for one in ledger.entries(0, ledger.size()):
             fields[one.entry.type] |= set(one.data)
@@ -696,6 +715,17 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
     finally:
         ledger.close()
         database.close()
+
+
+def take_message(recorder: EventRecorder, peers: PeerStore, objects: ObjectStore) -> None:
+    """A peer that was changed once, and a message of it that tells of an entry."""
+    peer = peer_of(signer())
+    peers.put(peer, by="ada")
+    peers.put(peer.model_copy(update={"accepts": ("RegistryEntryChanged",)}), by="ada", reason="contract 12")
+    received = ReceivedMessage(peer=peer.id, via=Via.HTTPS, keyid="k", message=new_message(peer.id, "m-1", WHOLE[1]))
+    event = event_of(received, body_digest=sha256(received.message.body), time=datetime.now(UTC))
+    task = ApplyTask(event=event.ref(recorder.receive(event, "run").utids), received=received)
+    PeerInbox(recorder, objects).apply(task)
 
 
 def hold_against_schemas(revalidator: Revalidator, books: Registers, task: BatchTask) -> None:
