@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: help demo up test soak bench lint format lock clean
+.PHONY: help demo demo-federation up test soak bench lint format lock clean
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -18,6 +18,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: $(STAMP) ## A commit goes through the whole system, before your eyes
 	$(BIN)/coafi demo
+
+demo-federation: $(STAMP) ## Two instances tell each other what happens, and prove it
+	$(BIN)/coafi demo-federation
 
 up: $(STAMP) ## Run the service on this machine; Ctrl-C stops it
 	$(BIN)/coafi up

@@ -43,3 +43,10 @@ PEER_CHECKPOINTS = Counter(
 SPLIT_VIEWS = Counter(
     "coafi_peer_split_views", "Histories of a peer's ledger that do not fit together, by what is known.", ["grade"]
 )
+PEER_ATTEMPTS = Counter(
+    "coafi_peer_attempts", "Requests with a message to a peer, by what came of them.", ["peer", "outcome"]
+)
+PEER_DELIVERIES = Counter(
+    "coafi_peer_deliveries", "Messages that are on record as delivered, by what became of them.", ["peer", "outcome"]
+)
+PEER_BACKLOG = Gauge("coafi_peer_backlog", "Ledger entries that were not dealt with for a peer yet.", ["peer"])

@@ -49,6 +49,10 @@ class ActivityName(StrEnum):
     REACT = "bitt.react"
     APPLY_MESSAGE = "peers.apply"
     WITNESS = "peers.witness"
+    OUTBOX_COLLECT = "outbox.collect"
+    OUTBOX_DELIVER = "outbox.deliver"
+    OUTBOX_SETTLE = "outbox.settle"
+    OUTBOX_HOLD = "outbox.hold"
 
 
 class WorkflowName(StrEnum):
@@ -64,6 +68,7 @@ class WorkflowName(StrEnum):
     EVENT_NOTIFICATION = "EventNotificationWorkflow"
     PEER = "PeerWorkflow"
     FEDERATED_MESSAGE = "FederatedMessageWorkflow"
+    PEER_OUTBOX = "PeerOutboxWorkflow"
 
 
 class SignalName(StrEnum):
@@ -71,6 +76,9 @@ class SignalName(StrEnum):
 
     COMMIT_PROCESSED = "commit_processed"
     MESSAGE = "message"
+    WAKE = "wake"
+    PAUSE = "pause"
+    RESUME = "resume"
 
 
 class UpdateName(StrEnum):
@@ -111,6 +119,8 @@ class EntryType(StrEnum):
     PEER_CHANGED = "PEER_CHANGED"
     PEER_MESSAGE_APPLIED = "PEER_MESSAGE_APPLIED"
     PEER_SPLIT_VIEW = "PEER_SPLIT_VIEW"
+    MESSAGE_QUEUED = "MESSAGE_QUEUED"
+    MESSAGE_DELIVERED = "MESSAGE_DELIVERED"
 
 
 REGISTRY_CALLER = "Coafi-Registry-Caller"
@@ -354,6 +364,23 @@ def parse_peer_source(value: str) -> str:
     if not value.startswith(_PEER_SOURCE) or value == _PEER_SOURCE:
         raise ValueError(f"{value!r} is not {_PEER_SOURCE}<peer id>")
     return value.removeprefix(_PEER_SOURCE)
+
+
+def outbox_workflow_id(peer: str) -> str:
+    """The id of the run that tells a peer what happens here: ``outbox:<peer id>``, percent-encoded."""
+    return f"outbox:{quote(peer, safe='')}"
+
+
+def parse_outbox_workflow_id(value: str) -> str:
+    """The inverse of :func:`outbox_workflow_id`.
+
+    Raises:
+        ValueError: the id was not made by :func:`outbox_workflow_id`.
+    """
+    kind, _, rest = value.partition(":")
+    if kind != "outbox" or not rest or ":" in rest:
+        raise ValueError(f"{value!r} is not outbox:<peer id>")
+    return unquote(rest)
 
 
 def fairness_key(source: str) -> str:

@@ -236,6 +236,16 @@ class Settings(BaseSettings):
         False, description="Allow subscribers on private and loopback addresses, and by plain http."
     )
 
+    peers_patience: PositiveSeconds = Field(
+        7 * 86_400.0, description="Seconds that a peer is tried that is out of reach, before its outbox pauses."
+    )
+    peers_timeout: Annotated[float, Field(gt=0, le=300)] = Field(
+        10.0, description="Seconds that a peer may take to answer."
+    )
+    peers_checkpoint: PositiveSeconds = Field(
+        60.0, description="Seconds between two checkpoints of the ledger that a peer is told, at least."
+    )
+
     git_hosts: HostList = Field(
         (), description="Hosts that may be fetched from, comma-separated; empty: every public one."
     )

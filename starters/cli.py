@@ -137,6 +137,14 @@ def demo() -> None:
     _run(run_demo())
 
 
+@app.command("demo-federation")
+def demo_federation() -> None:
+    """Let two instances on this machine tell each other of documents and entries, and prove what came of it."""
+    from starters.demo_federation import run_demo
+
+    _run(run_demo())
+
+
 @app.command()
 def worker() -> None:
     """Run the workers of every task queue against a Temporal that is already there."""

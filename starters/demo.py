@@ -114,16 +114,16 @@ async def run_demo() -> None:
         async with _service(settings) as address:
             done(f"Service runs: gateway {address.gateway}, Temporal {address.temporal}, Web UI {address.ui}")
             progress.update(task, description="Committing documents")
-            push = await asyncio.to_thread(_commit, settings.home / "demo" / "documents")
+            push = await asyncio.to_thread(commit_sample, settings.home / "demo" / "documents")
             done(f"Committed {push.after[:12]} to {push.repository}")
             progress.update(task, description="Delivering the signed webhook")
-            workflow_id, run_id = await _deliver(settings, address, push)
+            workflow_id, run_id = await deliver_push(settings, address, push)
             done(f"Delivered the push: run {workflow_id}")
             client = await connect(settings, address.temporal)
             handle = client.get_workflow_handle(workflow_id, run_id=run_id, result_type=Receipt)
-            receipt = await _follow(handle, lambda text: progress.update(task, description=text))
+            receipt = await follow_run(handle, lambda text: progress.update(task, description=text))
             done(f"The run ended: {receipt.phase}")
-            again, _ = await _deliver(settings, address, push, delivery=receipt.event_id)
+            again, _ = await deliver_push(settings, address, push, delivery=receipt.event_id)
             if again != workflow_id:
                 raise IntegrityError("the redelivery started another run")
             done("Delivered it again: the same run answers")
@@ -148,7 +148,7 @@ async def _service(settings: Settings) -> AsyncIterator[ServiceAddress]:
         yield service.address
 
 
-def _commit(directory: Path) -> Push:
+def commit_sample(directory: Path) -> Push:
     """Commit a revision of the sample documents; the first time, make the repository."""
     known = (directory / ".git").exists()
     repo = Repo.init(directory, initial_branch="main", mkdir=True)
@@ -176,7 +176,7 @@ def _write(directory: Path, files: dict[str, bytes]) -> None:
         path.write_bytes(content)
 
 
-async def _deliver(
+async def deliver_push(
     settings: Settings, address: ServiceAddress, push: Push, *, delivery: str | None = None
 ) -> tuple[str, str]:
     """Send the push as GitHub would, and return workflow id and run id."""
@@ -195,7 +195,7 @@ async def _deliver(
     return answer["workflowId"], answer["runId"]
 
 
-async def _follow(handle: WorkflowHandle[Any, Receipt], show: Callable[[str], None]) -> Receipt:
+async def follow_run(handle: WorkflowHandle[Any, Receipt], show: Callable[[str], None]) -> Receipt:
     """Wait for the run's receipt, and show its steps meanwhile."""
     result = asyncio.create_task(handle.result())
     while not result.done():

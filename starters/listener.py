@@ -9,6 +9,7 @@ import structlog
 from temporalio.client import Client
 
 from activities.dispatch import Dispatcher
+from activities.outbox import OutboxWaker
 from coafi.errors import Unavailable
 from coafi.following import LISTENER, Consumer, Followers, LedgerFollower, check_position
 from coafi.names import KEY_CHANGES
@@ -16,7 +17,7 @@ from starters.output import command_settings, facts, out, print_json
 from starters.reacting import EntryReactions
 from starters.records import open_database, opened_ledger
 from workers.resources import Resources, event_source, load_subscriptions
-from workers.wiring import build_recorder
+from workers.wiring import build_outbox, build_recorder
 
 log = structlog.stdlib.get_logger()
 
@@ -41,6 +42,7 @@ def build_consumers(client: Client, resources: Resources) -> Sequence[Consumer]:
             (settings.ledger_namespace, *kept_here),
             settings.causation_depth,
         ),
+        OutboxWaker(client, build_outbox(resources)),
     )
 
 

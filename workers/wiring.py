@@ -18,6 +18,7 @@ from activities.files import FileActivities
 from activities.git import GitActivities
 from activities.index import REQUEST_TIMEOUT, IndexActivities, IndexPolicy, IndexRequestActivities
 from activities.notifications import AnnounceActivities, Audience, DeliveryActivities, DeliveryPolicy
+from activities.outbox import OutboxActivities, OutboxPolicy
 from activities.peers import PeerActivities
 from activities.revalidation import RevalidationActivities
 from activities.witness import WitnessActivities
@@ -27,7 +28,13 @@ from coafi.artifacts.model import GeneratorConfig
 from coafi.bitt.reaction import Reactor
 from coafi.compliance.findings import Findings
 from coafi.documents.limits import DocumentLimits
+from coafi.federation.delivery import PeerDeliverer, peer_client
 from coafi.federation.inbox import PeerInbox
+from coafi.federation.keys import FederationKey
+from coafi.federation.outbox import Outbox
+from coafi.federation.peers import PeerStore
+from coafi.federation.positions import Positions
+from coafi.federation.projection import Projection
 from coafi.git.fetch import GitFetcher
 from coafi.git.limits import GitLimits
 from coafi.git.runner import SshAccess
@@ -53,6 +60,7 @@ from workflows.git_commit import GitCommitWorkflow
 from workflows.git_commit_processing import GitCommitProcessingWorkflow
 from workflows.notification import NotificationWorkflow
 from workflows.peer import PeerWorkflow
+from workflows.peer_outbox import PeerOutboxWorkflow
 from workflows.registry_update_notification import RegistryUpdateNotificationWorkflow
 from workflows.schema_revalidation import SchemaRevalidationWorkflow
 
@@ -67,6 +75,7 @@ WORKFLOWS = (
     EventNotificationWorkflow,
     PeerWorkflow,
     FederatedMessageWorkflow,
+    PeerOutboxWorkflow,
 )
 """Every workflow type of the service."""
 
@@ -176,6 +185,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
     peers = PeerActivities(PeerInbox(steps.events.recorder, resources.objects), audience)
     witness = WitnessActivities(stack.enter_context(open_witness(resources)))
     deliveries = DeliveryActivities(_deliverer(settings, subscribers, gone, stack))
+    outbox = _outbox(resources, stack, audience.public_url)
     drain = timedelta(seconds=settings.drain_timeout)
 
     def threads(slots: int, name: str) -> ThreadPoolExecutor:
@@ -200,6 +210,8 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
                 reactions.react,
                 revalidations.conclude,
                 peers.apply,
+                outbox.collect,
+                outbox.hold,
             ],
             # Local activities take threads from the same pool.
             activity_executor=threads(2 * settings.events_slots, "events"),
@@ -240,10 +252,11 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
         Worker(
             client,
             task_queue=TaskQueue.DELIVERY,
-            activities=[deliveries.deliver, witness.see],
+            activities=[deliveries.deliver, witness.see, outbox.deliver, outbox.settle],
             activity_executor=threads(settings.delivery_slots, "delivery"),
             max_concurrent_activities=settings.delivery_slots,
             max_task_queue_activities_per_second=settings.delivery_rate,
+            max_heartbeat_throttle_interval=timedelta(seconds=2),  # a pause, and what is done, must be known soon
             graceful_shutdown_timeout=drain,
         ),
         Worker(
@@ -266,6 +279,37 @@ def _deliverer(settings: Settings, subscribers: Subscribers, gone: GoneSubscribe
     client = webhook_client(settings.notify_timeout)
     stack.push_async_callback(client.aclose)
     return Deliverer(subscribers, gone, client, settings.notify_timeout, settings.notify_allow_private)
+
+
+def build_outbox(resources: Resources, public_url: str = "") -> Outbox:
+    """What knows what peers are to be told, and were; with links to this gateway."""
+    settings = resources.settings
+    projection = Projection(
+        peer=settings.federation_peer,
+        namespace=settings.ledger_namespace,
+        ledger=resources.ledger,
+        registry=resources.registry,
+        database=resources.database,
+        objects=resources.objects,
+        public_url=public_url,
+    )
+    peers = PeerStore(resources.database, resources.ledger, settings.ledger_namespace)
+    return Outbox(peers, Positions(resources.database), projection, resources.objects)
+
+
+def _outbox(resources: Resources, stack: AsyncExitStack, public_url: str) -> OutboxActivities:
+    settings = resources.settings
+    client = peer_client(settings.peers_timeout)
+    stack.push_async_callback(client.aclose)
+    key = FederationKey(settings.federation_key_path, settings.federation_peer)
+    outbox = build_outbox(resources, public_url)
+    return OutboxActivities(
+        outbox,
+        PeerDeliverer(outbox, key, client, settings.peers_timeout),
+        OutboxPolicy(
+            timeout=settings.peers_timeout, patience=settings.peers_patience, checkpoint=settings.peers_checkpoint
+        ),
+    )
 
 
 def _fetcher(resources: Resources) -> GitFetcher:

@@ -331,16 +331,16 @@ def headers(
     }
 
 
-def seconds_of(retry_after: str | None, now: datetime) -> float | None:
-    """The seconds that a ``Retry-After`` header asks for, at most ``LONGEST_WAIT``; ``None`` if it asks for none."""
+def seconds_of(retry_after: str | None, now: datetime, longest: float = LONGEST_WAIT) -> float | None:
+    """The seconds that a ``Retry-After`` header asks for, at most ``longest``; ``None`` if it asks for none."""
     if retry_after is None:
         return None
     if retry_after.strip().isdecimal():
-        return min(float(retry_after), LONGEST_WAIT)
+        return min(float(retry_after), longest)
     try:
         moment = parsedate_to_datetime(retry_after)
     except ValueError:
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return min(max(0.0, (moment - now).total_seconds()), LONGEST_WAIT)
+    return min(max(0.0, (moment - now).total_seconds()), longest)

@@ -49,6 +49,7 @@ UNDO_0004 = (
     "DROP TABLE peer_key",
     "DROP TABLE peer_nonce",
     "DROP TABLE peer_object",
+    "DROP TABLE peer_position",
     "DROP TABLE ledger_cosignature",
     "DROP TABLE witnessed",
     "DROP TABLE split_view",

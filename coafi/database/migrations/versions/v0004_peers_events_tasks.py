@@ -15,6 +15,7 @@ def upgrade() -> None:
     _findings()
     _peers()
     _witnessing()
+    _outbox()
 
 
 def _followers() -> None:
@@ -127,4 +128,19 @@ def _witnessing() -> None:
         sa.Column("problem", text(), nullable=False),
         sa.Column("found", text(32), nullable=False),
         sa.Column("entry", big_integer()),
+    )
+
+
+def _outbox() -> None:
+    op.create_table(
+        "peer_position",
+        sa.Column("peer", text(63), primary_key=True),
+        sa.Column("position", big_integer(), nullable=False),
+        sa.Column("reached", big_integer(), nullable=False),
+        sa.Column("delivered", big_integer(), nullable=False),
+        sa.Column("delivered_at", text(32)),
+        sa.Column("paused", text(1100), nullable=False),
+        sa.Column("problem", text(2000), nullable=False),
+        sa.Column("tries", sa.Integer, nullable=False),
+        sa.Column("failing_at", text(32)),
     )

@@ -1,0 +1,71 @@
+"""Two complete instances tell each other what happens."""
+
+import io
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from coafi.federation.inbox import PeerObject
+from coafi.ledger.keys import VerifierKey
+from coafi.names import EntryType
+from coafi.receipts.verify import verify_receipt
+from tests.federation.pair import Pair, Side, confirmed, running_pair
+from tests.harness import Repository, documents, until
+from tests.workflows.registry import api, entry, updated
+
+
+@pytest_asyncio.fixture(scope="module")
+async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
+    """Two instances."""
+    async with running_pair(tmp_path_factory.mktemp("pair")) as running:
+        yield running
+
+
+async def test_what_is_sent_has_its_effect_and_a_receipt_that_proves_it(pair: Pair) -> None:
+    queued = [pair.a.send(number) for number in range(5)]
+    said = await confirmed(pair.a, *queued)
+    assert {one["outcome"] for one in said} == {"accepted"}
+    # Each once; they are started in order, and one that takes long holds up no other.
+    assert sorted(one for one in pair.b.applied() if one in pair.a.ids(*queued)) == sorted(pair.a.ids(*queued))
+    key = VerifierKey.parse(str(pair.b.stack.resources.ledger.key))
+    for one, entry_ in zip(said, queued, strict=True):
+        content = pair.a.stack.resources.objects.get(str(one["receipt"]))
+        verified = verify_receipt(io.BytesIO(content), [key])
+        assert verified.story.event_id == pair.a.ids(entry_)[0]
+        assert verified.story.conclusion is not None
+        assert verified.story.conclusion.index == one["peerEntry"]
+
+
+async def test_a_change_of_an_entry_here_is_known_there_and_back(pair: Pair) -> None:
+    for here, there in ((pair.a, pair.b), (pair.b, pair.a)):
+        async with api(here.stack) as http:
+            made, _ = await updated(http, entry())
+        known = await _known(there, f"{made['registryId']}/{made['entryId']}")
+        assert (known.version, known.digest, known.utids) == (made["version"], made["digest"], made["utids"])
+
+
+async def _known(side: Side, name: str) -> PeerObject:
+    await until(lambda: any(one.id == name for one in side.told()))
+    return next(one for one in side.told() if one.id == name)
+
+
+async def test_a_document_that_is_pushed_here_is_known_there(pair: Pair) -> None:
+    repository = Repository.create(pair.a.stack.settings.home.parent / "repository")
+    await (await pair.a.stack.accepted(repository.push(documents(3)))).result()
+    await until(lambda: len([one for one in pair.b.told() if one.kind == "document"]) == 3)
+    published = {one.entry.data["digest"] for one in pair.a.stack.entries(EntryType.ARTIFACT_GENERATED)}
+    assert {one.digest for one in pair.b.told() if one.kind == "document"} <= published
+
+
+async def test_nothing_comes_back_and_nothing_goes_round(pair: Pair) -> None:
+    queued = [pair.a.send(100), pair.b.send(101)]
+    await confirmed(pair.a, queued[0])
+    await confirmed(pair.b, queued[1])
+    sizes = [len(side.delivered()) for side in (pair.a, pair.b)]
+    sent = {one["message"] for side in (pair.a, pair.b) for one in side.delivered()}
+    assert len(sent) == sum(sizes)
+    for side in (pair.a, pair.b):
+        assert all(str(one["message"]).startswith(side.outbox.projection.prefix) for one in side.delivered())
+        assert len(side.applied()) == len(set(side.applied()))
+        assert side.stack.verify() > 0
