@@ -39,6 +39,7 @@ from coafi.payloads import subject_of
 ROUTES: dict[str, WorkflowName] = {
     EventType.GIT_COMMIT: WorkflowName.GIT_COMMIT,
     EventType.API_REQUEST: WorkflowName.API_REQUEST,
+    EventType.SCHEDULED_TASK: WorkflowName.SCHEDULED_TASK,
 }
 """Which workflow handles which type of event."""
 

@@ -33,7 +33,7 @@ from coafi.names import (
 )
 from coafi.notify.deliver import Delivered, Deliverer
 from coafi.notify.gone import GoneSubscribers
-from coafi.notify.message import EntryChange, EntryNotice, Notification
+from coafi.notify.message import AlarmNotice, EntryChange, EntryNotice, Notification
 from coafi.notify.subscribers import Subscriber, Subscribers
 from coafi.registry.entry import EntrySummary
 
@@ -72,7 +72,7 @@ class DeliveryPolicy(Wire):
 class NotificationTask(Wire):
     """A notification to deliver; the input of its run."""
 
-    notification: Notification
+    notification: Notification | AlarmNotice
     policy: DeliveryPolicy
 
 
@@ -224,6 +224,6 @@ class DeliveryActivities:
 
     @activity.defn(name=ActivityName.DELIVER)
     @async_boundary
-    async def deliver(self, task: Notification | EntryNotice) -> Delivered:
+    async def deliver(self, task: Notification | EntryNotice | AlarmNotice) -> Delivered:
         """Try once to deliver a message."""
         return await self.deliverer.deliver(task)

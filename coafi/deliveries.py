@@ -117,6 +117,13 @@ def outcome_of(connection: Connection, event: Event | EventRef) -> str | None:
     return connection.execute(select(delivery.c.outcome).where(key)).scalar_one_or_none()
 
 
+def delivery_of(connection: Connection, source: str, delivery_id: str) -> Delivery | None:
+    """A delivery, if it has been claimed, within the caller's transaction."""
+    query = select(delivery).where(delivery.c.source == source, delivery.c.delivery_id == delivery_id)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _delivery(row)
+
+
 def conclude(connection: Connection, event: Event | EventRef, outcome: names.Phase) -> None:
     """Note how the run of ``event`` ended, within the caller's transaction. Nothing undoes ``PROCESSED``."""
     connection.execute(

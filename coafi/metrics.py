@@ -22,3 +22,6 @@ STEP_SECONDS = Histogram(
 API_REQUESTS = Counter("coafi_api_requests", "Requests to the API.", ["endpoint", "method", "status"])
 LEDGER_ENTRIES = Gauge("coafi_ledger_entries", "Entries in the ledger.")
 LEDGER_REQUESTS = Counter("coafi_ledger_requests", "Requests to the ledger's API.", ["route", "status"])
+TASKS = Counter("coafi_tasks", "Scheduled tasks that ran, by what came of them.", ["task", "outcome"])
+ALARMS = Counter("coafi_alarms", "Alarms that scheduled tasks raised.", ["task"])
+RECONCILED = Counter("coafi_reconciled", "Pushes that nobody delivered and that were started.")

@@ -46,6 +46,8 @@ class ActivityName(StrEnum):
     START = "api.start"
     REVALIDATE = "schemas.revalidate"
     CONCLUDE_REVALIDATION = "schemas.conclude"
+    RUN_TASK = "tasks.run"
+    ALARM = "tasks.alarm"
 
 
 class WorkflowName(StrEnum):
@@ -57,6 +59,7 @@ class WorkflowName(StrEnum):
     API_REQUEST = "APIRequestWorkflow"
     REGISTRY_UPDATE_NOTIFICATION = "RegistryUpdateNotificationWorkflow"
     SCHEMA_REVALIDATION = "SchemaRevalidationWorkflow"
+    SCHEDULED_TASK = "ScheduledTaskWorkflow"
 
 
 class SignalName(StrEnum):
@@ -76,6 +79,28 @@ class EventType(StrEnum):
 
     GIT_COMMIT = "git.commit"
     API_REQUEST = "api.request"
+    SCHEDULED_TASK = "scheduled.task"
+
+
+class TaskName(StrEnum):
+    """What a schedule can start."""
+
+    COMPLIANCE_REPORT = "compliance-report"
+    HEALTH_CHECK = "health-check"
+    CLEAN_UP = "clean-up"
+    ARCHIVE = "archive"
+    PUBLISH_CHECKPOINT = "publish-checkpoint"
+    VERIFY_LEDGER = "verify-ledger"
+    COMPARE_HISTORY = "compare-history"
+    RECONCILE = "reconcile"
+
+
+SCHEDULES = "/schedules"
+"""The CloudEvents ``source`` of what schedules start; it has no colon, see :func:`workflow_id`."""
+
+RECONCILED = "reconciled"
+"""Whose word stands for a push that nobody delivered: the principal of its event, and what its delivery id begins
+with."""
 
 
 class EntryType(StrEnum):
@@ -95,6 +120,9 @@ class EntryType(StrEnum):
     ENTRY_REVALIDATED = "ENTRY_REVALIDATED"
     SCHEMA_REVALIDATED = "SCHEMA_REVALIDATED"
     LEDGER_KEY_CHANGED = "LEDGER_KEY_CHANGED"
+    TASK_COMPLETED = "TASK_COMPLETED"
+    ALARM_RAISED = "ALARM_RAISED"
+    CHECKPOINT_PUBLISHED = "CHECKPOINT_PUBLISHED"
 
 
 REGISTRY_CALLER = "Coafi-Registry-Caller"
@@ -148,7 +176,12 @@ def workflow_id(event_type: str, source: str, delivery_id: str) -> str:
 
     The same delivery always gives the same id: that is what makes a redelivery find the run that exists. A source is
     a URL as a rule and keeps its colons to stay readable; the first and the last colon are those between the parts.
+
+    The id of a ``scheduled.task`` is made by Temporal, which puts the time of the schedule behind it, with colons:
+    there the delivery id keeps them and the source does not, and the first two colons are those between the parts.
     """
+    if event_type == EventType.SCHEDULED_TASK:
+        return f"{event_type}:{quote(source, safe='/')}:{quote(delivery_id, safe=':')}"
     return f"{quote(event_type, safe='')}:{quote(source, safe='/:')}:{quote(delivery_id, safe='')}"
 
 
@@ -159,7 +192,8 @@ def parse_workflow_id(value: str) -> DeliveryName:
         ValueError: the id was not made by :func:`workflow_id`.
     """
     event_type, _, rest = value.partition(":")
-    source, colon, delivery_id = rest.rpartition(":")
+    scheduled = event_type == EventType.SCHEDULED_TASK
+    source, colon, delivery_id = rest.partition(":") if scheduled else rest.rpartition(":")
     if not colon:
         raise ValueError(f"{value!r} is not <type>:<source>:<delivery id>")
     return DeliveryName(unquote(event_type), unquote(source), unquote(delivery_id))
@@ -272,6 +306,57 @@ def parse_revalidation_workflow_id(value: str) -> SchemaName:
     if kind != "revalidate" or len(parts) != 2:
         raise ValueError(f"{value!r} is not revalidate:<schema>:<version>")
     return SchemaName(unquote(parts[0]), unquote(parts[1]))
+
+
+SCHEDULE_PREFIX = "coafi:"
+"""What the id of a schedule begins with that is ours; no other one is ever touched."""
+
+
+def schedule_id(name: str) -> str:
+    """The id of the Temporal Schedule of this name: ``coafi:<name>``."""
+    return f"{SCHEDULE_PREFIX}{name}"
+
+
+def parse_schedule_id(value: str) -> str:
+    """The inverse of :func:`schedule_id`.
+
+    Raises:
+        ValueError: the id was not made by :func:`schedule_id`.
+    """
+    name = value.removeprefix(SCHEDULE_PREFIX)
+    if name == value or not name:
+        raise ValueError(f"{value!r} is not {SCHEDULE_PREFIX}<name>")
+    return name
+
+
+def action_workflow_id(schedule: str) -> str:
+    """What Temporal makes the id of a run of a schedule from: it puts ``-`` and the time behind it, RFC 3339 in UTC."""
+    return workflow_id(EventType.SCHEDULED_TASK, SCHEDULES, schedule)
+
+
+class AlarmName(NamedTuple):
+    """What the workflow id of an alarm's notification says: for whom, and which run raised it."""
+
+    subscriber: str
+    workflow_id: str
+
+
+def alarm_workflow_id(name: AlarmName) -> str:
+    """The id of the run that notifies one subscriber of an alarm: ``alarm:<subscriber>:<id of the run>``."""
+    return f"alarm:{quote(name.subscriber, safe='')}:{name.workflow_id}"
+
+
+def parse_alarm_workflow_id(value: str) -> AlarmName:
+    """The inverse of :func:`alarm_workflow_id`.
+
+    Raises:
+        ValueError: the id was not made by :func:`alarm_workflow_id`.
+    """
+    kind, _, rest = value.partition(":")
+    subscriber, colon, workflow = rest.partition(":")
+    if kind != "alarm" or not colon:
+        raise ValueError(f"{value!r} is not alarm:<subscriber>:<id of the run>")
+    return AlarmName(unquote(subscriber), workflow)
 
 
 def fairness_key(source: str) -> str:

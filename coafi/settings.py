@@ -335,6 +335,21 @@ class Settings(BaseSettings):
         None, description="The signing key itself, a line `PRIVATE+KEY+…`, instead of a file."
     )
 
+    schedules: AbsolutePath | None = Field(
+        None, description="File of schedules, see [schedules](schedules.md); empty: those of the package."
+    )
+    schedules_apply: bool = Field(
+        False, description="Apply the file of schedules whenever `coafi up` starts, as `coafi schedules apply --yes`."
+    )
+    archive_directory: AbsolutePath | None = Field(
+        None, description="Directory that the task `archive` writes to; empty: `archive` in the home."
+    )
+
+    @property
+    def archives(self) -> Path:
+        """Where archives of the ledger go."""
+        return self.archive_directory or self.home / "archive"
+
     @property
     def ledger_namespace(self) -> str:
         """What keeps the keys of this instance's entries apart from those of others that share the ledger."""

@@ -38,6 +38,7 @@ from starters.api import ApiGateway
 from starters.api_pages import ApiPages
 from starters.bitt import BittApi
 from starters.docs_pages import DocumentationPages
+from starters.report_pages import ReportPages
 
 log = structlog.stdlib.get_logger()
 
@@ -57,6 +58,7 @@ class Gateway:
         bitt: serves the ledger, if it is kept here.
         api: answers requests to the API.
         api_pages: say what the API can do.
+        reports: serves what was reported.
     """
 
     dispatcher: Dispatcher
@@ -70,6 +72,7 @@ class Gateway:
     bitt: BittApi | None = None
     api: ApiGateway | None = None
     api_pages: ApiPages | None = None
+    reports: ReportPages | None = None
 
     def application(self) -> Starlette:
         """The ASGI application."""
@@ -82,6 +85,7 @@ class Gateway:
                 Route("/ready", self.ready),
                 Route("/metrics", self.metrics),
                 *(self.docs.routes() if self.docs else ()),
+                *(self.reports.routes() if self.reports else ()),
                 *(self.bitt.routes() if self.bitt else ()),
                 *(self.api_pages.routes() if self.api_pages else ()),
             ],

@@ -35,6 +35,8 @@ from starters.embedded import ServiceAddress, TemporalServer, listening_socket, 
 from starters.gateway import Gateway
 from starters.output import err, facts
 from starters.rates import Rates
+from starters.report_pages import ReportPages
+from starters.schedules import apply_at_start
 from workers.auth import build_authenticator
 from workers.client import connect
 from workers.resources import Resources, open_resources
@@ -92,6 +94,8 @@ async def embedded_service(settings: Settings) -> AsyncIterator[Service]:
                     running_workers(client, resources, gateway=gateway),
                 ):
                     address = ServiceAddress(os.getpid(), server.address, server.ui, gateway)
+                    if settings.schedules_apply:
+                        log.info("schedules applied", changed=await apply_at_start(client, settings))
                     address.write(settings.home)
                     try:
                         yield Service(address, server)
@@ -156,6 +160,7 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
         bitt=_bitt(resources, host),
         api=_api(client, resources, authenticator, reads),
         api_pages=_api_pages(resources),
+        reports=ReportPages(resources.database, resources.objects, DocsAccess(settings.docs_tokens, host)),
     )
     config = uvicorn.Config(
         gateway.application(),

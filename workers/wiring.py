@@ -19,6 +19,7 @@ from activities.git import GitActivities
 from activities.index import REQUEST_TIMEOUT, IndexActivities, IndexPolicy, IndexRequestActivities
 from activities.notifications import AnnounceActivities, Audience, DeliveryActivities, DeliveryPolicy
 from activities.revalidation import RevalidationActivities
+from activities.tasks import AlarmActivities, TaskActivities
 from coafi.api.operations import ApiOperator
 from coafi.artifacts.cache import ArtifactService
 from coafi.artifacts.model import GeneratorConfig
@@ -39,11 +40,13 @@ from coafi.settings import Settings
 from coafi.trees.commit import CommitContexts
 from coafi.trees.recorder import TreeRecorder
 from workers.resources import Resources, url_policy
+from workers.tasks import build_runner
 from workflows.api_request import APIRequestWorkflow
 from workflows.git_commit import GitCommitWorkflow
 from workflows.git_commit_processing import GitCommitProcessingWorkflow
 from workflows.notification import NotificationWorkflow
 from workflows.registry_update_notification import RegistryUpdateNotificationWorkflow
+from workflows.scheduled_task import ScheduledTaskWorkflow
 from workflows.schema_revalidation import SchemaRevalidationWorkflow
 
 WORKFLOWS = (
@@ -53,6 +56,7 @@ WORKFLOWS = (
     APIRequestWorkflow,
     RegistryUpdateNotificationWorkflow,
     SchemaRevalidationWorkflow,
+    ScheduledTaskWorkflow,
 )
 """Every workflow type of the service."""
 
@@ -96,7 +100,7 @@ def build_activities(resources: Resources) -> Activities:
         namespace=settings.ledger_namespace,
         build=version("coafi-event-handlers"),
     )
-    fetcher = _fetcher(resources)
+    fetcher = build_fetcher(resources)
     patience = Patience(
         fetch=fetcher.limits.longest_fetch,
         git=settings.git_patience,
@@ -147,6 +151,8 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
     revalidations = RevalidationActivities(
         Revalidator(steps.events.recorder, resources.database, resources.objects, steps.files.processor.contexts)
     )
+    tasks = TaskActivities(build_runner(client, resources, steps.events.recorder, steps.git.fetcher, subscribers))
+    alarms = AlarmActivities(client, audience)
     deliveries = DeliveryActivities(_deliverer(settings, subscribers, gone, stack))
     drain = timedelta(seconds=settings.drain_timeout)
 
@@ -170,6 +176,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
                 api.operate,
                 api.start,
                 revalidations.conclude,
+                alarms.alarm,
             ],
             # Local activities take threads from the same pool.
             activity_executor=threads(2 * settings.events_slots, "events"),
@@ -218,7 +225,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
         Worker(
             client,
             task_queue=TaskQueue.TASKS,
-            activities=[revalidations.revalidate],
+            activities=[revalidations.revalidate, tasks.run],
             activity_executor=threads(settings.tasks_slots, "tasks"),
             max_concurrent_activities=settings.tasks_slots,
             max_task_queue_activities_per_second=settings.tasks_rate,
@@ -237,7 +244,8 @@ def _deliverer(settings: Settings, subscribers: Subscribers, gone: GoneSubscribe
     return Deliverer(subscribers, gone, client, settings.notify_timeout, settings.notify_allow_private)
 
 
-def _fetcher(resources: Resources) -> GitFetcher:
+def build_fetcher(resources: Resources) -> GitFetcher:
+    """What talks to git."""
     settings = resources.settings
     ssh = None
     if settings.git_ssh_identity is not None and settings.git_ssh_known_hosts is not None:

@@ -13,7 +13,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.notifications import DeliveryActivities, DeliveryPolicy, NotificationTask
     from coafi.events import Wire
     from coafi.names import TaskQueue, WorkflowName
-    from coafi.notify.message import EntryNotice, Notification
+    from coafi.notify.message import AlarmNotice, EntryNotice, Notification
 
 FIRST_RETRY = 1.0
 BACKOFF_COEFFICIENT = 2.0
@@ -60,7 +60,7 @@ class NotificationWorkflow:
 
 
 async def deliver(
-    message: Notification | EntryNotice, policy: DeliveryPolicy, priority: Priority = Priority.default
+    message: Notification | EntryNotice | AlarmNotice, policy: DeliveryPolicy, priority: Priority = Priority.default
 ) -> NotificationResult:
     """Deliver a message, patiently; how that ended.
 

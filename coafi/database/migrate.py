@@ -19,7 +19,7 @@ from coafi.database.port import Database
 from coafi.database.schema import metadata
 from coafi.errors import ResourceNotFoundError, Unavailable, ValidationError
 
-VERSIONS = ("0001", "0002", "0003")
+VERSIONS = ("0001", "0002", "0003", "0004")
 """Every version, the oldest first."""
 
 NEWEST = VERSIONS[-1]
@@ -37,6 +37,8 @@ TABLE_OWNERS = (
     "coafi.registry.tables",
     "coafi.registry.verdicts",
     "coafi.results",
+    "coafi.tasks.results",
+    "coafi.tasks.pushes",
     "coafi.trees.facts",
 )
 """The modules that declare tables."""

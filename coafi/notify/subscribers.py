@@ -12,7 +12,8 @@ A list, in YAML or JSON, of subscribers::
 ``secret`` is a key after Standard Webhooks, ``whsec_`` and 24 to 64 bytes in Base64: the text itself, or where it is:
 ``{file: path}`` or ``{env: NAME}``. ``repositories``, ``branches`` and ``registries`` are patterns (``*``, ``?``,
 ``[…]``; ``*`` also stands for slashes). Who names none of them hears of all repositories and branches, and of no
-registry; who names registries alone hears of no repository.
+registry; who names registries or ``topics`` alone hears of no repository. The topic ``alarms`` is what scheduled tasks
+found wrong.
 """
 
 import base64
@@ -20,6 +21,7 @@ import binascii
 import os
 import stat
 from dataclasses import dataclass
+from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,6 +41,12 @@ _MAX_FILE = 2**20
 
 MAX_ADDRESSEES = 1_000
 """Most subscribers that may want to know of registries: one run tells them all."""
+
+
+class Topic(StrEnum):
+    """What somebody may want to know beside indexes and registries."""
+
+    ALARMS = "alarms"
 
 
 class _SecretPlace(BaseModel):
@@ -65,6 +73,7 @@ class _Written(BaseModel):
     repositories: Annotated[tuple[_Pattern, ...], Field(min_length=1)] = ("*",)
     branches: Annotated[tuple[_Pattern, ...], Field(min_length=1)] = ("*",)
     registries: tuple[_Pattern, ...] = ()
+    topics: tuple[Topic, ...] = ()
 
     @model_validator(mode="after")
     def _known(self) -> "_Written":
@@ -75,9 +84,9 @@ class _Written(BaseModel):
 
     @property
     def wanted_repositories(self) -> tuple[str, ...]:
-        """The patterns of repositories; none for who names registries alone."""
-        only_registries = self.registries and not self.model_fields_set & {"repositories", "branches"}
-        return () if only_registries else self.repositories
+        """The patterns of repositories; none for who names registries or topics alone."""
+        only_others = (self.registries or self.topics) and not self.model_fields_set & {"repositories", "branches"}
+        return () if only_others else self.repositories
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,7 @@ class Subscriber:
         host, port: of the URL.
         key: what messages are signed with.
         repositories, branches, registries: patterns.
+        topics: what else it wants to know.
     """
 
     name: str
@@ -100,6 +110,7 @@ class Subscriber:
     repositories: tuple[str, ...] = ("*",)
     branches: tuple[str, ...] = ("*",)
     registries: tuple[str, ...] = ()
+    topics: tuple[Topic, ...] = ()
 
     def wants(self, repository: str, branch: str) -> bool:
         """Whether it wants to know of this branch."""
@@ -125,6 +136,10 @@ class Subscribers:
     def of_registry(self, registry: str) -> tuple[Subscriber, ...]:
         """Those who want to know of changes in this registry."""
         return tuple(one for one in self.all if one.wants_registry(registry))
+
+    def of_topic(self, topic: Topic) -> tuple[Subscriber, ...]:
+        """Those who want to know of a topic."""
+        return tuple(one for one in self.all if topic in one.topics)
 
     def named(self, name: str) -> Subscriber:
         """The subscriber of this name.
@@ -221,6 +236,7 @@ def _subscriber(written: _Written, path: Path, allow_private: bool) -> Subscribe
         repositories=written.wanted_repositories,
         branches=written.branches,
         registries=written.registries,
+        topics=written.topics,
     )
 
 
