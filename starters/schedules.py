@@ -4,6 +4,7 @@ Only schedules whose id begins with ``coafi:`` are ours. The definition of each 
 and that is what is compared: however the server writes times down, a second ``apply`` finds nothing to do.
 """
 
+import contextlib
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -137,6 +138,9 @@ async def plan(client: Client, file: ScheduleFile) -> list[Step]:
     there: dict[str, JsonObject | None] = {}
     async for name, description in _ours(client):
         there[name] = await _definition(description)
+    for name in file.schedules.keys() - there.keys():  # the list lags behind
+        with contextlib.suppress(ResourceNotFoundError):
+            there[name] = await _definition(await (await _known(client, name)).describe())
     steps = []
     for name in sorted({*file.schedules, *there}):
         written = file.schedules.get(name)

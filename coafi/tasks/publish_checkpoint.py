@@ -65,6 +65,7 @@ class PublishCheckpoint:
             summary=f"checkpoint of {size:,} entries, entry {recorded.index}",
             counts={"entries": size},
             artifacts={"checkpoint": self.objects.put(note.encode())},
+            recorded=(recorded.index,),
             size=size,
             root=root,
             note=note,

@@ -19,7 +19,7 @@ from coafi.ledger.entry import Draft, entry_key, timestamp
 from coafi.ledger.port import LedgerTransaction
 from coafi.names import EntryType, TaskName
 from coafi.objects import ObjectStore
-from coafi.recording import EventRecorder, Range, ranges_of
+from coafi.recording import EventRecorder, Range, merge_ranges, ranges_of
 from coafi.tasks.results import StoredResult, TaskResults, add_result
 from coafi.tasks.task import MAX_ALARM, Job, Task, TaskOutcome, TaskResult
 
@@ -150,9 +150,10 @@ class TaskRunner:
                 entry=first.index,
             )
             add_result(transaction.connection, stored)
+            own = (Range(first=index, last=index) for index in result.recorded)
             alarm = recorded[1].index if len(recorded) > 1 else None
             return self._done(task, result, digest).model_copy(
-                update={"entries": ranges_of(recorded), "alarm_entry": alarm}
+                update={"entries": merge_ranges([*own, *ranges_of(recorded)]), "alarm_entry": alarm}
             )
 
         return self.recorder.ledger.transact(unit)

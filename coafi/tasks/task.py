@@ -43,12 +43,14 @@ class TaskResult(TaskModel):
         summary: one line for people.
         alarms: what somebody has to be told at once; empty when all is well.
         counts: how many of what, for the receipt.
+        recorded: ledger indices of what the task itself recorded.
         artifacts: digests of what it left in the object store, by name.
     """
 
     summary: str = Field(max_length=MAX_ALARM)
     alarms: tuple[str, ...] = ()
     counts: dict[str, int] = Field(default_factory=dict)
+    recorded: tuple[int, ...] = ()
     artifacts: dict[str, Sha256] = Field(default_factory=dict)
 
     @property

@@ -43,6 +43,13 @@ UNDO_0003 = (
 )
 
 
+UNDO_0004 = (
+    "DROP TABLE task_result",
+    "DROP TABLE known_push",
+    "DROP TABLE known_push_position",
+)
+
+
 @pytest.fixture
 def database(place: Path) -> Iterator[Database]:
     made = Database(where(place))
@@ -155,12 +162,13 @@ def test_an_older_version_is_named_and_gets_what_is_missing(database: Database) 
     run(
         database,
         "UPDATE alembic_version SET version_num = '0001'",
+        *UNDO_0004,
         *UNDO_0003,
         "DROP TABLE document_path",
         "CREATE TABLE document_path (document_id TEXT, path TEXT, PRIMARY KEY (document_id, path))",
     )
-    assert migrate.state_of(database) == State(Standing.BEHIND, "0001", ("0002", "0003"))
-    with pytest.raises(ValidationError, match=r"at version 0001, and this software needs 0003"):
+    assert migrate.state_of(database) == State(Standing.BEHIND, "0001", ("0002", "0003", "0004"))
+    with pytest.raises(ValidationError, match=r"at version 0001, and this software needs 0004"):
         migrate.require_current(database)
     migrate.migrate(database)
     assert migrate.differences(database) == []
@@ -168,7 +176,7 @@ def test_an_older_version_is_named_and_gets_what_is_missing(database: Database) 
 
 def test_deliveries_from_before_are_found_by_their_temporary_utids(database: Database) -> None:
     migrate.migrate(database)
-    run(database, "UPDATE alembic_version SET version_num = '0002'", *UNDO_0003)
+    run(database, "UPDATE alembic_version SET version_num = '0002'", *UNDO_0004, *UNDO_0003)
     with database.write() as connection:
         connection.execute(
             text(
