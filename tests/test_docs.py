@@ -49,7 +49,7 @@ from coafi.ledger.handover import key_change
 from coafi.ledger.keys import Signer
 from coafi.ledger.log import Ledger
 from coafi.names import EntryType, Phase, SearchAttribute, TaskQueue
-from coafi.notify.message import ENTRY_CHANGED, Notification
+from coafi.notify.message import ALARM_RAISED, ENTRY_CHANGED, AlarmNotice, Notification
 from coafi.objects import ObjectStore
 from coafi.processing import BatchProcessor, BatchTask, Checked, Generated, GenerateTask
 from coafi.recording import Conclusion, Decision, EventRecorder, Failure, Refusal
@@ -64,6 +64,14 @@ from coafi.registry.search import MAX_WORDS
 from coafi.registry.shipped import TAG
 from coafi.registry.store import PublishedSchemas, builtin_schemas
 from coafi.settings import Settings, variable
+from coafi.tasks.compare_history import GapKind
+from coafi.tasks.file import Schedule
+from coafi.tasks.health_check import HealthCheck
+from coafi.tasks.parameters import PARAMETERS
+from coafi.tasks.publish_checkpoint import PublishCheckpoint
+from coafi.tasks.results import TaskResults
+from coafi.tasks.run import TaskRunner, TaskTask
+from coafi.tasks.task import Task
 from coafi.trees.commit import CommitContexts
 from coafi.trees.listing import TreeFile
 from coafi.trees.recorder import TreeRecorder
@@ -536,6 +544,20 @@ def _texts(value: object) -> list[str]:
     return [str(one) for one in value]
 
 
+def test_schedules_and_tasks_are_documented() -> None:
+    page = DOCS / "schedules.md"
+    words = {field.alias or name for name, field in Schedule.model_fields.items()}
+    assert set(column(section(page, "## The file").split("| word |")[1])) == words
+    rows = {column(f"| {row[2:]}")[0]: row for row in section(page, "## Tasks").splitlines() if row.startswith("| `")}
+    for task, model in PARAMETERS.items():
+        assert set(column(rows[task], 1)) == {field.alias or name for name, field in model.model_fields.items()}
+    assert set(GapKind) <= rows.keys()
+    (schema,) = [one.document for one in builtin_schemas() if one.schema_id == "ScheduledTaskEventPayload"]
+    properties = schema["properties"]
+    assert isinstance(properties, dict)
+    assert set(column(section(EVENTS, "## Payload of `scheduled.task`"))) == set(properties)
+
+
 def test_every_phase_is_documented() -> None:
     assert set(column(section(EVENTS, "## Phases"))) == set(Phase)
 
@@ -584,7 +606,12 @@ def test_the_messages_to_subscribers_are_documented() -> None:
         entry=None,
     )
     about_indexes, _, rest = section(EVENTS, "## Notifications").partition(f"`{ENTRY_CHANGED}`")
-    about_entries = rest.split("| answer |")[0]
+    about_entries, _, rest = rest.partition(f"`{ALARM_RAISED}`")
+    about_alarms = rest.split("| answer |")[0]
+    alarm = AlarmNotice(
+        subscriber="ops", time="", workflow_id="w", task="t", schedule="s", alarms=("a",), count=1, entry=None
+    )
+    assert set(column(about_alarms)) == set(json.loads(alarm.body())["data"])
     assert set(column(about_indexes)) == set(json.loads(notification.body())["data"])
     assert set(column(about_entries)) == set(json.loads(notice().body())["data"])
     assert f"`{UPDATED}`" in about_indexes
@@ -688,6 +715,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         books.publish("registry.AERO", "1.0.0")
         books.put("wing", {}, reason="sample")
         hold_against_schemas(Revalidator(recorder, database, objects, contexts), books, task)
+        run_tasks(recorder, objects, database)
         ledger.append([key_change(ledger.key, ledger.sign, Signer("docs", bytes(31) + b"1"))])
         fields: dict[str, set[str]] = defaultdict(set)
         for one in ledger.entries(0, ledger.size()):
@@ -696,6 +724,22 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
     finally:
         ledger.close()
         database.close()
+
+
+def run_tasks(recorder: EventRecorder, objects: ObjectStore, database: Database) -> None:
+    """Record a task, one that raises an alarm, and a checkpoint."""
+    tasks: tuple[Task, ...] = (PublishCheckpoint(recorder, objects), HealthCheck(lambda: {"disk": broken_probe}))
+    runner = TaskRunner({one.name: one for one in tasks}, recorder, objects, TaskResults(database))
+    for one in tasks:
+        event = sample_event(one.name)
+        runner.run(
+            TaskTask(event=event.ref(event.utids), schedule="s", task=one.name, parameters={}, due=event.time, body={}),
+            lambda _text: None,
+        )
+
+
+def broken_probe(_beat: object) -> str:
+    raise errors.Unavailable("it is full")
 
 
 def hold_against_schemas(revalidator: Revalidator, books: Registers, task: BatchTask) -> None:
