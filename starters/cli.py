@@ -181,7 +181,7 @@ def schedules_list(as_json: Json = False) -> None:
 
 @schedules.command("trigger")
 def schedules_trigger(name: ScheduleName, as_json: Json = False) -> None:
-    """Start a schedule's task now, also while it is paused."""
+    """Start a schedule's task now, or when what runs has ended; also while it is paused."""
     from starters.schedules import trigger_schedule
 
     _run(trigger_schedule(name, as_json=as_json))

@@ -101,19 +101,21 @@ async def apply_schedules(*, dry_run: bool, yes: bool, as_json: bool) -> None:
     async with temporal_client(settings) as client:
         steps = await plan(client, file)
         wanted = [step for step in steps if step.change is not Change.KEEP]
-        if as_json:
-            print_json({"applied": bool(wanted) and not dry_run and yes, "steps": [step.as_json() for step in steps]})
-        else:
+        apply = bool(wanted) and not dry_run
+        if not as_json:
             _print_plan(steps)
-        if dry_run or not wanted:
-            return
-        if not yes:
+        if apply and not yes:
             if as_json or not sys.stdin.isatty():
-                raise ValidationError("nothing was changed", remedy="look at the difference, then say --yes")
+                raise ValidationError(
+                    f"{len(wanted)} changes were not applied", remedy="look at them with --dry-run, then say --yes"
+                )
             if not typer.confirm(f"Apply {len(wanted)} changes?"):
                 raise typer.Exit(1)
-        await perform(client, wanted)
-    if not as_json:
+        if apply:
+            await perform(client, wanted)
+    if as_json:
+        print_json({"applied": apply, "steps": [step.as_json() for step in steps]})
+    elif apply:
         out.print(f"Applied {len(wanted)} changes.", highlight=False)
 
 
@@ -213,10 +215,10 @@ async def list_schedules(*, as_json: bool) -> None:
 
 
 async def trigger_schedule(name: str, *, as_json: bool) -> None:
-    """``coafi schedules trigger``: now, whatever runs."""
+    """``coafi schedules trigger``: now, or when what runs has ended: only so does Temporal see whether it fails."""
     async with temporal_client(command_settings()) as client:
         handle = await _known(client, name)
-        await handle.trigger(overlap=ScheduleOverlapPolicy.ALLOW_ALL)
+        await handle.trigger(overlap=ScheduleOverlapPolicy.BUFFER_ALL)
     _done(name, "triggered", as_json=as_json)
 
 

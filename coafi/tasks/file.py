@@ -117,6 +117,10 @@ class Schedule(TaskModel):
             raise ValueError("give either cron or every")
         if self.offset and self.every is None:
             raise ValueError("offset goes with every")
+        if self.pause_on_failure and self.overlap == "allow-all":
+            raise ValueError(
+                "pauseOnFailure does not go with overlap allow-all: Temporal then follows no run to its end"
+            )
         return self
 
     @property

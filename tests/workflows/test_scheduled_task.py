@@ -57,11 +57,13 @@ async def triggered(stack: Stack, name: str, task: TaskName, **more: Any) -> Run
     """The run of a schedule that is started now."""
     await applied(stack, written(name, task, **more))
     handle = stack.client.get_schedule_handle(schedule_id(name))
-    before = len((await handle.describe()).info.recent_actions)
-    await handle.trigger(overlap=ScheduleOverlapPolicy.ALLOW_ALL)
+    before = (await handle.describe()).info.num_actions
+    if before:
+        await asyncio.sleep(1.05)  # two within a second are one event
+    await handle.trigger(overlap=ScheduleOverlapPolicy.BUFFER_ALL)
 
     async def started() -> bool:
-        return len((await handle.describe()).info.recent_actions) > before
+        return (await handle.describe()).info.num_actions > before
 
     await until(started)
     action: Any = (await handle.describe()).info.recent_actions[-1].action
@@ -253,11 +255,8 @@ async def test_archives_prove_themselves_go_on_where_they_ended_and_wait_for_roo
     await (await triggered(stack, "fills3", TaskName.CLEAN_UP)).result()
     assert stack.resources.ledger.size() > 10
     run = await triggered(stack, "archives", TaskName.ARCHIVE, **asked)
-    assert "No space left" in (await parked(stack, run)).failure.message  # type: ignore[union-attr]
-    assert not (directory / "manifest.json").exists()
-    full.unlink(missing_ok=True)
-    await retried(run)
     found = await details(stack, run)
+    assert "No space left" in str((await history_of(run)).to_json_dict()), "the first try met a full disk"
     archives = found["archives"]
     assert isinstance(archives, list)
     first = archives[0]
@@ -292,7 +291,8 @@ async def test_a_ledger_that_was_changed_raises_an_alarm_that_subscribers_hear(t
             run = await triggered(stack, "verifies", TaskName.VERIFY_LEDGER)
             found = await details(stack, run)
             assert found["sound"] is False
-            (alarm,) = [one for one in stack.resources.ledger.by_event(parse_workflow_id(run.id).delivery_id) if one.entry.type == EntryType.ALARM_RAISED]  # fmt: skip
+            event = stack.resources.ledger.by_event(parse_workflow_id(run.id).delivery_id)
+            (alarm,) = [one for one in event if one.entry.type == EntryType.ALARM_RAISED]
             assert "entry 1" in str(alarm.data["alarms"])
             assert alarms_counted(TaskName.VERIFY_LEDGER) == before + 1
             await until(lambda: len(heard.seen) == 1)
@@ -335,7 +335,7 @@ async def test_what_only_one_of_temporal_and_the_ledger_has_is_a_gap(tmp_path: P
         await ended.terminate("somebody was in a hurry")
         removed = [one.index for one in entries_of(stack, lacks_entry.id) if one.entry.type == EntryType.FILE_PROCESSED]
         names = ",".join(str(one.index) for one in entries_of(stack, lacks_all.id))
-        _tamper(stack, f"DELETE FROM ledger_entry WHERE idx IN ({removed[0]},{names})")
+        _tamper(stack, f"DELETE FROM ledger_entry WHERE idx IN ({removed[0]},{names})")  # noqa: S608  # numbers
         await stack.forget(forgotten.id)
         before = alarms_counted(TaskName.COMPARE_HISTORY)
 
