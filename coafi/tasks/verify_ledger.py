@@ -41,7 +41,7 @@ class VerifyLedger:
             return VerifyLedgerResult(summary="the ledger is another instance's, which verifies it", sound=None)
         try:
             report = audit(self.ledger, lambda entries: job.beat(f"verified {entries:,} entries"))
-        except IntegrityError as error:
+        except (IntegrityError, TypeError, ValueError) as error:  # the latter: a column holds another type of value
             return VerifyLedgerResult(
                 summary="the ledger is NOT sound", alarms=(f"the ledger is not sound: {error}",), sound=False
             )

@@ -70,11 +70,12 @@ async def triggered(stack: Stack, name: str, task: TaskName, **more: Any) -> Run
     return stack.handle(action.workflow_id)
 
 
-async def details(stack: Stack, run: Run) -> JsonObject:
-    """The typed result of a run that ended well."""
+async def details(stack: Stack, run: Run, *, readable: bool = True) -> JsonObject:
+    """The typed result of a run that ended well; ``readable``: the whole ledger can be read."""
     receipt = await asyncio.wait_for(run.result(), 60)
     assert receipt.phase is Phase.PROCESSED
-    assert_receipt_names_every_entry(stack, receipt)
+    if readable:
+        assert_receipt_names_every_entry(stack, receipt)
     result: JsonObject = json.loads(stack.resources.objects.get(receipt.digests["result"]))
     return result
 
@@ -286,10 +287,10 @@ async def test_a_ledger_that_was_changed_raises_an_alarm_that_subscribers_hear(t
             run = await triggered(stack, "verifies", TaskName.VERIFY_LEDGER)
             assert (await details(stack, run))["sound"] is True
             before = alarms_counted(TaskName.VERIFY_LEDGER)
-            _tamper(stack, "UPDATE ledger_entry SET body = replace(body, 'docs', 'dogs') WHERE idx = 1")
+            _tamper(stack, "UPDATE ledger_entry SET body = CAST(replace(body, 'docs', 'dogs') AS BLOB) WHERE idx = 1")
 
             run = await triggered(stack, "verifies", TaskName.VERIFY_LEDGER)
-            found = await details(stack, run)
+            found = await details(stack, run, readable=False)
             assert found["sound"] is False
             event = stack.resources.ledger.by_event(parse_workflow_id(run.id).delivery_id)
             (alarm,) = [one for one in event if one.entry.type == EntryType.ALARM_RAISED]
@@ -340,7 +341,8 @@ async def test_what_only_one_of_temporal_and_the_ledger_has_is_a_gap(tmp_path: P
         before = alarms_counted(TaskName.COMPARE_HISTORY)
 
         async def gaps() -> dict[str, str]:
-            result = await details(stack, await triggered(stack, "compares", TaskName.COMPARE_HISTORY, **asked))
+            run = await triggered(stack, "compares", TaskName.COMPARE_HISTORY, **asked)
+            result = await details(stack, run, readable=False)
             return {one["workflowId"]: one["kind"] for one in result["gaps"]}  # type: ignore[union-attr, index, call-overload, misc]
 
         found: dict[str, str] = {}
