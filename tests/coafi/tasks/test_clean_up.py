@@ -157,8 +157,8 @@ def test_caches_of_old_generators_and_dead_reservations_are_forgotten(cleaning: 
             row = {"blob": "b", "generator": generator, "config": "c", "kind": "k", "result": "{}"}
             insert_missing(connection, artifact_cache, [row])
         for entry, since in (("dead", 0), ("held", int(time.time()))):
-            row = {"registry_id": "AERO", "entry_id": entry, "workflow_id": "w", "since": since}
-            insert_missing(connection, registry_reservation, [row])
+            held: dict[str, object] = {"registry_id": "AERO", "entry_id": entry, "workflow_id": "w", "since": since}
+            insert_missing(connection, registry_reservation, [held])
     counts = cleaning.run(job()).counts
     assert (counts["cached"], counts["reservations"]) == (1, 1)
     with cleaning.database.read() as connection:
