@@ -39,9 +39,8 @@ from coafi.payloads import subject_of
 ROUTES: dict[str, WorkflowName] = {
     EventType.GIT_COMMIT: WorkflowName.GIT_COMMIT,
     EventType.API_REQUEST: WorkflowName.API_REQUEST,
-    EventType.SCHEDULED_TASK: WorkflowName.SCHEDULED_TASK,
 }
-"""Which workflow handles which type of event."""
+"""Which workflow handles which type of event that comes in. Those of schedules are made by the runs themselves."""
 
 MEMO_BODY = "bodyDigest"
 """The memo of a run that says which body it was started for."""

@@ -85,12 +85,7 @@ async def test_from_the_file_to_the_report_in_the_browser(service: tuple[Home, U
     assert rows["check"]["note"].endswith(": looking")
     assert rows["nightly-report"]["done"] == 1
     assert home.json("schedules", "resume", "check")["result"] == "resumed"
-    assert "check" in home.coafi("schedules", "list").stdout
     assert home.coafi("schedules", "trigger", "nobody").returncode == 1
-    assert (
-        home.coafi("schedules", "backfill", "check", "--since", "2026-02-02", "--until", "2026-02-01").returncode == 1
-    )
-
     await asyncio.to_thread(file.write_text, "schedules: {}")
     removed = home.coafi("schedules", "apply", "--yes", "--json", **said)
     assert changes(removed.stdout) == {"nightly-report": "remove", "check": "remove"}
@@ -114,9 +109,6 @@ async def test_what_was_missed_is_shown_and_started_by_hand(service: tuple[Home,
         await asyncio.sleep(0.1)
     assert event["counts"]["files"] == 1
     assert home.json("reconcile", "--repository", url)["branches"] == []
-    assert "Nothing was missed" in home.coafi("reconcile", "--repository", url).stdout
-    since = home.json("reconcile", "--since", first, "--dry-run")["branches"]
-    assert [(one["before"], one["after"]) for one in since] == [(first, second)]
     assert home.json("reconcile", "--since", first)["branches"][0]["standing"] == "found"
     assert home.coafi("reconcile", "--since", "a" * 40).returncode == 1
     await asyncio.to_thread(repository.path.rename, home.root / "elsewhere")

@@ -27,6 +27,7 @@ from coafi.names import (
     schedule_id,
 )
 from coafi.tasks.archive_file import verify_archive
+from coafi.tasks.compliance_report import ComplianceReport
 from coafi.tasks.file import ScheduleFile, parse_schedules
 from coafi.tasks.health_check import HealthCheck
 from coafi.tasks.results import TaskResults
@@ -361,6 +362,24 @@ async def test_what_only_one_of_temporal_and_the_ledger_has_is_a_gap(tmp_path: P
         assert alarms_counted(TaskName.COMPARE_HISTORY) == raised, "known gaps are no news"
         last = TaskResults(stack.resources.database).last(TaskName.COMPARE_HISTORY)[0]
         assert last.summary == "5 gaps, 0 of them new"
+
+
+async def test_a_report_says_how_the_documents_stand_and_what_is_wrong_with_which_line(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, index_debounce=0.1) as stack:
+        repository = Repository.create(tmp_path / "repository")
+        bad = "---\ntitle: Bad\nstatus: DRAFT\n---\n\n[nowhere](missing.md)\n"
+        await (await stack.accepted(repository.push({**documents(2), "docs/bad.md": bad}))).result()
+        await until(lambda: bool(stack.entries(EntryType.INDEX_UPDATED)))
+        run = await triggered(stack, "reports", TaskName.COMPLIANCE_REPORT)
+        receipt = await run.result()
+        assert receipt.counts["documents"] == 4
+        report = ComplianceReport.model_validate_json(stack.resources.objects.get(receipt.digests["report.json"]))
+        assert report.statuses["ACTIVE"] == {"valid": 2}
+        assert "DRAFT" in report.statuses
+        assert sum(report.findings.values()) == len(report.open) == sum(report.rules.values())
+        (wrong,) = [one for one in report.open if "missing.md" in one.message]
+        assert (wrong.path, wrong.line) == ("docs/bad.md", 6)
+        assert b"missing.md" in stack.resources.objects.get(receipt.digests["report.html"])
 
 
 @pytest.mark.soak
