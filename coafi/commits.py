@@ -74,13 +74,18 @@ def submitted_commit(
     return event, body
 
 
-def reconciled_id(url: str, branch: str, before: str, after: str) -> str:
-    """The delivery id of a push that was found missing: the same wherever and whenever that is found out."""
-    return f"{RECONCILED}-{digest_of([source_of(url), branch, before, after])[:32]}"
+def reconciled_id(url: str, branch: str, before: str, after: str, *, earlier: int = 0) -> str:
+    """The delivery id of a push that was found missing: the same wherever and whenever that is found out.
+
+    Args:
+        earlier: how many pushes from and to the same commits are known: a branch may come back to where it was.
+    """
+    name = f"{RECONCILED}-{digest_of([source_of(url), branch, before, after])[:32]}"
+    return f"{name}-{earlier}" if earlier else name
 
 
 def reconciled_twin(event: Event) -> str | None:
-    """The delivery id that the push of ``event`` has if it was found missing before it was delivered."""
+    """What the delivery id begins with that the push of ``event`` has if it was found missing before it came."""
     if event.type != EventType.GIT_COMMIT or event.id.startswith(f"{RECONCILED}-"):
         return None
     said = [event.data.get(name) for name in ("repositoryUrl", "branch", "before", "commitSha")]

@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints
 
 from coafi.canonical import JsonObject, Sha256, digest_of
 from coafi.commits import reconciled_twin
-from coafi.deliveries import ClaimResult, claim, conclude, delivery_of, outcome_of
+from coafi.deliveries import ClaimResult, claim, conclude, newest_like, outcome_of
 from coafi.events import Event, EventRef, Wire
 from coafi.findings import Finding, Severity
 from coafi.ledger.entry import Draft, Recorded
@@ -143,7 +143,8 @@ class EventRecorder:
     def receive(self, event: Event, run_id: str) -> Received:
         """Claim the delivery, validate the payload, record ``EVENT_RECEIVED`` (and ``EVENT_REJECTED``).
 
-        A push that was found missing and is being handled, or was, is a duplicate when it is delivered after all.
+        A push that was found missing and is being handled, or was, is a duplicate when it is delivered after all;
+        unless something else of its source was delivered since: the branch may have gone away and come back.
 
         Args:
             event: the event as it came from ingress.
@@ -155,7 +156,7 @@ class EventRecorder:
         twin = reconciled_twin(event)
 
         def unit(transaction: LedgerTransaction) -> Received:
-            handled = twin and delivery_of(transaction.connection, event.source, twin)
+            handled = twin and newest_like(transaction.connection, event.source, twin)
             if handled and handled.outcome in (None, Phase.PROCESSED):
                 return Received(phase=Phase.DUPLICATE, utids=handled.utids, duplicate_of=handled.run_id)
             result, owner = claim(transaction.connection, event, run_id=run_id, utids=utids, subject=subject_of(event))

@@ -57,6 +57,7 @@ class Branch(TaskModel):
         repository: URL.
         before: where it was as far as we know; all zeros when it was not there.
         after: where it is; all zeros when it is gone.
+        earlier: how many pushes from the one to the other are known.
         workflow_id: of the run that was started, or was there.
     """
 
@@ -64,6 +65,7 @@ class Branch(TaskModel):
     branch: str
     before: str
     after: str
+    earlier: int = 0
     standing: Standing
     workflow_id: str = ""
     reason: str = ""
@@ -217,7 +219,8 @@ class Reconciler:
             after = after or _zeros(tip)
             if not is_known(known, after):
                 standing = Standing.GONE if is_zero(after) else Standing.MISSED
-                yield Branch(repository=url, branch=name, before=tip, after=after, standing=standing)
+                earlier = sum((push.before, push.after) == (tip, after) for push in known)
+                yield Branch(repository=url, branch=name, before=tip, after=after, earlier=earlier, standing=standing)
 
     def _wait(self, seconds: float, beat: Callable[[str], None]) -> None:
         left = seconds
@@ -264,7 +267,9 @@ def reconciled_event(branch: Branch, received: datetime) -> tuple[Event, bytes]:
     event = new_event(
         event_type=EventType.GIT_COMMIT,
         source=source_of(branch.repository),
-        delivery_id=reconciled_id(branch.repository, branch.branch, branch.before, branch.after),
+        delivery_id=reconciled_id(
+            branch.repository, branch.branch, branch.before, branch.after, earlier=branch.earlier
+        ),
         time=received,
         body_digest=sha256(body),
         principal=RECONCILED,

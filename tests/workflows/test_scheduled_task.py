@@ -32,7 +32,7 @@ from coafi.tasks.file import ScheduleFile, parse_schedules
 from coafi.tasks.health_check import HealthCheck
 from coafi.tasks.results import TaskResults
 from starters.schedules import Change, Step, apply_at_start, perform, plan
-from tests.harness import Repository, Stack, documents, history_of, running_stack, until, worker_process
+from tests.harness import Repository, Stack, documents, history_of, push_payload, running_stack, until, worker_process
 from tests.workflows.support import Run, assert_receipt_names_every_entry, broken, entries_of, parked, retried
 from tests.workflows.test_notification import KEY, receiver
 from workers.wiring import running_workers
@@ -218,6 +218,15 @@ async def test_what_no_webhook_delivered_is_started_once_and_a_late_delivery_is_
     assert duplicate.phase is Phase.DUPLICATE
     assert duplicate.duplicate_of == receipt_run(stack, workflow_id)
     assert stack.resources.ledger.size() == size
+
+    back = push_payload(url, str(late["before"]), before=str(late["after"]))
+    assert (await (await stack.accepted(back)).result()).phase is Phase.PROCESSED
+    # Forced back to where it was: the same move again, and nobody told.
+    moved = await details(stack, await triggered(stack, "reconciles", TaskName.RECONCILE, **asked))
+    (branch,) = moved["branches"]  # type: ignore[misc]
+    assert branch["earlier"] == 1  # type: ignore[index, call-overload]
+    assert str(branch["workflowId"]).endswith("-1")  # type: ignore[index, call-overload]
+    assert (await stack.handle(str(branch["workflowId"])).result()).phase is Phase.PROCESSED  # type: ignore[index, call-overload]
 
 
 def receipt_run(stack: Stack, workflow_id: str) -> str:
