@@ -223,7 +223,7 @@ async def test_what_no_webhook_delivered_is_started_once_and_a_late_delivery_is_
     assert (await (await stack.accepted(back)).result()).phase is Phase.PROCESSED
     # Forced back to where it was: the same move again, and nobody told.
     moved = await details(stack, await triggered(stack, "reconciles", TaskName.RECONCILE, **asked))
-    (branch,) = moved["branches"]  # type: ignore[misc]
+    branch = moved["branches"][0]  # type: ignore[index]
     assert branch["earlier"] == 1  # type: ignore[index, call-overload]
     assert str(branch["workflowId"]).endswith("-1")  # type: ignore[index, call-overload]
     assert (await stack.handle(str(branch["workflowId"])).result()).phase is Phase.PROCESSED  # type: ignore[index, call-overload]

@@ -166,6 +166,19 @@ def test_caches_of_old_generators_and_dead_reservations_are_forgotten(cleaning: 
         assert [row.entry_id for row in connection.execute(registry_reservation.select())] == ["held"]
 
 
+def test_mirrors_that_nobody_used_for_long_go(cleaning: CleanUp) -> None:
+    directory = cleaning.mirrors.directory
+    for name, age in (("old", 100 * DAY), ("young", DAY)):
+        (directory / name).mkdir(parents=True)
+        lock = directory / f"{name}.lock"
+        lock.write_text(f"{1_000:020d}")
+        os.utime(lock, (time.time() - age,) * 2)
+    assert cleaning.run(job(dryRun=1)).mirrors == ("old",)
+    assert (directory / "old").exists()
+    assert cleaning.run(job()).mirrors == ("old",)
+    assert {one.name for one in directory.iterdir() if one.is_dir()} == {"young"}
+
+
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     edges=st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=24),
