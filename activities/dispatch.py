@@ -42,7 +42,7 @@ ROUTES: dict[str, WorkflowName] = {
     EventType.BITT_EVENT: WorkflowName.BITT_EVENT,
     EventType.FEDERATED_MESSAGE: WorkflowName.FEDERATED_MESSAGE,
 }
-"""Which workflow handles which type of event."""
+"""Which workflow handles which type of event that comes in. Those of schedules are made by the runs themselves."""
 
 MEMO_BODY = "bodyDigest"
 """The memo of a run that says which body it was started for."""

@@ -34,7 +34,15 @@ from coafi.names import (
 )
 from coafi.notify.deliver import Delivered, Deliverer
 from coafi.notify.gone import GoneSubscribers
-from coafi.notify.message import EntryChange, EntryNotice, EventNotice, EventReport, Notification, PeerNotice
+from coafi.notify.message import (
+    AlarmNotice,
+    EntryChange,
+    EntryNotice,
+    EventNotice,
+    EventReport,
+    Notification,
+    PeerNotice,
+)
 from coafi.notify.subscribers import PEERS, Subscriber, Subscribers
 from coafi.registry.entry import EntrySummary
 
@@ -77,7 +85,7 @@ class DeliveryPolicy(Wire):
 class NotificationTask(Wire):
     """A notification to deliver; the input of its run."""
 
-    notification: Notification
+    notification: Notification | AlarmNotice
     policy: DeliveryPolicy
 
 
@@ -290,6 +298,6 @@ class DeliveryActivities:
 
     @activity.defn(name=ActivityName.DELIVER)
     @async_boundary
-    async def deliver(self, task: Notification | EntryNotice | EventNotice | PeerNotice) -> Delivered:
+    async def deliver(self, task: Notification | EntryNotice | EventNotice | PeerNotice | AlarmNotice) -> Delivered:
         """Try once to deliver a message."""
         return await self.deliverer.deliver(task)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from coafi.canonical import JsonObject, canonical_json, digest_of, sha256
 from coafi.events import Event, new_event
-from coafi.names import EventType
+from coafi.names import RECONCILED, EventType
 
 PAYLOAD_SCHEMA = "GitCommitEventPayload"
 MAX_TEXT = 4096
@@ -72,6 +72,25 @@ def submitted_commit(
         data=data,
     )
     return event, body
+
+
+def reconciled_id(url: str, branch: str, before: str, after: str, *, earlier: int = 0) -> str:
+    """The delivery id of a push that was found missing: the same wherever and whenever that is found out.
+
+    Args:
+        earlier: how many pushes from and to the same commits are known: a branch may come back to where it was.
+    """
+    name = f"{RECONCILED}-{digest_of([source_of(url), branch, before, after])[:32]}"
+    return f"{name}-{earlier}" if earlier else name
+
+
+def reconciled_twin(event: Event) -> str | None:
+    """What the delivery id begins with that the push of ``event`` has if it was found missing before it came."""
+    if event.type != EventType.GIT_COMMIT or event.id.startswith(f"{RECONCILED}-"):
+        return None
+    said = [event.data.get(name) for name in ("repositoryUrl", "branch", "before", "commitSha")]
+    url, branch, before, after = (one if isinstance(one, str) else "" for one in said)
+    return reconciled_id(url, branch, before, after)
 
 
 def source_of(repository_url: JsonValue) -> str:

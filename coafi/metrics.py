@@ -50,3 +50,6 @@ PEER_DELIVERIES = Counter(
     "coafi_peer_deliveries", "Messages that are on record as delivered, by what became of them.", ["peer", "outcome"]
 )
 PEER_BACKLOG = Gauge("coafi_peer_backlog", "Ledger entries that were not dealt with for a peer yet.", ["peer"])
+TASKS = Counter("coafi_tasks", "Scheduled tasks that ran, by what came of them.", ["task", "outcome"])
+ALARMS = Counter("coafi_alarms", "Alarms that scheduled tasks raised.", ["task"])
+RECONCILED = Counter("coafi_reconciled", "Pushes that nobody delivered and that were started.")

@@ -53,6 +53,8 @@ class ActivityName(StrEnum):
     OUTBOX_DELIVER = "outbox.deliver"
     OUTBOX_SETTLE = "outbox.settle"
     OUTBOX_HOLD = "outbox.hold"
+    RUN_TASK = "tasks.run"
+    ALARM = "tasks.alarm"
 
 
 class WorkflowName(StrEnum):
@@ -69,6 +71,7 @@ class WorkflowName(StrEnum):
     PEER = "PeerWorkflow"
     FEDERATED_MESSAGE = "FederatedMessageWorkflow"
     PEER_OUTBOX = "PeerOutboxWorkflow"
+    SCHEDULED_TASK = "ScheduledTaskWorkflow"
 
 
 class SignalName(StrEnum):
@@ -94,6 +97,28 @@ class EventType(StrEnum):
     API_REQUEST = "api.request"
     BITT_EVENT = "bitt.event"
     FEDERATED_MESSAGE = "federated.message"
+    SCHEDULED_TASK = "scheduled.task"
+
+
+class TaskName(StrEnum):
+    """What a schedule can start."""
+
+    COMPLIANCE_REPORT = "compliance-report"
+    HEALTH_CHECK = "health-check"
+    CLEAN_UP = "clean-up"
+    ARCHIVE = "archive"
+    PUBLISH_CHECKPOINT = "publish-checkpoint"
+    VERIFY_LEDGER = "verify-ledger"
+    COMPARE_HISTORY = "compare-history"
+    RECONCILE = "reconcile"
+
+
+SCHEDULES = "/schedules"
+"""The CloudEvents ``source`` of what schedules start; it has no colon, see :func:`workflow_id`."""
+
+RECONCILED = "reconciled"
+"""Whose word stands for a push that nobody delivered: the principal of its event, and what its delivery id begins
+with."""
 
 
 class EntryType(StrEnum):
@@ -121,6 +146,9 @@ class EntryType(StrEnum):
     PEER_SPLIT_VIEW = "PEER_SPLIT_VIEW"
     MESSAGE_QUEUED = "MESSAGE_QUEUED"
     MESSAGE_DELIVERED = "MESSAGE_DELIVERED"
+    TASK_COMPLETED = "TASK_COMPLETED"
+    ALARM_RAISED = "ALARM_RAISED"
+    CHECKPOINT_PUBLISHED = "CHECKPOINT_PUBLISHED"
 
 
 REGISTRY_CALLER = "Coafi-Registry-Caller"
@@ -182,7 +210,12 @@ def workflow_id(event_type: str, source: str, delivery_id: str) -> str:
 
     The same delivery always gives the same id: that is what makes a redelivery find the run that exists. A source is
     a URL as a rule and keeps its colons to stay readable; the first and the last colon are those between the parts.
+
+    The id of a ``scheduled.task`` is made by Temporal, which puts the time of the schedule behind it, with colons:
+    there the delivery id keeps them and the source does not, and the first two colons are those between the parts.
     """
+    if event_type == EventType.SCHEDULED_TASK:
+        return f"{event_type}:{quote(source, safe='/')}:{quote(delivery_id, safe=':')}"
     return f"{quote(event_type, safe='')}:{quote(source, safe='/:')}:{quote(delivery_id, safe='')}"
 
 
@@ -193,7 +226,8 @@ def parse_workflow_id(value: str) -> DeliveryName:
         ValueError: the id was not made by :func:`workflow_id`.
     """
     event_type, _, rest = value.partition(":")
-    source, colon, delivery_id = rest.rpartition(":")
+    scheduled = event_type == EventType.SCHEDULED_TASK
+    source, colon, delivery_id = rest.partition(":") if scheduled else rest.rpartition(":")
     if not colon:
         raise ValueError(f"{value!r} is not <type>:<source>:<delivery id>")
     return DeliveryName(unquote(event_type), unquote(source), unquote(delivery_id))
@@ -381,6 +415,57 @@ def parse_outbox_workflow_id(value: str) -> str:
     if kind != "outbox" or not rest or ":" in rest:
         raise ValueError(f"{value!r} is not outbox:<peer id>")
     return unquote(rest)
+
+
+SCHEDULE_PREFIX = "coafi:"
+"""What the id of a schedule begins with that is ours; no other one is ever touched."""
+
+
+def schedule_id(name: str) -> str:
+    """The id of the Temporal Schedule of this name: ``coafi:<name>``."""
+    return f"{SCHEDULE_PREFIX}{name}"
+
+
+def parse_schedule_id(value: str) -> str:
+    """The inverse of :func:`schedule_id`.
+
+    Raises:
+        ValueError: the id was not made by :func:`schedule_id`.
+    """
+    name = value.removeprefix(SCHEDULE_PREFIX)
+    if name == value or not name:
+        raise ValueError(f"{value!r} is not {SCHEDULE_PREFIX}<name>")
+    return name
+
+
+def action_workflow_id(schedule: str) -> str:
+    """What Temporal makes the id of a run of a schedule from: it puts ``-`` and the time behind it, RFC 3339 in UTC."""
+    return workflow_id(EventType.SCHEDULED_TASK, SCHEDULES, schedule)
+
+
+class AlarmName(NamedTuple):
+    """What the workflow id of an alarm's notification says: for whom, and which run raised it."""
+
+    subscriber: str
+    workflow_id: str
+
+
+def alarm_workflow_id(name: AlarmName) -> str:
+    """The id of the run that notifies one subscriber of an alarm: ``alarm:<subscriber>:<id of the run>``."""
+    return f"alarm:{quote(name.subscriber, safe='')}:{name.workflow_id}"
+
+
+def parse_alarm_workflow_id(value: str) -> AlarmName:
+    """The inverse of :func:`alarm_workflow_id`.
+
+    Raises:
+        ValueError: the id was not made by :func:`alarm_workflow_id`.
+    """
+    kind, _, rest = value.partition(":")
+    subscriber, colon, workflow = rest.partition(":")
+    if kind != "alarm" or not colon:
+        raise ValueError(f"{value!r} is not alarm:<subscriber>:<id of the run>")
+    return AlarmName(unquote(subscriber), workflow)
 
 
 def fairness_key(source: str) -> str:

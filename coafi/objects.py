@@ -4,10 +4,14 @@ An object's name is its digest, so a name never changes its meaning: writing twi
 checked against the name. Objects of one store live at ``sha256/<2 digits>/<62 digits>``.
 """
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Collection, Sequence
+import re
+import time
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import obstore
@@ -19,6 +23,26 @@ from coafi.errors import IntegrityError, Unavailable
 
 _SYNCERS = 8
 """Files that are synced at the same time."""
+
+
+_YOUNG = 3_600.0
+"""Seconds; whoever finds an object that is older makes it young: it is about to be named."""
+
+_NAME = re.compile(r"[0-9a-f]{62}")
+_ASIDE = ".removed"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object that is there.
+
+    Attributes:
+        modified: when it was written, or found by somebody who writes; seconds since 1970.
+    """
+
+    digest: str
+    size: int
+    modified: float
 
 
 def object_path(digest: str) -> str:
@@ -90,8 +114,61 @@ class ObjectStore:
         return data
 
     def has(self, digest: str) -> bool:
-        """Whether the object is there."""
-        return self.path(digest).is_file()
+        """Whether the object is there; if so, it counts as written now, for whoever cleans up."""
+        try:
+            self._renew(self.path(digest))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def listed(self) -> Iterator[StoredObject]:
+        """Every object that is there, in no order. What a clean-up that was killed had put aside is put back.
+
+        Raises:
+            Unavailable: the disk cannot be read.
+        """
+        try:
+            for folder in (self.root / "sha256").glob("[0-9a-f][0-9a-f]"):
+                with os.scandir(folder) as files:
+                    for file in files:
+                        if file.name.endswith(_ASIDE):
+                            _put_back(Path(file.path))
+                        elif _NAME.fullmatch(file.name):
+                            with contextlib.suppress(FileNotFoundError):
+                                stat = file.stat(follow_symlinks=False)
+                                yield StoredObject(folder.name + file.name, stat.st_size, stat.st_mtime)
+        except OSError as error:
+            raise Unavailable(f"object store {self.root} cannot be read: {error}", remedy="check its disk") from error
+
+    def remove(self, digest: str, *, older_than: float) -> bool:
+        """Remove an object, unless it was written, or found by a writer, after a moment; whether it is gone.
+
+        The file is put aside first: whoever writes it meanwhile finds it missing and writes it, and whoever had found
+        it there before has made it young, so that it is put back.
+
+        Args:
+            older_than: seconds since 1970.
+
+        Raises:
+            Unavailable: the disk refuses.
+        """
+        file = self.path(digest)
+        aside = file.with_name(f"{file.name}{_ASIDE}")
+        try:
+            file.rename(aside)
+            if aside.stat().st_mtime >= older_than:
+                os.link(aside, file)  # fails if somebody has written it since
+                aside.unlink()
+                return False
+            aside.unlink()
+        except FileNotFoundError:
+            return False
+        except FileExistsError:
+            aside.unlink()
+            return False
+        except OSError as error:
+            raise Unavailable(f"object {digest} cannot be removed: {error}", remedy=f"check {self.root}") from error
+        return True
 
     def path(self, digest: str) -> Path:
         """Where the object's file is, for people who want to open it."""
@@ -101,7 +178,17 @@ class ObjectStore:
         try:
             obstore.put(self._store, object_path(digest), data, mode="create")
         except AlreadyExistsError:
-            self._heal(digest, data)
+            try:
+                self._renew(self.path(digest))
+                self._heal(digest, data)
+            except FileNotFoundError:  # it was cleaned up in between
+                obstore.put(self._store, object_path(digest), data, mode="overwrite")
+
+    def _renew(self, file: Path) -> None:
+        """Make an old file young."""
+        if file.stat().st_mtime < time.time() - _YOUNG:
+            with contextlib.suppress(PermissionError):  # a store that is only read
+                os.utime(file)
 
     def _heal(self, digest: str, data: bytes) -> None:
         """Replace a file that a power cut left damaged under the right name."""
@@ -122,3 +209,9 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _put_back(aside: Path) -> None:
+    with contextlib.suppress(FileNotFoundError, FileExistsError):
+        os.link(aside, aside.with_name(aside.name.removesuffix(_ASIDE)))
+    aside.unlink(missing_ok=True)

@@ -212,11 +212,35 @@ def _member(data: JsonObject, name: str) -> JsonObject:
     return value if isinstance(value, dict) else {}
 
 
+class _ScheduledTask:
+    """``scheduled.task``: made by a schedule of ours."""
+
+    asked = ("schedule", "task", "parameters", "scheduledTime")
+
+    def schema_id(self, _data: JsonObject) -> str:
+        return SCHEDULED_TASK_SCHEMA
+
+    def instance(self, data: JsonObject) -> JsonValue:
+        return data
+
+    def refusal(self, _event: Event) -> None:
+        return None
+
+    def parameters(self, data: JsonObject) -> JsonObject:
+        return {name: data[name] for name in self.asked if name in data}
+
+    def subject(self, data: JsonObject) -> str:
+        return " ".join(_text(data.get(name)) for name in ("task", "schedule", "scheduledTime"))
+
+
+SCHEDULED_TASK_SCHEMA = "ScheduledTaskEventPayload"
+
 PAYLOADS: Mapping[EventType, Payload] = {
     EventType.GIT_COMMIT: _GitCommit(),
     EventType.API_REQUEST: _ApiRequest(),
     EventType.BITT_EVENT: _BittEvent(),
     EventType.FEDERATED_MESSAGE: _FederatedMessage(),
+    EventType.SCHEDULED_TASK: _ScheduledTask(),
 }
 """Every type of event that has a handler."""
 

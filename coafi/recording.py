@@ -10,7 +10,8 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from coafi.canonical import JsonObject, Sha256, digest_of
-from coafi.deliveries import ClaimResult, claim, conclude, outcome_of
+from coafi.commits import reconciled_twin
+from coafi.deliveries import ClaimResult, claim, conclude, newest_like, outcome_of
 from coafi.events import Event, EventRef, Wire
 from coafi.findings import Finding, Severity
 from coafi.ledger.entry import Draft, Recorded
@@ -142,6 +143,9 @@ class EventRecorder:
     def receive(self, event: Event, run_id: str) -> Received:
         """Claim the delivery, validate the payload, record ``EVENT_RECEIVED`` (and ``EVENT_REJECTED``).
 
+        A push that was found missing and is being handled, or was, is a duplicate when it is delivered after all;
+        unless something else of its source was delivered since: the branch may have gone away and come back.
+
         Args:
             event: the event as it came from ingress.
             run_id: the run's original id, which a reset keeps.
@@ -149,7 +153,12 @@ class EventRecorder:
         schema, findings = self._validate(event)
         utids = event.utids if findings else permanent_utids(event.type, event.source, event.id, digest_of(event.data))
 
+        twin = reconciled_twin(event)
+
         def unit(transaction: LedgerTransaction) -> Received:
+            handled = twin and newest_like(transaction.connection, event.source, twin)
+            if handled and handled.outcome in (None, Phase.PROCESSED):
+                return Received(phase=Phase.DUPLICATE, utids=handled.utids, duplicate_of=handled.run_id)
             result, owner = claim(transaction.connection, event, run_id=run_id, utids=utids, subject=subject_of(event))
             if result is ClaimResult.DUPLICATE:
                 return Received(phase=Phase.DUPLICATE, utids=owner.utids, duplicate_of=owner.run_id)

@@ -423,6 +423,21 @@ class Settings(BaseSettings):
         1.0, description="Seconds between two looks whether there is a new checkpoint to have cosigned."
     )
 
+    schedules: AbsolutePath | None = Field(
+        None, description="File of schedules, see [schedules](schedules.md); empty: those of the package."
+    )
+    schedules_apply: bool = Field(
+        False, description="Apply the file of schedules whenever `coafi up` starts, as `coafi schedules apply --yes`."
+    )
+    archive_directory: AbsolutePath | None = Field(
+        None, description="Directory that the task `archive` writes to; empty: `archive` in the home."
+    )
+
+    @property
+    def archives(self) -> Path:
+        """Where archives of the ledger go."""
+        return self.archive_directory or self.home / "archive"
+
     @property
     def ledger_namespace(self) -> str:
         """What keeps the keys of this instance's entries apart from those of others that share the ledger."""

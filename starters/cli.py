@@ -57,7 +57,13 @@ auth = typer.Typer(no_args_is_help=True, help="Who may use the API: keys, tokens
 auth_key = typer.Typer(no_args_is_help=True, help="API keys for machines: make, list, revoke.")
 registry = typer.Typer(no_args_is_help=True, help="The registries: entries, their versions, schemas, UTidS.")
 peers = typer.Typer(no_args_is_help=True, help="Partner organisations: who they are, and what they send.")
+schedules = typer.Typer(no_args_is_help=True, help="What is started when: Temporal's Schedules, from a file.")
+reports = typer.Typer(no_args_is_help=True, help="What scheduled tasks found out: results and reports.")
+archive = typer.Typer(no_args_is_help=True, help="Archives of the ledger: files that prove themselves.")
 app.add_typer(submit, name="submit")
+app.add_typer(schedules, name="schedules")
+app.add_typer(reports, name="reports")
+app.add_typer(archive, name="archive")
 app.add_typer(events, name="events")
 app.add_typer(docs, name="docs")
 app.add_typer(findings, name="findings")
@@ -96,6 +102,7 @@ Restricted = Annotated[
 LedgerKey = Annotated[str | None, typer.Option(help="Verifier key of its ledger.")]
 WitnessKey = Annotated[str | None, typer.Option(help="Verifier key with which it cosigns checkpoints.")]
 Reason = Annotated[str, typer.Option(help="Why; goes on the record.")]
+ScheduleName = Annotated[str, typer.Argument(help="Name of the schedule.")]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="Most to show.")]
 Cursor = Annotated[str, typer.Option(help="Go on where the page before ended, as it says.")]
 Result = TypeVar("Result")
@@ -178,6 +185,150 @@ def listener(
     from starters.service import run_listener
 
     _run(run_listener(start))
+
+
+@app.command()
+def reconcile(
+    repository: Annotated[
+        list[str] | None,
+        typer.Option(help="URL of a repository; repeatable. Default: all that are known.", show_default=False),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Full id of a commit: start what lies between it and the heads of its branches.")
+    ] = None,
+    branch: Annotated[str, typer.Option(help="With --since: of this branch alone.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what was missed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Start the pushes that nobody delivered; exit 1 if a repository could not be looked at."""
+    from starters.reconcile import reconcile as start_missed
+
+    _run(start_missed(repository or [], branch, since, dry_run=dry_run, as_json=as_json))
+
+
+@schedules.command("apply")
+def schedules_apply(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the difference.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make Temporal's Schedules what the file says; shows the difference first."""
+    from starters.schedules import apply_schedules
+
+    _run(apply_schedules(dry_run=dry_run, yes=yes, as_json=as_json))
+
+
+@schedules.command("list")
+def schedules_list(as_json: Json = False) -> None:
+    """The schedules that there are, when they are due next, and what they have done."""
+    from starters.schedules import list_schedules
+
+    _run(list_schedules(as_json=as_json))
+
+
+@schedules.command("trigger")
+def schedules_trigger(name: ScheduleName, as_json: Json = False) -> None:
+    """Start a schedule's task now, or when what runs has ended; also while it is paused."""
+    from starters.schedules import trigger_schedule
+
+    _run(trigger_schedule(name, as_json=as_json))
+
+
+@schedules.command("pause")
+def schedules_pause(
+    name: ScheduleName,
+    by: By,
+    reason: Annotated[str, typer.Option(help="Why; is shown by `schedules list`.")],
+    as_json: Json = False,
+) -> None:
+    """Start nothing more, until it is resumed."""
+    from starters.schedules import pause_schedule
+
+    _run(pause_schedule(name, reason, by, as_json=as_json))
+
+
+@schedules.command("resume")
+def schedules_resume(
+    name: ScheduleName,
+    by: By,
+    reason: Annotated[str, typer.Option(help="Why.")] = "cause mended",
+    as_json: Json = False,
+) -> None:
+    """Go on with a schedule that was paused, or that paused itself after a failure."""
+    from starters.schedules import resume_schedule
+
+    _run(resume_schedule(name, reason, by, as_json=as_json))
+
+
+@schedules.command("backfill")
+def schedules_backfill(
+    name: ScheduleName,
+    since: Annotated[str, typer.Option(help="From this time on (ISO 8601, UTC by default).")],
+    until: Annotated[str, typer.Option(help="Up to this time.")],
+    as_json: Json = False,
+) -> None:
+    """Do what was due between two times, one after the other; what was done before is not done again."""
+    from starters.ledger import parse_moment
+    from starters.schedules import backfill_schedule
+
+    _run(backfill_schedule(name, parse_moment(since), parse_moment(until), as_json=as_json))
+
+
+@reports.command("list")
+def reports_list(
+    task: Annotated[str, typer.Option(help="Of this task alone.")] = "",
+    limit: Limit = 20,
+    as_json: Json = False,
+) -> None:
+    """The newest results of scheduled tasks, and what each found."""
+    from starters.reports import list_results
+
+    list_results(task, limit, as_json=as_json)
+
+
+@reports.command("show")
+def reports_show(
+    task: Annotated[str, typer.Argument(help="A task, for its newest result; or the workflow id of a run.")],
+    as_json: Json = False,
+) -> None:
+    """One result, whole."""
+    from starters.reports import show_result
+
+    show_result(task, as_json=as_json)
+
+
+@reports.command("save")
+def reports_save(
+    task: Annotated[str, typer.Argument(help="A task, for its newest result; or the workflow id of a run.")],
+    artifact: Annotated[str, typer.Argument(help="What it left, such as report.html.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    as_json: Json = False,
+) -> None:
+    """Write a file that a task left, such as a report, after checking its digest."""
+    from starters.reports import save_artifact
+
+    save_artifact(task, artifact, output, as_json=as_json)
+
+
+@archive.command("list")
+def archive_list(as_json: Json = False) -> None:
+    """The archives that there are, and which entries are in each."""
+    from starters.reports import list_archives
+
+    list_archives(as_json=as_json)
+
+
+@archive.command("verify")
+def archive_verify(
+    file: Annotated[Path, typer.Argument(help="An archive.")],
+    key: Annotated[str, typer.Option(help="The public key that you trust, or a file with it.")],
+    hand_overs: HandOvers = None,
+    as_json: Json = False,
+) -> None:
+    """Verify an archive; needs neither service nor database. Exit 1 if anything is wrong."""
+    from starters.reports import verify_archive_file
+
+    verify_archive_file(file, key, hand_overs, as_json=as_json)
 
 
 @files.command("check")

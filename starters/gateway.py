@@ -40,6 +40,7 @@ from starters.bitt import BittApi
 from starters.docs_pages import DocumentationPages
 from starters.events_door import EventsDoor
 from starters.federation import FederationApi
+from starters.report_pages import ReportPages
 from starters.witness import WitnessApi
 
 log = structlog.stdlib.get_logger()
@@ -63,6 +64,7 @@ class Gateway:
         events: takes events of external ledgers.
         federation: takes what peers send.
         witness: cosigns the checkpoints of others.
+        reports: serves what was reported.
     """
 
     dispatcher: Dispatcher
@@ -79,12 +81,14 @@ class Gateway:
     events: EventsDoor | None = None
     federation: FederationApi | None = None
     witness: WitnessApi | None = None
+    reports: ReportPages | None = None
 
     def application(self) -> Starlette:
         """The ASGI application."""
         return Starlette(
             routes=[
-                *(self.api.routes() if self.api else ()),  # the first, because they are asked most
+                *(self.api_pages.routes() if self.api_pages else ()),
+                *(self.api.routes() if self.api else ()),  # so early because they are asked most
                 Route("/webhooks/github", self.github, methods=["POST"]),
                 *(self.events.routes() if self.events else ()),
                 Route("/favicon.ico", _no_icon),  # browsers ask for it, and complain
@@ -92,10 +96,10 @@ class Gateway:
                 Route("/ready", self.ready),
                 Route("/metrics", self.metrics),
                 *(self.docs.routes() if self.docs else ()),
+                *(self.reports.routes() if self.reports else ()),
                 *(self.bitt.routes() if self.bitt else ()),
                 *(self.federation.routes() if self.federation else ()),
                 *(self.witness.routes() if self.witness else ()),
-                *(self.api_pages.routes() if self.api_pages else ()),
             ],
             exception_handlers={HTTPException: _http_problem, Exception: _unexpected},
         )

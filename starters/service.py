@@ -44,6 +44,8 @@ from starters.gateway import Gateway
 from starters.listener import place_listener, running_listener
 from starters.output import err, facts
 from starters.rates import Rates
+from starters.report_pages import ReportPages
+from starters.schedules import apply_at_start
 from starters.witness import WitnessApi
 from workers.auth import build_authenticator
 from workers.client import connect
@@ -104,6 +106,8 @@ async def embedded_service(settings: Settings) -> AsyncIterator[Service]:
                     running_listener(client, resources),
                 ):
                     address = ServiceAddress(os.getpid(), server.address, server.ui, gateway)
+                    if settings.schedules_apply:
+                        log.info("schedules applied", changed=await apply_at_start(client, settings))
                     address.write(settings.home)
                     try:
                         yield Service(address, server)
@@ -173,6 +177,7 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
         events=_events(client, resources),
         federation=_federation(client, resources, settings.public_url or address),
         witness=_witness(resources, stack),
+        reports=ReportPages(resources.database, resources.objects, DocsAccess(settings.docs_tokens, host)),
     )
     config = uvicorn.Config(
         gateway.application(),

@@ -58,7 +58,15 @@ from coafi.ledger.handover import key_change
 from coafi.ledger.keys import Signer
 from coafi.ledger.log import Ledger
 from coafi.names import EntryType, Phase, SearchAttribute, TaskQueue
-from coafi.notify.message import ENTRY_CHANGED, MAX_DETAILS, PEER_MESSAGE, Notification, PeerNotice
+from coafi.notify.message import (
+    ALARM_RAISED,
+    ENTRY_CHANGED,
+    MAX_DETAILS,
+    PEER_MESSAGE,
+    AlarmNotice,
+    Notification,
+    PeerNotice,
+)
 from coafi.objects import ObjectStore
 from coafi.processing import BatchProcessor, BatchTask, Checked, Generated, GenerateTask
 from coafi.recording import Conclusion, Decision, EventRecorder, Failure, Refusal
@@ -73,6 +81,14 @@ from coafi.registry.search import MAX_WORDS
 from coafi.registry.shipped import TAG
 from coafi.registry.store import PublishedSchemas, builtin_schemas
 from coafi.settings import Settings, variable
+from coafi.tasks.compare_history import GapKind
+from coafi.tasks.file import Schedule
+from coafi.tasks.health_check import HealthCheck
+from coafi.tasks.parameters import PARAMETERS
+from coafi.tasks.publish_checkpoint import PublishCheckpoint
+from coafi.tasks.results import TaskResults
+from coafi.tasks.run import TaskRunner, TaskTask
+from coafi.tasks.task import Task
 from coafi.trees.commit import CommitContexts
 from coafi.trees.listing import TreeFile
 from coafi.trees.recorder import TreeRecorder
@@ -587,6 +603,20 @@ def test_the_example_of_an_event_is_taken_and_opens_findings(tmp_path: Path) -> 
     assert (reacted.opened, reacted.topics) == (2, ("compliance",))
 
 
+def test_schedules_and_tasks_are_documented() -> None:
+    page = DOCS / "schedules.md"
+    words = {field.alias or name for name, field in Schedule.model_fields.items()}
+    assert set(column(section(page, "## The file").split("| word |")[1])) == words
+    rows = {column(f"| {row[2:]}")[0]: row for row in section(page, "## Tasks").splitlines() if row.startswith("| `")}
+    for task, model in PARAMETERS.items():
+        assert set(column(rows[task], 1)) == {field.alias or name for name, field in model.model_fields.items()}
+    assert set(GapKind) <= rows.keys()
+    (schema,) = [one.document for one in builtin_schemas() if one.schema_id == "ScheduledTaskEventPayload"]
+    properties = schema["properties"]
+    assert isinstance(properties, dict)
+    assert set(column(section(EVENTS, "## Payload of `scheduled.task`"))) == set(properties)
+
+
 def test_every_phase_is_documented() -> None:
     assert set(column(section(EVENTS, "## Phases"))) == set(Phase)
 
@@ -636,7 +666,8 @@ def test_the_messages_to_subscribers_are_documented() -> None:
     )
     about_indexes, _, rest = section(EVENTS, "## Notifications").partition(f"`{ENTRY_CHANGED}`")
     about_entries, _, rest = rest.partition(f"`{PEER_MESSAGE}`")
-    about_peers = rest.split("| answer |")[0]
+    about_peers, _, rest = rest.partition(f"`{ALARM_RAISED}`")
+    about_alarms = rest.split("| answer |")[0]
     peer_notice = PeerNotice(
         subscriber="portal",
         time="",
@@ -649,6 +680,10 @@ def test_the_messages_to_subscribers_are_documented() -> None:
         ledger_entry=1,
     )
     assert set(column(about_peers)) == set(json.loads(peer_notice.body())["data"])
+    alarm = AlarmNotice(
+        subscriber="ops", time="", workflow_id="w", task="t", schedule="s", alarms=("a",), count=1, entry=None
+    )
+    assert set(column(about_alarms)) == set(json.loads(alarm.body())["data"])
     assert set(column(about_indexes)) == set(json.loads(notification.body())["data"])
     assert set(column(about_entries)) == set(json.loads(notice().body())["data"])
     assert f"`{UPDATED}`" in about_indexes
@@ -753,6 +788,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         books.put("wing", {}, reason="sample")
         hold_against_schemas(Revalidator(recorder, database, objects, contexts), books, task)
         react_to_events(recorder, database, objects)
+        run_tasks(recorder, objects, database)
         ledger.append([key_change(ledger.key, ledger.sign, Signer("docs", bytes(31) + b"1"))])
         take_message(recorder, PeerStore(database, ledger, "default"), objects)
         witness = setting_of(database, ledger, home).witness
@@ -793,6 +829,22 @@ def take_message(recorder: EventRecorder, peers: PeerStore, objects: ObjectStore
     event = event_of_message(received, body_digest=sha256(received.message.body), time=datetime.now(UTC))
     task = ApplyTask(event=event.ref(recorder.receive(event, "run").utids), received=received)
     PeerInbox(recorder, objects).apply(task)
+
+
+def run_tasks(recorder: EventRecorder, objects: ObjectStore, database: Database) -> None:
+    """Record a task, one that raises an alarm, and a checkpoint."""
+    tasks: tuple[Task, ...] = (PublishCheckpoint(recorder, objects), HealthCheck(lambda: {"disk": broken_probe}))
+    runner = TaskRunner({one.name: one for one in tasks}, recorder, objects, TaskResults(database))
+    for one in tasks:
+        event = sample_event(one.name)
+        runner.run(
+            TaskTask(event=event.ref(event.utids), schedule="s", task=one.name, parameters={}, due=event.time, body={}),
+            lambda _text: None,
+        )
+
+
+def broken_probe(_beat: object) -> str:
+    raise errors.Unavailable("it is full")
 
 
 def hold_against_schemas(revalidator: Revalidator, books: Registers, task: BatchTask) -> None:

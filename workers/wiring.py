@@ -21,6 +21,7 @@ from activities.notifications import AnnounceActivities, Audience, DeliveryActiv
 from activities.outbox import OutboxActivities, OutboxPolicy
 from activities.peers import PeerActivities
 from activities.revalidation import RevalidationActivities
+from activities.tasks import AlarmActivities, TaskActivities
 from activities.witness import WitnessActivities
 from coafi.api.operations import ApiOperator
 from coafi.artifacts.cache import ArtifactService
@@ -51,6 +52,7 @@ from coafi.settings import Settings
 from coafi.trees.commit import CommitContexts
 from coafi.trees.recorder import TreeRecorder
 from workers.resources import Resources, event_source, load_subscriptions, url_policy
+from workers.tasks import build_runner
 from workers.witnessing import open_witness
 from workflows.api_request import APIRequestWorkflow
 from workflows.bitt_event import BITTEventWorkflow
@@ -62,6 +64,7 @@ from workflows.notification import NotificationWorkflow
 from workflows.peer import PeerWorkflow
 from workflows.peer_outbox import PeerOutboxWorkflow
 from workflows.registry_update_notification import RegistryUpdateNotificationWorkflow
+from workflows.scheduled_task import ScheduledTaskWorkflow
 from workflows.schema_revalidation import SchemaRevalidationWorkflow
 
 WORKFLOWS = (
@@ -76,6 +79,7 @@ WORKFLOWS = (
     PeerWorkflow,
     FederatedMessageWorkflow,
     PeerOutboxWorkflow,
+    ScheduledTaskWorkflow,
 )
 """Every workflow type of the service."""
 
@@ -124,7 +128,7 @@ def build_activities(resources: Resources) -> Activities:
     """The steps, each with what it works with."""
     settings = resources.settings
     recorder = build_recorder(resources)
-    fetcher = _fetcher(resources)
+    fetcher = build_fetcher(resources)
     patience = Patience(
         fetch=fetcher.limits.longest_fetch,
         git=settings.git_patience,
@@ -184,6 +188,8 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
     # What messages do besides being kept is given here, by type: ``PeerInbox(…, effects={MessageType.…: …})``.
     peers = PeerActivities(PeerInbox(steps.events.recorder, resources.objects), audience)
     witness = WitnessActivities(stack.enter_context(open_witness(resources)))
+    tasks = TaskActivities(build_runner(client, resources, steps.events.recorder, steps.git.fetcher, subscribers))
+    alarms = AlarmActivities(client, audience)
     deliveries = DeliveryActivities(_deliverer(settings, subscribers, gone, stack))
     outbox = _outbox(resources, stack, audience.public_url)
     drain = timedelta(seconds=settings.drain_timeout)
@@ -212,6 +218,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
                 peers.apply,
                 outbox.collect,
                 outbox.hold,
+                alarms.alarm,
             ],
             # Local activities take threads from the same pool.
             activity_executor=threads(2 * settings.events_slots, "events"),
@@ -262,7 +269,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
         Worker(
             client,
             task_queue=TaskQueue.TASKS,
-            activities=[revalidations.revalidate],
+            activities=[revalidations.revalidate, tasks.run],
             activity_executor=threads(settings.tasks_slots, "tasks"),
             max_concurrent_activities=settings.tasks_slots,
             max_task_queue_activities_per_second=settings.tasks_rate,
@@ -312,7 +319,8 @@ def _outbox(resources: Resources, stack: AsyncExitStack, public_url: str) -> Out
     )
 
 
-def _fetcher(resources: Resources) -> GitFetcher:
+def build_fetcher(resources: Resources) -> GitFetcher:
+    """What talks to git."""
     settings = resources.settings
     ssh = None
     if settings.git_ssh_identity is not None and settings.git_ssh_known_hosts is not None:

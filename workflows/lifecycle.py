@@ -171,6 +171,10 @@ class EventWorkflow:
         """What came of it, in Markdown, for its page in the Web UI."""
         return _conclusion_text(conclusion)
 
+    def patience_when_parked(self, settings: float) -> float:
+        """Seconds that the run waits for a decision; ``settings`` is how long all do."""
+        return settings
+
     async def handle(self, event: Event, process: Process) -> Receipt:
         """Take ``event`` through its phases; ``process`` is what the handler itself does.
 
@@ -324,10 +328,11 @@ class EventWorkflow:
                 raise
             workflow.logger.error("the park could not be recorded", exc_info=unrecorded)
         received: ReceiveResult | None = self._done.get("event.receive")
+        waits = received.patience.parked if received else PARKED_UNRECEIVED.total_seconds()
         try:
             await workflow.wait_condition(
                 lambda: self._verdict is not None,
-                timeout=timedelta(seconds=received.patience.parked) if received else PARKED_UNRECEIVED,
+                timeout=timedelta(seconds=self.patience_when_parked(waits)),
                 timeout_summary="Wait for a decision",
             )
         except TimeoutError:

@@ -15,7 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.notifications import DeliveryActivities, DeliveryPolicy, NotificationTask
     from coafi.events import Wire
     from coafi.names import TaskQueue, WorkflowName
-    from coafi.notify.message import EntryNotice, EventNotice, Notification, PeerNotice
+    from coafi.notify.message import AlarmNotice, EntryNotice, EventNotice, Notification, PeerNotice
 
 FIRST_RETRY = 1.0
 BACKOFF_COEFFICIENT = 2.0
@@ -65,7 +65,7 @@ class NotificationWorkflow:
 
 
 async def deliver(
-    message: Notification | EntryNotice | EventNotice | PeerNotice,
+    message: Notification | EntryNotice | EventNotice | PeerNotice | AlarmNotice,
     policy: DeliveryPolicy,
     priority: Priority = Priority.default,
 ) -> NotificationResult:

@@ -42,6 +42,8 @@ TABLE_OWNERS = (
     "coafi.registry.tables",
     "coafi.registry.verdicts",
     "coafi.results",
+    "coafi.tasks.results",
+    "coafi.tasks.pushes",
     "coafi.trees.facts",
 )
 """The modules that declare tables."""

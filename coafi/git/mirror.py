@@ -249,10 +249,14 @@ class MirrorStore:
             log.warning("git mirror discarded", repository=str(url), mirror=name)
             self._delete(name, lock)
 
-    def evict(self) -> list[str]:
+    def evict(self, *, older_than: float | None = None, dry_run: bool = False) -> list[str]:
         """Delete the least recently used mirrors until all together are within the quota. Returns their names.
 
         A mirror that is in use is left alone, even when the quota cannot be kept then.
+
+        Args:
+            older_than: seconds; mirrors that nobody used for longer go as well.
+            dry_run: only say which.
         """
         used: list[tuple[float, str, int]] = []
         for lock_file in self.directory.glob("*.lock"):
@@ -261,9 +265,13 @@ class MirrorStore:
                 used.append((lock_file.stat().st_mtime, lock_file.stem, int(text)))
         excess = sum(size for _, _, size in used) - self.runner.limits.mirrors_quota_bytes
         evicted = []
-        for _, name, size in sorted(used):
-            if excess <= 0:
+        for last, name, size in sorted(used):
+            if excess <= 0 and (older_than is None or last > time.time() - older_than):
                 break
+            if dry_run:
+                evicted.append(name)
+                excess -= size
+                continue
             with self._open(name) as lock:
                 if not _try(lock, fcntl.LOCK_EX):
                     continue

@@ -197,11 +197,22 @@ def consistency_roots(old: int, new: int, path: Sequence[bytes]) -> tuple[bytes,
 
 
 class Frontier:
-    """The roots of the perfect subtrees of a growing tree, largest first: what it takes to go on, O(log n)."""
+    """The roots of the perfect subtrees of a growing tree, largest first: what it takes to go on, O(log n).
 
-    def __init__(self) -> None:
-        self.size = 0
-        self._peaks: list[bytes] = []
+    Args:
+        size: of the tree to go on from.
+        peaks: its perfect subtrees, as :func:`nodes` of all of it names them.
+
+    Raises:
+        IntegrityError: a tree of that size has not so many.
+    """
+
+    def __init__(self, size: int = 0, peaks: Sequence[bytes] = ()) -> None:
+        if size.bit_count() != len(peaks):
+            raise IntegrityError(f"a tree of {size} entries has not {len(peaks)} perfect subtrees", remedy=_ASK_AGAIN)
+        _check_hashes(*peaks)
+        self.size = size
+        self._peaks = list(peaks)
 
     def add(self, leaf: bytes) -> None:
         """Append a leaf hash."""

@@ -29,6 +29,9 @@ ENTRY_CHANGED = "registry.entry.changed"
 PEER_MESSAGE = "peer.message.received"
 """The type of the message about a message of a peer."""
 
+ALARM_RAISED = "task.alarm.raised"
+"""The type of the message about an alarm of a scheduled task."""
+
 
 class Message(Wire):
     """What one subscriber is told; no secret is in it.
@@ -310,6 +313,44 @@ class PeerNotice(Message):
             "said": self.said,
             "workflowId": self.workflow_id,
             "ledgerEntry": self.ledger_entry,
+        }
+
+
+class AlarmNotice(Message):
+    """What a scheduled task found that somebody has to know. ``time`` is when it was due.
+
+    Attributes:
+        workflow_id: of the run that found it.
+        alarms: the first of ``count``.
+        entry: ledger index of its ``ALARM_RAISED``; ``None`` when the ledger could not be written.
+    """
+
+    workflow_id: str
+    task: str
+    schedule: str
+    alarms: tuple[str, ...]
+    count: int = Field(ge=1)
+    entry: int | None
+
+    @property
+    def type(self) -> str:
+        """See :class:`Message`."""
+        return ALARM_RAISED
+
+    @property
+    def identity(self) -> str:
+        """See :class:`Message`."""
+        return f"{self.subscriber} {ALARM_RAISED} {self.workflow_id}"
+
+    def data(self) -> JsonObject:
+        """See :class:`Message`."""
+        return {
+            "task": self.task,
+            "schedule": self.schedule,
+            "alarms": list(self.alarms),
+            "count": self.count,
+            "workflowId": self.workflow_id,
+            "ledgerEntry": self.entry,
         }
 
 

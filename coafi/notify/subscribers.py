@@ -13,8 +13,9 @@ A list, in YAML or JSON, of subscribers::
 ``secret`` is a key after Standard Webhooks, ``whsec_`` and 24 to 64 bytes in Base64: the text itself, or where it is:
 ``{file: path}`` or ``{env: NAME}``. ``repositories``, ``branches`` and ``registries`` are patterns (``*``, ``?``,
 ``[…]``; ``*`` also stands for slashes). ``topics`` are what events are notified under, as the subscriptions to them
-say; under ``peers`` the messages of peers are. Who names none of them hears of all repositories and branches, of no
-registry and of no topic; who names registries or topics alone hears of no repository.
+say; under ``peers`` the messages of peers are, under ``alarms`` what scheduled tasks found wrong. Who names none of
+them hears of all repositories and branches, of no registry and of no topic; who names registries or topics alone hears
+of no repository.
 """
 
 import os
@@ -42,9 +43,11 @@ MAX_ADDRESSEES = 1_000
 Topic = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 """What events are notified under, such as ``compliance``."""
 
-
 PEERS = "peers"
 """The topic of peers' messages."""
+
+ALARMS = "alarms"
+"""The topic of what scheduled tasks found wrong."""
 
 
 class _SecretPlace(BaseModel):

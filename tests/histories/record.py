@@ -13,7 +13,7 @@ import shutil
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from unittest.mock import patch
 
 import yaml
 from pydantic import SecretStr
-from temporalio.client import WorkflowHistory
+from temporalio.client import ScheduleBackfill, ScheduleOverlapPolicy, WorkflowHistory
 from temporalio.service import RPCError
 
 from activities.dispatch import Dispatcher
@@ -40,14 +40,21 @@ from coafi.names import (
     NotificationName,
     Phase,
     SchemaName,
+    TaskName,
+    action_workflow_id,
     event_notification_workflow_id,
     index_workflow_id,
     notification_workflow_id,
     registry_notification_workflow_id,
     revalidation_workflow_id,
+    schedule_id,
 )
 from coafi.processing import BatchProcessor
 from coafi.recording import EventRecorder
+from coafi.tasks.file import parse_schedules
+from coafi.tasks.health_check import HealthCheck
+from coafi.tasks.probes import ServiceProbes
+from starters.schedules import Change, perform, plan
 from tests.harness import Repository, Stack, documents, history_of, push_payload, running_stack, until
 from tests.starters.ledger_events import SECRETS, accepted, failure, subscriptions
 from tests.workflows.registry import api, entry, published, updated
@@ -343,6 +350,59 @@ async def api_duplicate(stack: Stack, _repository: Repository) -> Run:
     return await _requested(stack, "api-duplicate", ENTRY)
 
 
+async def task_done(stack: Stack, _repository: Repository) -> Run:
+    """A task that was due."""
+    return await _due(stack, "task-done", TaskName.PUBLISH_CHECKPOINT)
+
+
+async def task_alarm(stack: Stack, _repository: Repository) -> Run:
+    """A task that finds something wrong, and tells of it."""
+    with broken(ServiceProbes, "_temporal", IntegrityError("it answers nonsense")):
+        run = await _due(stack, "task-alarm", TaskName.HEALTH_CHECK)
+        await run.result()
+    return run
+
+
+async def task_parked_and_retried(stack: Stack, _repository: Repository) -> Run:
+    """A task that cannot be done at first."""
+    with broken(HealthCheck, "run", GIVES_UP):
+        run = await _due(stack, "task-parked-and-retried", TaskName.HEALTH_CHECK)
+        await parked(stack, run)
+    await retried(run)
+    return run
+
+
+async def task_given_up(stack: Stack, _repository: Repository) -> Run:
+    """A task that cannot be done, and whose schedule does not wait for anybody."""
+    with broken(HealthCheck, "run", GIVES_UP):
+        run = await _due(stack, "task-given-up", TaskName.HEALTH_CHECK, giveUpAfter="0s", pauseOnFailure=True)
+        await asyncio.gather(run.result(), return_exceptions=True)
+    return run
+
+
+async def task_done_before(stack: Stack, _repository: Repository) -> Run:
+    """A time that was done before, and that Temporal has forgotten."""
+    run = await _due(stack, "task-done-before", TaskName.PUBLISH_CHECKPOINT)
+    await run.result()
+    await stack.forget(run.id)
+    return await _due(stack, "task-done-before", TaskName.PUBLISH_CHECKPOINT)
+
+
+async def _due(stack: Stack, name: str, task: TaskName, **more: Any) -> Run:
+    """The run of a schedule for one past hour."""
+    file = parse_schedules(
+        json.dumps({"schedules": {name: {"task": task, "cron": "0 12 * * *", **more}}}).encode(), name
+    )
+    steps = [one for one in await plan(stack.client, file) if one.change is Change.CREATE]
+    await perform(stack.client, steps)
+    noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    handle = stack.client.get_schedule_handle(schedule_id(name))
+    await handle.backfill(ScheduleBackfill(noon - timedelta(seconds=1), noon, ScheduleOverlapPolicy.BUFFER_ALL))
+    run = stack.handle(f"{action_workflow_id(name)}-2026-11-23T12:00:00Z")
+    await until(partial(_is_known, run))
+    return run
+
+
 async def _requested(
     stack: Stack,
     name: str,
@@ -416,6 +476,11 @@ CASES: dict[str, tuple[Callable[[Stack, Repository], Awaitable[Run]], Phase | No
     "event-notification": (event_notification, None),
     "bitt-event-waits": (bitt_event_waits, Phase.PROCESSED),
     "bitt-event-parked-and-retried": (bitt_event_parked_and_retried, Phase.PROCESSED),
+    "task-done": (task_done, Phase.PROCESSED),
+    "task-alarm": (task_alarm, Phase.PROCESSED),
+    "task-parked-and-retried": (task_parked_and_retried, Phase.PROCESSED),
+    "task-given-up": (task_given_up, None),
+    "task-done-before": (task_done_before, Phase.DUPLICATE),
 }
 """What is recorded, and how it must end; ``None`` for a run without a receipt."""
 
@@ -465,6 +530,7 @@ async def record(names: list[str]) -> None:
         away.answers = late.answers = [(503, {}, 0.0), (204, {}, 0.0)]
         listed = [
             {"name": SUBSCRIBER, "url": away.url, "secret": KEY},
+            {"name": "alarmed", "url": away.url, "secret": KEY, "topics": ["alarms"]},
             {"name": "late", "url": late.url, "secret": KEY, "registries": ["AERO", "SPACE"]},
             {"name": "told", "url": late.url, "secret": KEY, "topics": ["compliance"]},
             {"name": "unreachable", "url": "http://127.0.0.1:1/", "secret": KEY, "topics": ["compliance"]},

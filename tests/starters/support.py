@@ -112,7 +112,7 @@ class Home:
 
     def json(self, *arguments: str, code: int = 0) -> Any:
         """What a command prints with ``--json``. One that only reads runs in this process: it is faster."""
-        if code or arguments[0] not in ("docs", "events", "ledger", "registry"):
+        if code or arguments[0] not in ("docs", "events", "ledger", "registry", "reports", "archive"):
             done = self.coafi(*arguments, "--json")
             assert done.returncode == code, done.stderr
             return json.loads(done.stdout)

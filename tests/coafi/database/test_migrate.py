@@ -53,6 +53,9 @@ UNDO_0004 = (
     "DROP TABLE ledger_cosignature",
     "DROP TABLE witnessed",
     "DROP TABLE split_view",
+    "DROP TABLE task_result",
+    "DROP TABLE known_push",
+    "DROP TABLE known_push_position",
 )
 
 
