@@ -20,6 +20,7 @@ from temporalio.client import Client
 from typer.testing import CliRunner
 
 from activities.boundary import UNEXPECTED_ATTEMPTS
+from activities.dispatch import ROUTES as ROUTES_OF_EVENTS
 from activities.dispatch import Dispatcher
 from coafi import errors, metrics
 from coafi.api.answers import problem_type
@@ -385,6 +386,11 @@ def test_the_readme_shows_every_command() -> None:
     text = README.read_text()
     shown = {resolve(words[1:]).path for words in [*lines(text), *spoken(text)] if words[0] == "coafi"}
     assert shown == set(leaves())
+
+
+def test_the_readme_names_the_handler_of_every_type_of_event() -> None:
+    table = section(README, "## What starts work, and what it does")
+    assert dict(zip(column(table), column(table, 2), strict=True)) == {**ROUTES_OF_EVENTS}
 
 
 def test_the_readme_shows_every_endpoint_of_the_api() -> None:

@@ -7,18 +7,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from coafi.bitt.event import is_followed
 from coafi.database import Database
 from coafi.errors import Unavailable, ValidationError
 from coafi.following import Consumer, Followers, LeaseLost, LedgerFollower, check_position
 from coafi.ledger.entry import Recorded
-from coafi.ledger.log import Ledger
+from coafi.ledger.port import Ledger as AnyLedger
+from coafi.names import KEY_CHANGES, EntryType
 from tests.coafi.ledger.making import draft, opened
+from tests.coafi.ledger.serving import remote, served
 from tests.harness import until
 from tests.postgresql import where
 
@@ -43,7 +46,7 @@ class Taker:
         self.taken += [one.index for one in entries]
 
 
-def followed(ledger: Ledger, database: Database, *consumers: Consumer, **changes: Any) -> LedgerFollower:
+def followed(ledger: AnyLedger, database: Database, *consumers: Consumer, **changes: Any) -> LedgerFollower:
     values = {"poll_seconds": 0.02, "lease_seconds": LEASE, "batch": 4, **changes}
     return LedgerFollower(ledger, Followers(database), consumers, **values)
 
@@ -185,6 +188,25 @@ async def test_a_ledger_that_is_away_is_waited_for(place: Path, database: Databa
                 ledger.append([draft(n) for n in range(5)])
                 await until(lambda: len(taker.taken) == 5)
     assert taker.taken == list(range(5))
+
+
+async def test_a_ledger_that_another_instance_keeps_is_followed_and_each_sees_whose_an_entry_is(tmp_path: Path) -> None:
+    with served(tmp_path / "a") as one, remote(one, tmp_path / "b") as ledger:
+        database = Database(tmp_path / "b" / "coafi.db")
+        taker = Taker()
+        one.ledger.append([draft(0)])
+        async with running(followed(ledger, database, taker, start=0)):
+            one.ledger.append([replace(draft(1), namespace="default"), draft(2)])
+            await asyncio.to_thread(ledger.append, [draft(3)])
+            await until(lambda: taker.taken == [0, 1, 2, 3])
+        entries = ledger.entries(0, 4)
+        assert [is_followed(recorded, ("plant-b/default",)) for recorded in entries] == [True, False, True, True]
+        assert [is_followed(recorded, ("default", KEY_CHANGES)) for recorded in entries] == [False, True, False, False]
+        handling = replace(draft(4), workflow_id="bitt.event:bitt:x/default:1")
+        failed = replace(draft(5), type=EntryType.EVENT_DISPATCH_FAILED)
+        for recorded in one.ledger.append([handling, failed]):
+            assert not is_followed(recorded, ("plant-b/default",))
+        database.close()
 
 
 FOLLOWING = """

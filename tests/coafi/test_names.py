@@ -12,8 +12,10 @@ from coafi.names import (
     branch_slug,
     docs_path,
     entry_path,
+    event_notification_workflow_id,
     index_workflow_id,
     notification_workflow_id,
+    parse_event_notification_workflow_id,
     parse_index_workflow_id,
     parse_notification_workflow_id,
     parse_ref_slug,
@@ -25,6 +27,7 @@ from coafi.names import (
     repository_slug,
     revalidation_workflow_id,
     workflow_id,
+    workflow_kind,
 )
 
 
@@ -152,3 +155,15 @@ def test_the_workflow_id_of_a_revalidation_tells_which_schema_it_is_about(schema
 def test_foreign_ids_of_revalidations_are_refused(foreign: str) -> None:
     with pytest.raises(ValueError, match="is not"):
         parse_revalidation_workflow_id(foreign)
+
+
+@given(
+    event_type=st.sampled_from(["bitt.event", "git.commit"]), source=st.text(min_size=1), delivery=st.text(min_size=1)
+)
+def test_the_run_that_tells_of_an_event_names_it(event_type: str, source: str, delivery: str) -> None:
+    event = workflow_id(event_type, source, delivery)
+    name = event_notification_workflow_id(event)
+    assert parse_event_notification_workflow_id(name) == (event_type, source, delivery)
+    assert (workflow_kind(event), workflow_kind(name)) == (event_type, "notify-event")
+    with pytest.raises(ValueError, match="is not notify-event"):
+        parse_event_notification_workflow_id(event)
