@@ -31,7 +31,7 @@ from coafi.auth.jwks import COOL_DOWN, FRESH, PATIENCE
 from coafi.auth.principal import MAX_NAME, check_permission
 from coafi.auth.roles import DEFAULT_ROLES
 from coafi.auth.tokens import MAX_TOKEN
-from coafi.canonical import sha256
+from coafi.canonical import JsonObject, sha256
 from coafi.commits import submitted_commit
 from coafi.database import Database
 from coafi.documents.check import Verdict
@@ -40,8 +40,11 @@ from coafi.documents.rules import RULES, Example
 from coafi.documents.source import visible
 from coafi.events import Event
 from coafi.federation.inbox import ApplyTask, PeerInbox
-from coafi.federation.messages import ReceivedMessage, Via, event_of, new_message
+from coafi.federation.messages import MessageType, ReceivedMessage, Via, event_of, new_message
+from coafi.federation.outbox import Confirmed, DeliveryOutcome, Outbox
 from coafi.federation.peers import PeerStore
+from coafi.federation.positions import Positions
+from coafi.federation.projection import Projection
 from coafi.git.archive import write_archive
 from coafi.git.changes import Change
 from coafi.git.manifest import BatchRef, ManifestFile
@@ -60,6 +63,7 @@ from coafi.registry.acceptance import MAX_PATTERNS, schema_of
 from coafi.registry.effort import MAX_APPLIED
 from coafi.registry.entry import MAX_DATA, MAX_DEPTH, MAX_TAGS, EntryClass, EntryStatus, RegistryId
 from coafi.registry.entry import Entry as RegistryEntry
+from coafi.registry.local import LocalRegistry
 from coafi.registry.reader import MAX_PAGE
 from coafi.registry.reserving import RESERVED_SECONDS
 from coafi.registry.revalidation import Ended, Part, Place, Revalidation, Revalidator, Summary
@@ -708,6 +712,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         hold_against_schemas(Revalidator(recorder, database, objects, contexts), books, task)
         ledger.append([key_change(ledger.key, ledger.sign, Signer("docs", bytes(31) + b"1"))])
         take_message(recorder, PeerStore(database, ledger, "default"), objects)
+        tell_peer(database, ledger, objects)
         fields: dict[str, set[str]] = defaultdict(set)
         for one in ledger.entries(0, ledger.size()):
             fields[one.entry.type] |= set(one.data)
@@ -726,6 +731,17 @@ def take_message(recorder: EventRecorder, peers: PeerStore, objects: ObjectStore
     event = event_of(received, body_digest=sha256(received.message.body), time=datetime.now(UTC))
     task = ApplyTask(event=event.ref(recorder.receive(event, "run").utids), received=received)
     PeerInbox(recorder, objects).apply(task)
+
+
+def tell_peer(database: Database, ledger: Ledger, objects: ObjectStore) -> None:
+    """A message that a person sends to the peer, and what is on record of its delivery."""
+    projection = Projection("docs", "default", ledger, LocalRegistry(database, ledger), database, objects)
+    outbox = Outbox(PeerStore(database), Positions(database), projection, objects)
+    payload: JsonObject = {"component": "portal", "version": "2", "summary": "Two hours off."}
+    outbox.queue(signer().peer, MessageType.SYSTEM_UPDATE, payload, by="ada")
+    (ref,) = outbox.look(signer().peer, None, news=False, checkpoint=False).messages
+    told = Confirmed(ref, DeliveryOutcome.REJECTED, receipt="a" * 64, peer_entry=5, problem="it breaks the schema")
+    outbox.record(signer().peer, [told], position=ref.after)
 
 
 def hold_against_schemas(revalidator: Revalidator, books: Registers, task: BatchTask) -> None:
