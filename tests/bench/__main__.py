@@ -19,7 +19,7 @@ import typer
 from coafi.logs import configure_logging
 from coafi.settings import Settings
 from starters.output import err, facts, out, print_json, table
-from tests.bench import api, command_line, endtoend, files, git, index, ledger, postgresql
+from tests.bench import api, command_line, endtoend, federation, files, git, index, ledger, postgresql
 from tests.bench.chart import draw
 from tests.bench.measure import Bench, Figure
 
@@ -34,6 +34,7 @@ class Area(StrEnum):
     INDEX = "index"
     END_TO_END = "end-to-end"
     API = "api"
+    FEDERATION = "federation"
     COMMAND_LINE = "command-line"
     MEMORY = "memory"
 
@@ -46,6 +47,7 @@ MEASURES: dict[Area, Callable[[Bench], Awaitable[None]]] = {
     Area.INDEX: index.measure,
     Area.END_TO_END: endtoend.measure,
     Area.API: api.measure,
+    Area.FEDERATION: federation.measure,
     Area.COMMAND_LINE: command_line.measure,
     Area.MEMORY: endtoend.measure_memory,
 }

@@ -16,21 +16,24 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest.mock import patch
 
 import yaml
 from pydantic import SecretStr
-from temporalio.client import WorkflowHistory
+from temporalio.client import WorkflowHandle, WorkflowHistory
 from temporalio.service import RPCError
 
 from activities.dispatch import Dispatcher
+from activities.peers import PeerMessage, PeerRun
 from coafi.api.operations import ApiOperator
 from coafi.api.requests import ApiRequest
 from coafi.auth.principal import Principal
 from coafi.canonical import JsonObject, sha256
 from coafi.errors import IntegrityError, LedgerUnavailable
 from coafi.events import new_event
+from coafi.federation.messages import ReceivedMessage, SystemUpdateNotification, Via, event_of, new_message
+from coafi.federation.peers import Peer, PeerStore
 from coafi.git.fetch import GitFetcher
 from coafi.index.pointers import IndexReader
 from coafi.names import (
@@ -39,13 +42,17 @@ from coafi.names import (
     NotificationName,
     Phase,
     SchemaName,
+    SignalName,
+    TaskQueue,
+    WorkflowName,
     index_workflow_id,
     notification_workflow_id,
+    peer_workflow_id,
     registry_notification_workflow_id,
     revalidation_workflow_id,
 )
 from coafi.processing import BatchProcessor
-from coafi.recording import EventRecorder
+from coafi.recording import Decision, EventRecorder
 from tests.harness import Repository, Stack, documents, history_of, push_payload, running_stack, until
 from tests.workflows.registry import api, entry, published, updated
 from tests.workflows.support import (
@@ -297,6 +304,74 @@ async def api_duplicate(stack: Stack, _repository: Repository) -> Run:
     return await _requested(stack, "api-duplicate", ENTRY)
 
 
+async def peer(stack: Stack, _repository: Repository) -> Run:
+    """The run of a peer: messages, one of them twice, one with another body; no message; paused, resumed, cancelled."""
+    run = await _peer_run(stack, "history.example", PeerRun(peer="history.example"))
+    said = [_said("peer-1", "info"), _said("peer-1", "info"), _said("peer-1", "critical"), {}, _said("peer-2", "info")]
+    for signal in said:
+        await run.signal(SignalName.MESSAGE, signal)
+    await run.execute_update("pause", Decision(by="ada", reason="history"))
+    await run.signal(SignalName.MESSAGE, _said("peer-3", "info"))
+    await until(lambda: _taken(stack, run, 4))
+    await run.execute_update("resume", Decision(by="ada", reason="history"))
+    await until(lambda: _started(stack, run, 4))
+    await run.signal(SignalName.MESSAGE, _said("peer-4", "info"))
+    await run.cancel()
+    return run
+
+
+async def peer_continued(stack: Stack, _repository: Repository) -> Run:
+    """The first of several runs of a peer, which continues as new."""
+    first = await _peer_run(stack, "continued.example", PeerRun(peer="continued.example", max_started=2))
+    for number in range(3):
+        await first.signal(SignalName.MESSAGE, _said(f"continued-{number}", "info", "continued.example"))
+    await until(lambda: _started(stack, first, 3))
+    await stack.handle(first.id).cancel()
+    return stack.handle(first.id, first.first_execution_run_id)
+
+
+async def message_applied(stack: Stack, _repository: Repository) -> Run:
+    """A message of a peer in its scope; a subscriber is told, at the second try."""
+    return await _sent(stack, "message-applied", accepts=("*",))
+
+
+async def message_out_of_scope(stack: Stack, _repository: Repository) -> Run:
+    """A message that the peer may not send."""
+    return await _sent(stack, "message-out-of-scope", accepts=())
+
+
+async def _peer_run(stack: Stack, name: str, start: PeerRun) -> WorkflowHandle[Any, Any]:
+    PeerStore(stack.resources.database, stack.resources.ledger, "default").put(
+        Peer(id=name, url="https://history.example", accepts=("*",)), by="ada"
+    )
+    return await stack.client.start_workflow(
+        WorkflowName.PEER, start, id=peer_workflow_id(name), task_queue=TaskQueue.EVENTS, static_summary="history"
+    )
+
+
+def _said(message_id: str, severity: Literal["info", "critical"], peer: str = "history.example") -> PeerMessage:
+    said = SystemUpdateNotification(component="portal", version="2", summary="Two hours off.", severity=severity)
+    return PeerMessage(message=new_message(peer, message_id, said))
+
+
+async def _taken(stack: Stack, run: WorkflowHandle[Any, Any], count: int) -> bool:
+    return bool((await stack.handle(run.id).query("state"))["taken"] >= count)
+
+
+async def _started(stack: Stack, run: WorkflowHandle[Any, Any], count: int) -> bool:
+    return bool((await stack.handle(run.id).query("state"))["started"] >= count)
+
+
+async def _sent(stack: Stack, name: str, *, accepts: tuple[str, ...]) -> Run:
+    PeerStore(stack.resources.database, stack.resources.ledger, "default").put(
+        Peer(id=name, url="https://history.example", accepts=accepts), by="ada"
+    )
+    received = ReceivedMessage(peer=name, via=Via.TEMPORAL, message=_said(name, "info", name).message)
+    event = event_of(received, body_digest=sha256(received.message.body), time=datetime.now(UTC))
+    await Dispatcher(stack.client, 10).start(event)
+    return stack.handle(event.workflow_id)
+
+
 async def _requested(
     stack: Stack,
     name: str,
@@ -365,6 +440,10 @@ CASES: dict[str, tuple[Callable[[Stack, Repository], Awaitable[Run]], Phase | No
     "api-ledger-outage": (api_ledger_outage, Phase.PROCESSED),
     "api-parked-and-retried": (api_parked_and_retried, Phase.PROCESSED),
     "api-duplicate": (api_duplicate, Phase.DUPLICATE),
+    "peer": (peer, None),
+    "peer-continued": (peer_continued, None),
+    "message-applied": (message_applied, Phase.PROCESSED),
+    "message-out-of-scope": (message_out_of_scope, Phase.REJECTED),
 }
 """What is recorded, and how it must end; ``None`` for a run without a receipt."""
 
@@ -404,11 +483,12 @@ async def record(names: list[str]) -> None:
     subscribers = HOME / "subscribers.yaml"
     service = {"git_patience": 0.5, "files_patience": 0.5, "index_debounce": 0.1, "notify_allow_private": True}
     service["notify_patience"] = 5.0
-    with receiver() as away, receiver() as late:
-        away.answers = late.answers = [(503, {}, 0.0), (204, {}, 0.0)]
+    with receiver() as away, receiver() as late, receiver() as peers:
+        away.answers = late.answers = peers.answers = [(503, {}, 0.0), (204, {}, 0.0)]
         listed = [
             {"name": SUBSCRIBER, "url": away.url, "secret": KEY},
             {"name": "late", "url": late.url, "secret": KEY, "registries": ["AERO", "SPACE"]},
+            {"name": "peers", "url": peers.url, "secret": KEY, "topics": ["peers"]},
             {"name": "dead", "url": "http://127.0.0.1:1/", "secret": KEY, "registries": ["SPACE"]},
         ]
         subscribers.touch(mode=0o600)
