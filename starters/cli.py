@@ -614,6 +614,30 @@ def peers_standing(peer: PeerName, as_json: Json = False) -> None:
     _run(show_standing(peer, as_json=as_json))
 
 
+@peers.command("send")
+def peers_send(
+    peer: PeerName,
+    kind: Annotated[str, typer.Argument(help="Type of the message, such as SystemUpdateNotification.", metavar="TYPE")],
+    file: Annotated[Path, typer.Argument(help="What it says, as JSON.")],
+    by: By,
+    subject: Annotated[str, typer.Option(help="What it is about; default: its type.")] = "",
+    again: Annotated[bool, typer.Option("--again", help="Send once more what was sent before.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Send a message to a peer by hand. On the record, and in order with all that it is sent."""
+    from starters.outbox import send_message
+
+    _run(send_message(peer, kind, file, subject=subject, by=by, again=again, as_json=as_json))
+
+
+@peers.command("backlog")
+def peers_backlog(as_json: Json = False) -> None:
+    """What each peer has not been told yet, since when, and what is in the way."""
+    from starters.outbox import show_backlog
+
+    show_backlog(as_json=as_json)
+
+
 @peers.command("pause")
 def peers_pause(peer: PeerName, by: By, reason: Reason, as_json: Json = False) -> None:
     """Handle nothing that a peer sends until it is resumed; what comes waits."""

@@ -36,7 +36,7 @@ from coafi.auth.roles import DEFAULT_ROLES
 from coafi.auth.tokens import MAX_TOKEN
 from coafi.bitt.reaction import Reactor, ReactTask
 from coafi.bitt.subscriptions import SubscriptionFile, WrittenSubscription, parse
-from coafi.canonical import sha256
+from coafi.canonical import JsonObject, sha256
 from coafi.commits import submitted_commit
 from coafi.compliance.findings import FindingQuery, FindingReader, Findings
 from coafi.database import Database
@@ -46,9 +46,12 @@ from coafi.documents.rules import RULES, Example
 from coafi.documents.source import visible
 from coafi.events import Event
 from coafi.federation.inbox import ApplyTask, PeerInbox
-from coafi.federation.messages import ReceivedMessage, Via, new_message
+from coafi.federation.messages import MessageType, ReceivedMessage, Via, new_message
 from coafi.federation.messages import event_of as event_of_message
+from coafi.federation.outbox import Confirmed, DeliveryOutcome, Outbox
 from coafi.federation.peers import PeerStore
+from coafi.federation.positions import Positions
+from coafi.federation.projection import Projection
 from coafi.git.archive import write_archive
 from coafi.git.changes import Change
 from coafi.git.manifest import BatchRef, ManifestFile
@@ -75,6 +78,7 @@ from coafi.registry.acceptance import MAX_PATTERNS, schema_of
 from coafi.registry.effort import MAX_APPLIED
 from coafi.registry.entry import MAX_DATA, MAX_DEPTH, MAX_TAGS, EntryClass, EntryStatus, RegistryId
 from coafi.registry.entry import Entry as RegistryEntry
+from coafi.registry.local import LocalRegistry
 from coafi.registry.reader import MAX_PAGE
 from coafi.registry.reserving import RESERVED_SECONDS
 from coafi.registry.revalidation import Ended, Part, Place, Revalidation, Revalidator, Summary
@@ -401,13 +405,13 @@ def test_the_readme_shows_every_endpoint_of_the_api() -> None:
 
 def test_the_readme_is_right_about_json() -> None:
     with_json = {path[0] for path in leaves() if "--json" in coafi_help(path)}
-    assert with_json == {path[0] for path in leaves()} - {"up", "demo", "worker", "gateway"}
+    assert with_json == {path[0] for path in leaves()} - {"up", "demo", "demo-federation", "worker", "gateway"}
 
 
 @page
 def test_every_make_target_exists(page: Path) -> None:
     text = page.read_text()
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     mentioned = {words[1] for words in [*lines(text), *(s.split() for s in spans(text))] if words[:1] == ["make"]}
     assert mentioned <= targets
 
@@ -800,6 +804,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         witness = setting_of(database, ledger, home).witness
         witness.see(SIGNER.name, Tree(3).signed().note)
         witness.see(SIGNER.name, Tree(3, forked=1).signed().note)
+        tell_peer(database, ledger, objects)
         fields: dict[str, set[str]] = defaultdict(set)
         for one in ledger.entries(0, ledger.size()):
             fields[one.entry.type] |= set(one.data)
@@ -851,6 +856,17 @@ def run_tasks(recorder: EventRecorder, objects: ObjectStore, database: Database)
 
 def broken_probe(_beat: object) -> str:
     raise errors.Unavailable("it is full")
+
+
+def tell_peer(database: Database, ledger: Ledger, objects: ObjectStore) -> None:
+    """A message that a person sends to the peer, and what is on record of its delivery."""
+    projection = Projection("docs", "default", ledger, LocalRegistry(database, ledger), database, objects)
+    outbox = Outbox(PeerStore(database), Positions(database), projection, objects)
+    payload: JsonObject = {"component": "portal", "version": "2", "summary": "Two hours off."}
+    outbox.queue(signer().peer, MessageType.SYSTEM_UPDATE, payload, by="ada")
+    (ref,) = outbox.look(signer().peer, None, news=False, checkpoint=False).messages
+    told = Confirmed(ref, DeliveryOutcome.REJECTED, receipt="a" * 64, peer_entry=5, problem="it breaks the schema")
+    outbox.record(signer().peer, [told], position=ref.after)
 
 
 def hold_against_schemas(revalidator: Revalidator, books: Registers, task: BatchTask) -> None:
