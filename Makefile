@@ -29,8 +29,8 @@ test: $(STAMP) ## The test suite, on real servers, with coverage
 	$(BIN)/coverage report --fail-under=85
 	$(BIN)/coverage report --include='coafi/*' --fail-under=90
 
-soak: $(STAMP) ## The long failure tests
-	$(BIN)/pytest -m soak
+soak: $(STAMP) ## The long failure tests, and properties with many examples
+	$(BIN)/pytest -m "soak or also_in_soak or hypothesis" --hypothesis-profile=soak
 
 bench: $(STAMP) ## Measure, as ratios within one run
 	$(BIN)/python -m tests.bench
