@@ -4,7 +4,12 @@
 strength depends on it: every property, and what is marked ``also_in_soak``.
 """
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 from hypothesis import settings
+
+T = TypeVar("T")
 
 SHARE = 5
 """In the suite a property is tried with one of so many examples."""
@@ -21,6 +26,16 @@ def register_profiles() -> None:
 def thorough() -> bool:
     """Whether this is the soak."""
     return settings.get_current_profile_name() == "soak"
+
+
+def size(suite: int, *, soak: int) -> int:
+    """How much of something a test does."""
+    return soak if thorough() else suite
+
+
+def some(cases: Mapping[str, T], *few: str) -> dict[str, T]:
+    """The cases of a test: all of them in the soak, a few in the suite."""
+    return {name: case for name, case in cases.items() if thorough() or name in few}
 
 
 def examples(count: int) -> int:
