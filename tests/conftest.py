@@ -14,6 +14,12 @@ from tests.tables import tables_made_quickly
 strength.register_profiles()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits longest begins first, so that at the end no process works on while the others have nothing to do."""
+    order = ("guarantees", "starters")
+    items.sort(key=lambda item: next((n for n, one in enumerate(order) if one in item.path.parts), len(order)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _what_is_made_once() -> Iterator[None]:
     """What takes long to make, is the same each time, and is not what a test is about."""
