@@ -5,6 +5,8 @@ from coafi.names import docs_path
 from tests.harness import Repository, documents, running_stack, until
 from tests.starters.support import Home
 
+pytestmark = pytest.mark.also_in_soak  # there each command is a process
+
 
 async def test_indexes_are_listed_and_shown(home: Home) -> None:
     async with running_stack(home.root, index_debounce=0.1) as stack:
