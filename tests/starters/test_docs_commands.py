@@ -1,5 +1,7 @@
 """``coafi docs``: what a person at a terminal sees of the indexes."""
 
+import pytest
+
 from coafi.index.pointers import IndexReader
 from coafi.names import docs_path
 from tests.harness import Repository, documents, running_stack, until
