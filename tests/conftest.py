@@ -1,15 +1,32 @@
 """What holds for every test."""
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
-from hypothesis import settings
 
+from tests import strength
 from tests.postgresql import PostgresqlServer, running_server, use_postgresql
+from tests.tables import tables_made_quickly
 
-settings.register_profile("no-deadline", deadline=None)  # machines vary; what hangs is ended by pytest-timeout
-settings.load_profile("no-deadline")
+strength.register_profiles()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits longest begins first, so that at the end no process works on while the others have nothing to do."""
+    order = ("guarantees", "starters")
+    items.sort(key=lambda item: next((n for n, one in enumerate(order) if one in item.path.parts), len(order)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _what_is_made_once() -> Iterator[None]:
+    """What takes long to make, is the same each time, and is not what a test is about."""
+    with tables_made_quickly(), pytest.MonkeyPatch.context() as patched:
+        # Every client of httpx reads the certificates of all authorities, which takes longer than what it then asks.
+        patched.setattr("httpx._transports.default.create_ssl_context", functools.cache(httpx.create_ssl_context))
+        yield
 
 
 @pytest.fixture(scope="session")

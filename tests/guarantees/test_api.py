@@ -28,6 +28,7 @@ from tests.guarantees.test_remote_ledger import TOKEN, answers, free_port, ledge
 from tests.harness import Stack, running_stack, settings_for, until
 from tests.postgresql import running_server
 from tests.starters.test_api import entry, key_for, problem, workflow_of
+from tests.strength import some
 from tests.workflows.support import entries_of, held, types_of
 from workers.resources import open_resources
 from workers.wiring import running_workers
@@ -82,9 +83,11 @@ async def _killed(home: Path, *, moment: str) -> None:
         await assert_done_once(stack, client, asked, answer)
 
 
+@pytest.mark.also_in_soak
 async def test_a_worker_killed_in_mid_request_changes_once_and_its_caller_is_answered(tmp_path: Path) -> None:
     moments = (EntryType.EVENT_RECEIVED, UNCOMMITTED, EntryType.REGISTRY_ENTRY_CHANGED, EntryType.EVENT_PROCESSED)
-    await side_by_side(tmp_path, {f"killed at {moment}": partial(_killed, moment=moment) for moment in moments})
+    cases = {moment: partial(_killed, moment=moment) for moment in moments}
+    await side_by_side(tmp_path, some(cases, UNCOMMITTED, EntryType.REGISTRY_ENTRY_CHANGED))
 
 
 async def test_temporal_goes_away_before_and_in_the_middle_of_a_request(tmp_path: Path) -> None:

@@ -13,12 +13,15 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+import pytest
+
 from activities.dispatch import Dispatcher
 from coafi.deliveries import DeliveryReader
 from coafi.names import EntryType, Phase
 from coafi.webhooks import github
 from tests.guarantees.support import finished, side_by_side
 from tests.harness import Repository, Stack, documents, running_stack, until, worker_process
+from tests.strength import some
 from workers.wiring import running_workers
 
 ENTRIES = {
@@ -56,15 +59,21 @@ async def _killed(home: Path, *, entry_type: EntryType, reset: bool) -> None:
         assert_recorded_once(stack)
 
 
+@pytest.mark.also_in_soak
 async def test_a_worker_killed_after_the_append_doubles_nothing_also_when_the_run_is_reset(tmp_path: Path) -> None:
-    await side_by_side(
-        tmp_path,
-        {
-            f"{name} after {entry_type}": partial(_killed, entry_type=entry_type, reset=reset)
-            for entry_type in ENTRIES
-            for name, reset in (("killed", False), ("killed and reset", True))
-        },
+    cases = {
+        f"{name} after {entry_type}": partial(_killed, entry_type=entry_type, reset=reset)
+        for entry_type in ENTRIES
+        for name, reset in (("killed", False), ("killed and reset", True))
+    }
+    few = some(
+        cases,
+        f"killed after {EntryType.EVENT_RECEIVED}",
+        f"killed after {EntryType.FILE_PROCESSED}",
+        f"killed and reset after {EntryType.EVENT_PROCESSED}",
     )
+    assert len(few) >= 3
+    await side_by_side(tmp_path, few)
 
 
 async def test_a_reset_of_a_finished_run_gives_the_same_receipt(tmp_path: Path) -> None:

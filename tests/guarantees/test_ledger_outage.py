@@ -91,17 +91,25 @@ async def assert_all_ended_on_the_record(stack: Stack, waiting: list[WorkflowHan
     return max(lengths)
 
 
-@pytest.mark.parametrize(("outage", "runs"), [(refusing, 20), pytest.param(locked, 3 * FEW, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    ("outage", "runs", "many"),
+    [
+        (refusing, 3 * FEW, 200),
+        pytest.param(refusing, 20, 600, marks=pytest.mark.soak),
+        pytest.param(locked, 3 * FEW, 600, marks=pytest.mark.soak),
+    ],
+)
 async def test_runs_wait_for_the_ledger_without_holding_up_an_unrelated_one(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     outage: Callable[[Stack], AbstractContextManager[None]],
     runs: int,
+    many: int,
 ) -> None:
     monkeypatch.setattr(wiring, "Worker", partial(Worker, max_concurrent_workflow_tasks=FEW))
     async with running_stack(tmp_path, events_slots=FEW) as stack:
         repository = Repository.create(tmp_path / "repo")
-        large = await stack.accepted(repository.push(documents(600)))
+        large = await stack.accepted(repository.push(documents(many)))
         await until(lambda: bool(stack.entries(EntryType.FILE_PROCESSED)))
         with outage(stack):
             payload = repository.push({"notes.txt": "a note"})
@@ -111,9 +119,9 @@ async def test_runs_wait_for_the_ledger_without_holding_up_an_unrelated_one(
                 await until(partial(waits_for_the_ledger, handle))
             assert (await stack.state(waiting[-1])).phase is Phase.RECEIVED
             assert len(stack.entries(EntryType.EVENT_RECEIVED)) == 1
-        assert (await finished(large)).counts["valid"] == 600
+        assert (await finished(large)).counts["valid"] == many
         await assert_all_ended_on_the_record(stack, waiting, more=1)
-        assert len(stack.entries(EntryType.FILE_PROCESSED)) == 600 + runs
+        assert len(stack.entries(EntryType.FILE_PROCESSED)) == many + runs
 
 
 @pytest.mark.soak

@@ -26,6 +26,7 @@ from tests.coafi.ledger.making import draft
 from tests.coafi.ledger.serving import APPEND_TOKEN, INSTANCE, served
 from tests.guarantees.support import finished
 from tests.harness import Repository, documents, running_stack, settings_for, until
+from tests.strength import size
 from workers.resources import open_ledger, open_resources
 
 TOKEN = "an-append-token-that-nobody-may-see"
@@ -69,6 +70,7 @@ async def answers(port: int) -> bool:
             return False
 
 
+@pytest.mark.also_in_soak
 async def test_runs_wait_for_an_instance_that_was_killed_and_double_nothing(tmp_path: Path) -> None:
     home, port = tmp_path / "a", free_port()
     with open_resources(settings_for(tmp_path).model_copy(update={"home": home})) as resources:
@@ -86,7 +88,8 @@ async def test_runs_wait_for_an_instance_that_was_killed_and_double_nothing(tmp_
             repository = Repository.create(tmp_path / "repo")
             early = await finished(await stack.accepted(repository.push(documents(3))))
             assert early.phase is Phase.PROCESSED
-            large = await stack.accepted(repository.push(documents(600, text="Other text.")))
+            many = size(200, soak=600)
+            large = await stack.accepted(repository.push(documents(many, text="Other text.")))
             await until(lambda: len(stack.entries(EntryType.FILE_PROCESSED)) > 3)
             first.send_signal(signal.SIGKILL)
             first.wait()
@@ -99,14 +102,14 @@ async def test_runs_wait_for_an_instance_that_was_killed_and_double_nothing(tmp_
             with ledger_process(home, port):
                 receipts = [await finished(handle, seconds=150) for handle in (large, *waiting)]
                 assert {receipt.phase for receipt in receipts} == {Phase.PROCESSED}
-                assert receipts[0].counts["valid"] == 600
+                assert receipts[0].counts["valid"] == many
                 trusted = VerifierKey.parse(key)
                 for receipt in (early, *receipts[1:]):
                     for one in receipt.entries:
                         proof = stack.resources.ledger.prove(one.last)
                         assert verify_inclusion(proof, trusted).entry.namespace == "plant-b/default"
-                size = stack.verify()
-                assert len(stack.entries(EntryType.FILE_PROCESSED)) == 3 + 600 + 3
+                entries = stack.verify()
+                assert len(stack.entries(EntryType.FILE_PROCESSED)) == 3 + many + 3
                 for entry_type in (EntryType.EVENT_RECEIVED, EntryType.EVENT_PROCESSED):
                     assert len(stack.entries(entry_type)) == 5
                 assert not stack.entries(EntryType.EVENT_PROCESSING_FAILED)
@@ -114,7 +117,7 @@ async def test_runs_wait_for_an_instance_that_was_killed_and_double_nothing(tmp_
     database = Database(home / "coafi.db")
     ledger = open_ledger(settings_for(tmp_path).model_copy(update={"home": home}), database)
     assert isinstance(ledger, Ledger)
-    assert ledger.size() == size
+    assert ledger.size() == entries
     ledger.close()
     database.close()
 

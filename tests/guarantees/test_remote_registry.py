@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import subprocess
-import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -33,6 +31,7 @@ from tests.guarantees.support import activities, finished
 from tests.guarantees.test_history import assert_nowhere, everything_readable
 from tests.guarantees.test_remote_ledger import free_port
 from tests.harness import Repository, Stack, documents, history_of, running_stack, settings_for, until
+from tests.starters.support import command
 from workers.resources import open_resources
 from workflows.lifecycle import Receipt
 
@@ -420,6 +419,7 @@ def test_a_home_with_entries_of_its_own_keeps_to_them(tmp_path: Path) -> None:
     assert "REGISTRY_API_TOKEN or REGISTRY_API_TOKEN_FILE must be too" in said.replace("\n", " ")
 
 
+@pytest.mark.also_in_soak  # there each command is a process
 async def test_the_commands_read_the_registry_of_another_instance(tmp_path: Path) -> None:
     async with running_stack(tmp_path / "a") as a:
         key = api_key(a.settings).get_secret_value()
@@ -457,21 +457,14 @@ async def test_the_commands_read_the_registry_of_another_instance(tmp_path: Path
 
 def coafi(*arguments: str, home: Path, url: str, token: str, code: int = 0) -> str:
     """What a command of an instance that uses the registry at ``url`` prints; its error, if it fails."""
-    done = subprocess.run(
-        (str(Path(sys.executable).with_name("coafi")), *arguments),
-        env={
-            **os.environ,
-            "COAFI_HOME": str(home),
-            "COAFI_TEMPORAL_ADDRESS": "127.0.0.1:1",
-            "REGISTRY_API_URL": url,
-            "REGISTRY_API_TOKEN": token,
-            "COLUMNS": "300",
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environment = {
+        **os.environ,
+        "COAFI_HOME": str(home),
+        "COAFI_TEMPORAL_ADDRESS": "127.0.0.1:1",
+        "REGISTRY_API_URL": url,
+        "REGISTRY_API_TOKEN": token,
+        "COLUMNS": "300",
+    }
+    done = command(arguments, environment)
     assert done.returncode == code, (done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr
-    return done.stderr if code else done.stdout
+    return (done.stderr if code else done.stdout).decode()

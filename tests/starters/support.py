@@ -1,4 +1,8 @@
-"""A home of the ``coafi`` command, and the command as a process: what a person at a terminal has."""
+"""A home of the ``coafi`` command, and the command: what a person at a terminal has.
+
+In the suite most commands run in the process of the test, which has loaded everything already; in the soak each of them
+is a process.
+"""
 
 import asyncio
 import contextlib
@@ -10,7 +14,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +26,10 @@ import psutil
 
 from coafi.names import Phase, SearchAttribute
 from coafi.settings import Settings
-from starters.cli import main
+from starters import cli
 from starters.embedded import ServiceAddress
 from tests.harness import SECRET, until
+from tests.strength import thorough
 from workers.client import connect
 
 TOKEN = "a-git-token-that-nobody-may-see"
@@ -33,6 +39,45 @@ HANG = 60
 
 UNREACHABLE = "http://127.0.0.1:1/nobody/there"
 """A repository whose host is down for good: its runs park."""
+
+
+Done = subprocess.CompletedProcess[bytes]
+
+
+def process(arguments: tuple[str, ...], environment: Mapping[str, str], stdin: bytes = b"") -> Done:
+    """Run ``coafi`` as a process, to its end; nothing of what it prints is a stack trace."""
+    done = subprocess.run(
+        (COMMAND, *arguments), env=environment, input=stdin, capture_output=True, timeout=HANG, check=False
+    )
+    assert b"Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def command(arguments: tuple[str, ...], environment: Mapping[str, str], stdin: bytes = b"") -> Done:
+    """Run ``coafi`` in this process (in the soak: as one of its own), to its end; one at a time."""
+    if thorough() or arguments[0] in ("up", "worker", "gateway", "demo"):  # these wait for signals
+        return process(arguments, environment, stdin)
+    bodies = [io.BytesIO(one) for one in (stdin, b"", b"")]
+    given, out, err = (io.TextIOWrapper(one, "utf-8", write_through=True) for one in bodies)
+    root = logging.getLogger()
+    handlers, level, code = root.handlers, root.level, 0
+    with (
+        patch.dict(os.environ, environment, clear=True),
+        patch.object(sys, "argv", ["coafi", *arguments]),
+        patch.object(sys, "stdin", given),
+        patch.object(cli, "_SDK_USED", []),
+        patch.object(cli, "_end_at_once", lambda _code: None),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        ThreadPoolExecutor(1) as thread,  # in this one an event loop may be running
+    ):
+        try:
+            thread.submit(cli.main).result(HANG)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        finally:
+            root.handlers, root.level = handlers, level
+    return Done((COMMAND, *arguments), code, bodies[1].getvalue(), bodies[2].getvalue())
 
 
 @dataclass
@@ -96,37 +141,23 @@ class Home:
 
     def coafi(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end."""
-        done = subprocess.run(
-            (COMMAND, *arguments),
-            env=self.environment(**environment),
-            capture_output=True,
-            text=True,
-            timeout=HANG,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+        return self._noted(command(arguments, self.environment(**environment)))
+
+    def coafi_process(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """The same as a process of its own, wherever this runs."""
+        return self._noted(process(arguments, self.environment(**environment)))
+
+    def _noted(self, done: Done) -> "subprocess.CompletedProcess[str]":
+        out, err = done.stdout.decode(), done.stderr.decode()
         with self.transcript.open("a") as transcript:
-            transcript.write(f"$ {arguments[:2]}\n{done.stdout}{done.stderr}")
-        assert "Traceback" not in done.stderr
-        return done
+            transcript.write(f"$ {done.args[1:3]}\n{out}{err}")
+        return subprocess.CompletedProcess(done.args, done.returncode, out, err)
 
     def json(self, *arguments: str, code: int = 0) -> Any:
-        """What a command prints with ``--json``. One that only reads runs in this process: it is faster."""
-        if code or arguments[0] not in ("docs", "events", "ledger", "registry", "reports", "archive"):
-            done = self.coafi(*arguments, "--json")
-            assert done.returncode == code, done.stderr
-            return json.loads(done.stdout)
-        printed, root = io.StringIO(), logging.getLogger()
-        handlers, level = root.handlers, root.level
-        with (
-            patch.dict(os.environ, self.environment(), clear=True),
-            patch.object(sys, "argv", ["coafi", *arguments, "--json"]),
-            contextlib.redirect_stdout(printed),
-            contextlib.suppress(SystemExit),
-        ):
-            main()
-        root.handlers, root.level = handlers, level
-        return json.loads(printed.getvalue())
+        """What a command prints with ``--json``."""
+        done = self.coafi(*arguments, "--json")
+        assert done.returncode == code, done.stderr
+        return json.loads(done.stdout)
 
     @asynccontextmanager
     async def up(self, **environment: str) -> AsyncIterator[Up]:

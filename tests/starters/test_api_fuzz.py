@@ -45,7 +45,9 @@ async def schemathesis(stack: Stack, where: Path, *options: str, seconds: int) -
         *("--header", f"Authorization: Bearer {key_for(stack, f'fuzzer-{uuid.uuid4()}')}"),
         *("--warnings", "off", "--continue-on-failure", "--output-truncate", "false"),
     ]
-    environment = {**os.environ, "COLUMNS": "120"}
+    # Whose code is covered is the service's, not the caller's.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")}
+    environment["COLUMNS"] = "120"
     return await asyncio.to_thread(
         lambda: subprocess.run(
             command, cwd=where, env=environment, capture_output=True, text=True, timeout=seconds, check=False

@@ -28,6 +28,7 @@ from coafi.ledger.wire import MAX_DRAFTS, MAX_REQUEST, AppendRequest, DraftMessa
 from starters.access import is_one_of
 from tests.coafi.ledger.making import draft
 from tests.coafi.ledger.serving import APPEND_TOKEN, INSTANCE, READ_TOKEN, Served, served
+from tests.strength import examples
 
 SIZE = 600
 READ = {"Authorization": f"Bearer {READ_TOKEN}"}
@@ -275,7 +276,7 @@ def test_a_query_that_is_none_is_refused(http: httpx.Client, path: str) -> None:
     assert problem(http.get(path, headers=READ), 400, "ValidationError")
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=40), st.sampled_from(["tile/", "tile/entries/", "entries/", "proof/", "entries?start="]))
 def test_no_path_is_a_defect(http: httpx.Client, text: str, prefix: str) -> None:
     try:

@@ -22,6 +22,8 @@ from coafi.names import EntryType, Phase
 from tests.harness import SECRET, Repository, documents
 from tests.starters.support import TOKEN, UNREACHABLE, Home, Up
 
+pytestmark = pytest.mark.also_in_soak  # there each command is a process
+
 HOSTILE = "docs/[red]x[/blue] \x1b[31mé.json"
 """A file name that is markup to Rich and a colour to a terminal."""
 
@@ -56,7 +58,7 @@ def test_submitting_the_same_again_finds_the_run_and_again_asks_for_another(done
     same = done.home.submit(url, head)
     assert same["existed"] is True
     assert same["workflowId"] == done.receipt["workflow_id"]
-    again = done.home.coafi("submit", "git-commit", "--repository", url, "--commit", head, "--again", "--wait")
+    again = done.home.coafi_process("submit", "git-commit", "--repository", url, "--commit", head, "--again", "--wait")
     assert again.returncode == 0
     assert "PROCESSED" in again.stdout
     assert done.receipt["event_id"] not in again.stdout

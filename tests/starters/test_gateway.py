@@ -29,6 +29,7 @@ from coafi.webhooks import github
 from starters.gateway import Gateway
 from tests.harness import SECRET, Repository, Stack, documents, push_payload, running_stack, until
 from tests.starters.conftest import MAX_BODY
+from tests.strength import examples
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -458,7 +459,7 @@ payloads = st.dictionaries(texts, values, max_size=2) | st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=list(HealthCheck))
 @given(payload=payloads)
 async def test_no_authentic_payload_breaks_gateway_or_run(stack: Stack, payload: JsonObject) -> None:
     body = json.dumps(payload).encode()

@@ -28,6 +28,8 @@ from tests.coafi.ledger.making import HANG, draft, opened
 from tests.starters.support import COMMAND, Home
 from workers.resources import open_resources
 
+pytestmark = pytest.mark.also_in_soak  # there each command is a process
+
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
 
@@ -135,9 +137,9 @@ def test_a_time_range_is_found_by_bisection(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_tail_prints_a_line_for_each(home: Home) -> None:
-    lines = home.coafi("ledger", "tail", "--limit", "2").stdout.splitlines()
+    lines = home.coafi_process("ledger", "tail", "--limit", "2").stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["18", "19"]
-    printed = home.coafi("ledger", "tail", "--json", "--limit", "3").stdout
+    printed = home.coafi_process("ledger", "tail", "--json", "--limit", "3").stdout
     assert indices(json.loads(line) for line in printed.splitlines()) == [17, 18, 19]
 
 

@@ -20,8 +20,10 @@ from coafi.settings import Settings
 from coafi.trees.commit import CommitContexts
 from starters import receipts
 from tests.coafi.receipts.making import OTHER, Service, verified
-from tests.starters.support import COMMAND, HANG, Home
+from tests.starters.support import COMMAND, HANG, Home, command
 from workers.resources import open_resources
+
+pytestmark = pytest.mark.also_in_soak  # there each command is a process
 
 
 class Desk:
@@ -57,17 +59,8 @@ class Desk:
         return str(self.root / name)
 
     def run(self, *arguments: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
-        """Run a command; nothing of it is a stack trace."""
-        done = subprocess.run(
-            (COMMAND, "receipt", *arguments),
-            env=self.home.environment(COLUMNS="200"),
-            input=stdin,
-            capture_output=True,
-            timeout=HANG,
-            check=False,
-        )
-        assert b"Traceback" not in done.stderr, done.stderr
-        return done
+        """Run a command."""
+        return command(("receipt", *arguments), self.home.environment(COLUMNS="200"), stdin)
 
     def refused(self, *arguments: str, stdin: bytes = b"") -> str:
         """What a command says that fails."""

@@ -18,6 +18,7 @@ from coafi.auth.apikeys import MAX_FILE, ApiKeyFile
 from coafi.auth.authenticator import Authenticator
 from coafi.errors import AuthorizationError, ResourceNotFoundError, Unavailable, ValidationError
 from tests.coafi.auth.tokens import authenticator
+from tests.strength import examples
 
 
 @pytest.fixture
@@ -215,7 +216,7 @@ async def test_a_directory_or_a_pipe_is_no_file(file: ApiKeyFile, who: Authentic
         await asyncio.wait_for(name_of(who, text), 10)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(100))
 @given(st.binary(max_size=300))
 def test_a_file_of_any_bytes_is_read_or_refused(file: ApiKeyFile, content: bytes) -> None:
     file.path.write_bytes(content)

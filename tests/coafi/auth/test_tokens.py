@@ -32,6 +32,7 @@ from tests.coafi.auth.tokens import (
     raw,
     signed,
 )
+from tests.strength import examples
 
 
 @pytest.fixture
@@ -278,7 +279,7 @@ async def test_a_huge_token_is_refused_before_it_is_read(trusting: Authenticator
     await refused(trusting, by_hand(b'{"alg":' + b"9" * 5_000 + b"}", claims(), b"x"), reason="cannot be read")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(300))
 @given(
     header=st.one_of(
         st.recursive(
@@ -309,7 +310,7 @@ async def test_garbage_is_refused_and_nothing_else_happens(
         await trusting.authenticate(f"Bearer {by_hand(header, payload, signature)}")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(200))
 @given(st.text(max_size=200) | st.text("Bearer coafi_.-AZaz09=+/", max_size=120))
 async def test_a_header_of_garbage_is_refused(trusting: Authenticator, header: str) -> None:
     for value in (header, f"Bearer {header}", f"Bearer coafi_{header}"):
@@ -317,7 +318,7 @@ async def test_a_header_of_garbage_is_refused(trusting: Authenticator, header: s
             await trusting.authenticate(value)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(300))
 @given(
     st.dictionaries(
         st.sampled_from(["iss", "aud", "sub", "exp", "nbf", "iat", "jti", "roles", "scope", "cnf", "now"]),
@@ -386,7 +387,7 @@ def _small_rsa() -> bytes:
     )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     st.lists(
         st.dictionaries(

@@ -23,6 +23,7 @@ from coafi.documents.schemas import DRAFTS, MAX_SCHEMA_BYTES
 from coafi.errors import Unavailable
 from tests.coafi.documents.samples import BUILTIN, check
 from tests.coafi.documents.trees import MemoryTree
+from tests.strength import examples
 
 ENTRY = '{"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}, "n": {"type": "integer"}}}'
 
@@ -305,7 +306,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(schema=JSON, data=st.dictionaries(st.sampled_from("ab"), JSON, max_size=2))
 def test_every_schema_gets_an_answer(schema: Any, data: dict[str, Any]) -> None:
     content = json.dumps({**data, "$schema": "s.schema.json"})

@@ -14,6 +14,7 @@ from coafi.git.archive import MAX_BATCHES, plan_batches, read_archive, write_arc
 from coafi.git.changes import Change, ChangedFile, Omitted
 from coafi.git.limits import MIB, GitLimits
 from coafi.git.manifest import ManifestFile
+from tests.strength import examples
 
 LIMITS = GitLimits()
 
@@ -40,7 +41,7 @@ def test_files_without_content_take_a_place_but_no_bytes() -> None:
     assert len(plan_batches([sized(100 * MIB, Omitted.TOO_LARGE)] * 16, LIMITS)) == 1
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(st.integers(0, 200), max_size=600), st.integers(1, 300))
 def test_batches_cover_every_file_once_and_in_order(sizes: list[int], limit: int) -> None:
     files = [sized(size) for size in sizes]
@@ -132,7 +133,7 @@ def test_a_swapped_content_is_refused() -> None:
         list(read_archive(write_archive([FILES[0]], [b"first"])[:1024]))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.data())
 def test_a_damaged_archive_is_refused_or_reads_the_same(data: st.DataObject) -> None:
     intact = write_archive(FILES[:3], CONTENTS[:2])

@@ -12,6 +12,7 @@ from coafi.git.urls import UrlPolicy
 from tests.coafi.git.conftest import MakeFetcher
 from tests.coafi.git.repositories import Repository
 from tests.coafi.git.server import GitServer
+from tests.strength import examples
 
 HOSTILE = ["", "-x", "--upload-pack=touch /tmp/x", "a..b", "a b", "*", "a?", "a[b", "a~1", "a^", "a:b", "a\\b", "@{-1}"]
 HOSTILE += [
@@ -43,7 +44,7 @@ def test_ordinary_names_are_accepted(name: str) -> None:
     assert check_branch(name) == name
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.text(st.sampled_from("ab/.@{-~^:?*[\\ l"), min_size=1, max_size=8))
 @example("a.lock")
 def test_it_accepts_no_name_that_git_refuses(name: str) -> None:

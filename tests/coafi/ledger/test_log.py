@@ -29,6 +29,7 @@ from coafi.ledger.port import Ledger, LedgerTransaction
 from coafi.ledger.verifier import verify_inclusion, verify_log
 from tests.coafi.ledger.making import HANG, ORIGIN, SIGNER, draft, opened
 from tests.postgresql import where
+from tests.strength import examples
 
 only_local = pytest.mark.parametrize("ledger", ["sqlite", "postgresql"], indirect=True)
 """What is about the database, or needs entries and rows to share a transaction."""
@@ -142,7 +143,7 @@ def test_racing_threads_with_different_inputs_have_one_winner(ledger: Ledger) ->
     assert ledger.size() == 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(st.lists(st.integers(0, 30), max_size=8), max_size=12))
 def test_any_sequence_of_appends_keeps_the_first_of_each_key(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[int]]

@@ -36,6 +36,7 @@ from tests.coafi.ledger.racing import append_patiently
 from tests.coafi.ledger.test_log import verified
 from tests.coafi.ledger.test_log_failures import small_disk
 from tests.postgresql import PostgresqlServer, running_server, use_postgresql, where
+from tests.strength import size
 
 T = TypeVar("T")
 MACHINES = 8
@@ -75,9 +76,10 @@ def at_once(calls: list[Callable[[], T]]) -> list[T]:
 # ---------------------------------------------------------------------- many at once
 
 
+@pytest.mark.also_in_soak
 def test_processes_that_race_write_each_entry_once_and_none_starves(home: Path) -> None:
-    count = 40
-    names = [f"p{number}" for number in range(8)]
+    count = size(25, soak=40)
+    names = [f"p{number}" for number in range(size(4, soak=8))]
     racers = [
         subprocess.Popen([sys.executable, "-m", "tests.coafi.ledger.racing", str(home), name, str(count)])
         for name in names
@@ -92,10 +94,10 @@ def test_processes_that_race_write_each_entry_once_and_none_starves(home: Path) 
         assert racer.wait(2 * HANG) == 0
     told = {name: json.loads((home / f"told-{name}").read_text()) for name in names}
     with opened(home) as ledger:
-        assert verified(ledger) == count * 8 + count
+        assert verified(ledger) == count * (len(names) + 1)
         steps = [one.entry.step.removeprefix("files.process/") for one in ledger.entries(0, 10_000)]
     fresh = [index for lines in told.values() for index, _, fresh in lines if fresh]
-    assert sorted(fresh) == list(range(count * 9))
+    assert sorted(fresh) == list(range(count * (len(names) + 1)))
     assert all(steps[index] == step for lines in told.values() for index, step, _ in lines)
     # While all were at work, from the last first entry to the first last one, each got its share.
     own = {name: [index for index, step in enumerate(steps) if step.startswith(f"{name}/")] for name in names}
@@ -172,6 +174,7 @@ def test_caches_that_many_fill_with_the_same_do_not_lock_each_other_out(home: Pa
 # ---------------------------------------------------------------------- outages
 
 
+@pytest.mark.also_in_soak
 def test_a_crashing_server_loses_nothing_that_was_acknowledged_and_appends_go_on(tmp_path: Path) -> None:
     acknowledged: dict[str, int] = {}
     outages = Counter[int]()
@@ -194,7 +197,8 @@ def test_a_crashing_server_loses_nothing_that_was_acknowledged_and_appends_go_on
                     number += 1
 
             working = [pool.submit(work, worker) for worker in range(6)]
-            for _ in range(4):
+            crashes = size(2, soak=4)
+            for _ in range(crashes):
                 before, failed = len(acknowledged), outages.total()
                 while len(acknowledged) < before + 100:
                     time.sleep(0.005)
@@ -209,11 +213,11 @@ def test_a_crashing_server_loses_nothing_that_was_acknowledged_and_appends_go_on
             for one in working:
                 one.result(HANG)
             assert all(outages[worker] for worker in range(6))
-            size = verified(ledger)
-            steps = {one.entry.step.removeprefix("files.process/"): one.index for one in ledger.entries(0, size)}
-            assert len(steps) == size
+            count = verified(ledger)
+            steps = {one.entry.step.removeprefix("files.process/"): one.index for one in ledger.entries(0, count)}
+            assert len(steps) == count
             assert acknowledged.items() <= steps.items()
-            assert size - len(acknowledged) <= 6 * 4, "committed, and not told: what was in flight at a crash"
+            assert count - len(acknowledged) <= 6 * crashes, "committed, and not told: what was in flight at a crash"
 
 
 def test_a_killed_backend_fails_its_group_and_the_next_goes_on(home: Path, postgresql: PostgresqlServer) -> None:

@@ -16,6 +16,7 @@ from coafi.registry.builtin import builtin_schemas
 from coafi.registry.effort import MAX_APPLIED, effort_findings, resolve, subschemas_of
 from coafi.registry.validation import Schema
 from tests.coafi.registry.making import Registers, schema
+from tests.strength import examples
 
 DEFINED = {"$ref": "#/$defs/a"}
 
@@ -230,7 +231,7 @@ def _tall(levels: int) -> list[Any]:
 
 
 @given(st.dictionaries(_names, _any_schema, min_size=2, max_size=2), _any_schema)
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_whatever_is_accepted_is_quick_on_tall_values(defs: dict[str, Any], root: Any) -> None:
     document = {**(root if isinstance(root, dict) else {}), "$defs": defs}
     try:
@@ -244,7 +245,7 @@ def test_whatever_is_accepted_is_quick_on_tall_values(defs: dict[str, Any], root
 
 
 @given(_any_schema)
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_whatever_is_accepted_is_a_schema_to_the_reference_too(root: Any) -> None:
     document: JsonObject = schema("part", **(root if isinstance(root, dict) else {}))
     document["$defs"] = {"a": {}, "b": {}}

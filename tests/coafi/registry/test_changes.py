@@ -20,6 +20,7 @@ from coafi.registry.store import publish_one
 from coafi.registry.tables import registry_tag, registry_version
 from coafi.registry.validation import Schema
 from tests.coafi.registry.making import ONWARD, Registers, draft, registers, schema
+from tests.strength import examples
 
 
 def rows(books: Registers) -> int:
@@ -333,7 +334,7 @@ steps = st.lists(
 
 
 @given(steps)
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_asked_every_version_is_kept_and_the_rules_hold(
     books: Registers, done: list[tuple[str, object]]
 ) -> None:

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from coafi.canonical import canonical_json
 from coafi.registry.difference import difference
+from tests.strength import examples
 
 values: st.SearchStrategy[JsonValue] = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.floats(-2, 2) | st.text("ab/~0", max_size=3),
@@ -23,7 +24,7 @@ def applied(patch: Any, old: Any) -> Any:
 
 
 @given(values, values)
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_the_patch_leads_from_the_one_to_the_other(old: JsonValue, new: JsonValue) -> None:
     patch = difference(old, new)
     assert canonical_json(applied(patch, old)) == canonical_json(new)

@@ -16,6 +16,7 @@ from coafi.registry.entry import ENTRY_ID, Entry, EntryClass, EntryStatus, Regis
 from coafi.registry.reader import EntryQuery, comparable
 from coafi.registry.search import MAX_WORDS
 from tests.coafi.registry.making import Registers, schema
+from tests.strength import examples
 
 ODD = ["", "wing\0", "\ud800", "../x", "a" * 10_000, "' OR 1=1 --", "%", "wing\n"]
 
@@ -203,7 +204,7 @@ def test_a_query_that_is_none_is_refused(said: JsonObject) -> None:
     ),
     limit=st.integers(1, 4),
 )
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(8), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_pages_hold_every_entry_once_in_order_also_while_others_come(
     books: Registers, names: list[str], limit: int
 ) -> None:
@@ -237,7 +238,7 @@ def test_an_entry_and_its_summary_read_back_from_json(books: Registers) -> None:
     }
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=JSON_OBJECTS, tags=st.lists(st.sampled_from(["a", 'quote "', "Ω", "\\"]), max_size=3))
 def test_what_is_seen_at_a_glance_is_what_is_read(books: Registers, data: JsonObject, tags: list[str]) -> None:
     made = books.put("wing", data, tags=tags)
