@@ -26,13 +26,14 @@ def list_subscribers(*, as_json: bool) -> None:
                     "repositories": list(one.repositories),
                     "branches": list(one.branches),
                     "registries": list(one.registries),
+                    "topics": [topic.value for topic in one.topics],
                     "goneSince": gone.get(one.name),
                 }
                 for one in subscribers.all
             ]
         )
         return
-    rows = table("Name", "Host", "Repositories", "Branches", "Registries", "Gone since")
+    rows = table("Name", "Host", "Repositories", "Branches", "Registries", "Topics", "Gone since")
     for one in subscribers.all:
         rows.add_row(
             one.name,
@@ -40,6 +41,7 @@ def list_subscribers(*, as_json: bool) -> None:
             safe(" ".join(one.repositories)),
             safe(" ".join(one.branches)) if one.repositories else "",
             safe(" ".join(one.registries)),
+            " ".join(one.topics),
             gone.get(one.name, "–"),
         )
     out.print(rows if subscribers.all else "Nobody is notified: COAFI_SUBSCRIBERS names no file, or an empty one.")
