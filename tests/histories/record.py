@@ -25,6 +25,7 @@ from temporalio.client import ScheduleBackfill, ScheduleOverlapPolicy, WorkflowH
 from temporalio.service import RPCError
 
 from activities.dispatch import Dispatcher
+from activities.outbox import Order, OutboxState
 from activities.peers import PeerMessage, PeerRun
 from coafi.api.operations import ApiOperator
 from coafi.api.requests import ApiRequest
@@ -62,6 +63,7 @@ from coafi.tasks.file import parse_schedules
 from coafi.tasks.health_check import HealthCheck
 from coafi.tasks.probes import ServiceProbes
 from starters.schedules import Change, perform, plan
+from tests.federation.partner import Told, partner, told
 from tests.harness import Repository, Stack, documents, history_of, push_payload, running_stack, until
 from tests.starters.ledger_events import SECRETS, accepted, failure, subscriptions
 from tests.workflows.registry import api, entry, published, updated
@@ -75,6 +77,7 @@ from tests.workflows.support import (
     waits_for_the_ledger,
 )
 from tests.workflows.test_notification import KEY, receiver
+from workflows.peer_outbox import PeerOutboxWorkflow
 
 DIRECTORY = Path(__file__).parent
 HOME = Path("/tmp/coafi-history")
@@ -446,6 +449,51 @@ async def message_out_of_scope(stack: Stack, _repository: Repository) -> Run:
     return await _sent(stack, "message-out-of-scope", accepts=())
 
 
+async def outbox(stack: Stack, _repository: Repository) -> Run:
+    """A peer that is away at first, is paused and resumed, takes three messages, and is disabled."""
+    with partner() as other:
+        other.answers = [(503, {}), (202, {})]
+        one = told(stack, other.url, "outbox.example")
+        one.queue(1)
+        await one.wake()
+        await until(lambda: len(other.seen) >= 1)
+        await one.run.signal(PeerOutboxWorkflow.pause, Order(by="ada", reason="they migrate"))
+        await until(lambda: _is_held(one))
+        one.queue(2)
+        await one.wake()
+        one.queue(3)
+        await one.run.signal(PeerOutboxWorkflow.resume, Order(by="ada", reason="they are back"))
+        await until(lambda: len(other.taken) == 3)
+        await asyncio.sleep(1)  # for what follows on the last one
+        one.outbox.peers.disable("outbox.example", by="ada", reason="the end")
+        await one.waker.wake("outbox.example")
+        await one.run.result()
+    return stack.handle(one.run.id)
+
+
+async def outbox_continued(stack: Stack, _repository: Repository) -> Run:
+    """The first of several runs of an outbox, which continues as new."""
+    with partner() as other:
+        one = told(stack, other.url, "outbox-continued.example")
+        for number in range(3):
+            one.queue(number)
+        first = await stack.client.start_workflow(
+            PeerOutboxWorkflow.run,
+            OutboxState(peer="outbox-continued.example", max_sent=2),
+            id=one.run.id,
+            task_queue=TaskQueue.EVENTS,
+        )
+        await until(lambda: len(other.taken) == 3)
+        one.outbox.peers.disable("outbox-continued.example", by="ada", reason="the end")
+        await one.waker.wake("outbox-continued.example")
+        await first.result()
+    return stack.handle(one.run.id, first.first_execution_run_id)
+
+
+async def _is_held(one: Told) -> bool:
+    return (await one.state()).paused != ""
+
+
 async def _peer_run(stack: Stack, name: str, start: PeerRun) -> WorkflowHandle[Any, Any]:
     PeerStore(stack.resources.database, stack.resources.ledger, "default").put(
         Peer(id=name, url="https://history.example", accepts=("*",)), by="ada"
@@ -556,6 +604,8 @@ CASES: dict[str, tuple[Callable[[Stack, Repository], Awaitable[Run]], Phase | No
     "task-parked-and-retried": (task_parked_and_retried, Phase.PROCESSED),
     "task-given-up": (task_given_up, None),
     "task-done-before": (task_done_before, Phase.DUPLICATE),
+    "outbox": (outbox, None),
+    "outbox-continued": (outbox_continued, None),
     "peer": (peer, None),
     "peer-continued": (peer_continued, None),
     "message-applied": (message_applied, Phase.PROCESSED),
