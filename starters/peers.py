@@ -11,6 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from coafi.errors import ResourceNotFoundError, Unavailable, ValidationError
 from coafi.federation.keys import FederationKey, PeerKey
 from coafi.federation.peers import Peer, PeerStore, StoredPeer, new_peer
+from coafi.federation.witnessed import Grade, WitnessRecord
 from coafi.names import peer_workflow_id
 from coafi.recording import Decision
 from coafi.settings import Settings
@@ -95,10 +96,11 @@ def list_peers(*, as_json: bool) -> None:
 
     with open_database(command_settings()) as database:
         peers = PeerStore(database).stored()
+        suspects = WitnessRecord(database).suspects()
     if as_json:
-        print_json([_shown(one) for one in peers])
+        print_json([{**_shown(one), "suspect": suspects.get(one.peer.id)} for one in peers])
         return
-    rows = table("Peer", "Status", "URL", "May send", "Is sent", "Digests only", "Keys")
+    rows = table("Peer", "Status", "URL", "May send", "Is sent", "Digests only", "Keys", "Ledger")
     for one in peers:
         peer = one.peer
         rows.add_row(
@@ -109,8 +111,20 @@ def list_peers(*, as_json: bool) -> None:
             safe(" ".join(peer.subscription)) or "–",
             safe(" ".join(peer.restricted)) or "–",
             str(len(peer.keys)),
+            _standing(suspects.get(peer.id)),
         )
     out.print(rows if peers else "There are no peers. Add one with: coafi peers add ID URL --key KEY --accept TYPE")
+
+
+def _standing(grade: Grade | None) -> str:
+    """What is known against a peer's ledger; `coafi witness list` says more."""
+    match grade:
+        case Grade.PROVED:
+            return "[red]shows two histories[/red]"
+        case Grade.UNPROVED:
+            return "[yellow]proves nothing[/yellow]"
+        case _:
+            return "–"
 
 
 def show_peer(peer_id: str, *, as_json: bool) -> None:

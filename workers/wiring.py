@@ -30,8 +30,10 @@ from coafi.bitt.reaction import Reactor
 from coafi.compliance.findings import Findings
 from coafi.documents.limits import DocumentLimits
 from coafi.federation.delivery import PeerDeliverer, peer_client
+from coafi.federation.failures import opening
 from coafi.federation.inbox import PeerInbox
 from coafi.federation.keys import FederationKey
+from coafi.federation.messages import MessageType
 from coafi.federation.outbox import Outbox
 from coafi.federation.peers import PeerStore
 from coafi.federation.positions import Positions
@@ -185,8 +187,8 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
     revalidations = RevalidationActivities(
         Revalidator(steps.events.recorder, resources.database, resources.objects, steps.files.processor.contexts)
     )
-    # What messages do besides being kept is given here, by type: ``PeerInbox(…, effects={MessageType.…: …})``.
-    peers = PeerActivities(PeerInbox(steps.events.recorder, resources.objects), audience)
+    effects = {MessageType.COMPLIANCE_FAILURE: opening(Findings(steps.events.recorder))}
+    peers = PeerActivities(PeerInbox(steps.events.recorder, resources.objects, effects), audience)
     witness = WitnessActivities(stack.enter_context(open_witness(resources)))
     tasks = TaskActivities(build_runner(client, resources, steps.events.recorder, steps.git.fetcher, subscribers))
     alarms = AlarmActivities(client, audience)

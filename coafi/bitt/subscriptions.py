@@ -173,6 +173,7 @@ BUILT_IN = Subscriptions(
             peers="subscribed",
         ),
         Subscription(name="compliance", events=("GAIA:COMPLIANCE:*",), notify=("compliance",)),
+        Subscription(name="split-views", events=(LEDGER_PREFIX + EntryType.PEER_SPLIT_VIEW,), notify=("peers",)),
     )
 )
 """What counts while the settings name no file."""

@@ -30,7 +30,7 @@ from coafi.ledger.entry import Draft
 from coafi.ledger.port import LedgerTransaction
 from coafi.names import EntryType
 from coafi.objects import ObjectStore
-from coafi.recording import EventRecorder, Range, ranges_of
+from coafi.recording import EventRecorder, Range, merge_ranges, ranges_of
 
 APPLY = "apply"
 """The step that ``PEER_MESSAGE_APPLIED`` names."""
@@ -88,9 +88,9 @@ class Applied(Wire):
     kept: Kept | None = None
 
 
-Effect = Callable[[LedgerTransaction, ApplyTask, Peer], None]
+Effect = Callable[[LedgerTransaction, ApplyTask, Peer], tuple[Range, ...]]
 """What messages of a type do besides being kept, within the transaction that records them. Like that, it may be tried
-several times; what it appends to the ledger must be keyed by the message."""
+several times; what it appends to the ledger must be keyed by the message, and its places are what it returns."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +134,11 @@ class PeerInbox:
                 row = {**told, "peer": received.peer, "message": message.id, "ledger_entry": recorded.index}
                 insert_or_replace(transaction.connection, peer_object, [row])
             effect = self.effects.get(MessageType(message.name))
-            if effect is not None and stored is not None:
-                effect(transaction, task, stored.peer)
-            return Applied(entries=ranges_of([recorded]), kept=Kept(str(said)) if said is not None else None)
+            more = effect(transaction, task, stored.peer) if effect is not None and stored is not None else ()
+            return Applied(
+                entries=merge_ranges([*ranges_of([recorded]), *more]),
+                kept=Kept(str(said)) if said is not None else None,
+            )
 
         return self.recorder.ledger.transact(unit)
 

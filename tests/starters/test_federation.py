@@ -13,8 +13,9 @@ from temporalio.service import RPCError
 
 from activities.peers import PeerMessage, PeerRun
 from coafi.canonical import JsonObject
+from coafi.compliance.findings import FindingQuery, FindingReader
 from coafi.federation.inbox import PeerObjects
-from coafi.federation.messages import MAX_MESSAGE, Message
+from coafi.federation.messages import MAX_MESSAGE, AffectedEntity, ComplianceFailure, Message, new_message
 from coafi.federation.signatures import LIFETIME, SKEW, Reason, sign_request
 from coafi.names import EntryType, Phase, WorkflowName, peer_source, peer_workflow_id, workflow_id
 from coafi.receipts.verify import verify_receipt
@@ -49,6 +50,38 @@ def refusals(word: str, status: int) -> float:
 
 def entries_of(stack: Stack, message_id: str) -> list[EntryType]:
     return [EntryType(one.entry.type) for one in stack.resources.ledger.by_event(message_id)]
+
+
+async def test_a_failure_opens_findings_here_and_tells_no_peer_in_turn(stack: Stack, acme: Partner) -> None:
+    said = ComplianceFailure(
+        failure_id="f-1",
+        rule="front-matter/required",
+        severity="critical",
+        entities=(AffectedEntity(kind="registry", id="AERO/wing-9"), AffectedEntity(kind="document", id="GP-1")),
+        detected=datetime(2026, 11, 26, tzinfo=UTC),
+        message="no author",
+    )
+    assert (await acme.send(new_message("a.example", "failure-1", said))).status_code == 202
+    receipt = await acme.concluded("failure-1")
+    assert receipt.headers["coafi-phase"] == "PROCESSED"
+    assert entries_of(stack, "failure-1") == [
+        EntryType.EVENT_RECEIVED,
+        EntryType.PEER_MESSAGE_APPLIED,
+        EntryType.COMPLIANCE_FINDING_OPENED,
+        EntryType.COMPLIANCE_FINDING_OPENED,
+        EntryType.EVENT_PROCESSED,
+    ]
+    (_, _, opened, *_) = stack.resources.ledger.by_event("failure-1")
+    assert (opened.data["peers"], opened.data["source"]) == ("none", "urn:coafi:peer:a.example")
+    reader = FindingReader(stack.resources.database)
+    (finding,) = reader.find(FindingQuery(entity="AERO/wing-9"))
+    assert (finding.rule, finding.severity, finding.message) == ("front-matter/required", "critical", "no author")
+    proved = verify_receipt(io.BytesIO(receipt.content), [stack.resources.ledger.keys])
+    assert proved.story.phase == "PROCESSED"
+    again = new_message("a.example", "failure-2", said.model_copy(update={"failure_id": "f-2"}))
+    assert (await acme.send(again)).status_code == 202
+    await acme.concluded("failure-2")
+    assert len(reader.find(FindingQuery(entity="AERO/wing-9"))) == 1  # it is open already
 
 
 async def test_a_message_is_taken_handled_and_acknowledged_with_proof(stack: Stack, acme: Partner) -> None:

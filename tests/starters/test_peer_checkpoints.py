@@ -12,8 +12,9 @@ from coafi.ledger.keys import load_cosigner
 from coafi.names import EntryType, peer_source, workflow_id
 from tests.coafi.ledger.making import draft
 from tests.coafi.ledger.serving import Served, served
-from tests.harness import Stack, running_stack
+from tests.harness import Stack, running_stack, until
 from tests.starters.federation_support import Partner, partner
+from tests.starters.ledger_events import caught_up, listening
 from tests.starters.test_witness import free_port
 
 ORIGIN = "a.example/bitt"
@@ -37,13 +38,19 @@ async def told(stack: Stack, acme: Partner, message_id: str, signed: SignedCheck
     await stack.handle(workflow_id("federated.message", peer_source("a.example"), message_id)).result()
 
 
+def reactions(stack: Stack) -> list[str]:
+    """What the entries of the own ledger have started."""
+    received = [one.entry for one in stack.entries(EntryType.EVENT_RECEIVED)]
+    return [str(one.data["subject"]) for one in received if one.workflow_id.startswith("bitt.event:")]
+
+
 def grow(one: Served, name: str, count: int) -> None:
     one.ledger.append([draft(f"{name}/{number}") for number in range(count)])
 
 
 async def test_a_peer_that_shows_two_histories_in_messages_is_found_out(tmp_path: Path) -> None:
     port = free_port()
-    async with running_stack(tmp_path / "b") as stack:
+    async with running_stack(tmp_path / "b") as stack, listening(stack) as follower:
         record = WitnessRecord(stack.resources.database)
 
         def last() -> Witnessed:
@@ -82,6 +89,9 @@ async def test_a_peer_that_shows_two_histories_in_messages_is_found_out(tmp_path
         assert [one.size for one in verify_fork(view.fork, key)] == [13, 16]
         assert len(stack.entries(EntryType.PEER_SPLIT_VIEW)) == 1
         assert last().checkpoint == second.checkpoint
+        await caught_up(stack, follower)
+        await until(lambda: len(reactions(stack)) > 0)
+        assert [one.partition(" ")[0] for one in reactions(stack)] == ["COAFI:LEDGER:PEER_SPLIT_VIEW"]
         stack.verify()
 
 
