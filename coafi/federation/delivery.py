@@ -1,6 +1,7 @@
 """One request to a peer: a message, or the question for a receipt. Whoever calls it decides whether to try again."""
 
 import asyncio
+import contextlib
 import json
 import random
 from collections.abc import Collection, Sequence
@@ -179,10 +180,15 @@ class PeerDeliverer:
             return None, f"{_AWAY}{error.message}"
         if response.status == httpx.codes.ACCEPTED:
             return None, "the peer has not concluded it"
+        message = await asyncio.to_thread(self.outbox.message, ref)
+        if response.status == httpx.codes.NOT_FOUND:  # it has lost what it had taken, with a backup that was restored
+            with contextlib.suppress(Unavailable):
+                await self._request(peer, "POST", INBOX, message.headers(), message.body)
+            return None, f"the peer did not know it{_detail(response)}; it was sent again"
         if response.status != httpx.codes.OK:
             return None, f"asked for the receipt, the peer answered {response.status}{_detail(response)}"
         try:
-            confirmed = await asyncio.to_thread(confirm, peer, ref, self.outbox.message(ref), response.content)
+            confirmed = await asyncio.to_thread(confirm, peer, ref, message, response.content)
         except (ValidationError, IntegrityError) as error:
             log.warning("receipt is none", peer=peer.id, message=ref.id, reason=str(error))
             self._count(peer, "bad-receipt")

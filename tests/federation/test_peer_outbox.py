@@ -219,6 +219,16 @@ async def test_a_peer_that_does_not_know_our_key_yet_gets_all_once_it_does(stack
         assert peer.taken == one.ids(*queued)
 
 
+async def test_a_peer_that_has_lost_what_it_had_taken_is_sent_it_again(stack: Stack) -> None:
+    with partner() as peer:
+        peer.receipts = [(404, {}), (202, {})]
+        one = told(stack, peer.url, "forgetful")
+        queued = one.queue(1)
+        await one.wake()
+        await until(lambda: len(peer.taken) == 2)
+        assert peer.taken == one.ids(queued) * 2
+
+
 async def test_a_disabled_peer_waits_and_is_told_all_once_it_is_enabled(stack: Stack) -> None:
     with partner() as peer:
         one = told(stack, peer.url, "disabled")
