@@ -23,6 +23,7 @@ from typing import Any
 from unittest.mock import patch
 
 import psutil
+import structlog
 
 from coafi.names import Phase, SearchAttribute
 from coafi.settings import Settings
@@ -53,9 +54,27 @@ def process(arguments: tuple[str, ...], environment: Mapping[str, str], stdin: b
     return done
 
 
+def _uncached(**changes: Any) -> None:
+    """Configure logs so that a test that follows can look into them: a logger that was cached stays as it was."""
+    _configure(**{**changes, "cache_logger_on_first_use": False})
+
+
+_configure = structlog.configure
+
+WAITING = frozenset({"up", "worker", "gateway", "listener", "demo", "demo-federation"})
+"""Commands that wait for signals."""
+
+
 def command(arguments: tuple[str, ...], environment: Mapping[str, str], stdin: bytes = b"") -> Done:
     """Run ``coafi`` in this process (in the soak: as one of its own), to its end; one at a time."""
-    if thorough() or arguments[0] in ("up", "worker", "gateway", "demo"):  # these wait for signals
+    if thorough() or arguments[0] in (
+        "up",
+        "worker",
+        "gateway",
+        "listener",
+        "demo",
+        "demo-federation",
+    ):  # these wait for signals
         return process(arguments, environment, stdin)
     bodies = [io.BytesIO(one) for one in (stdin, b"", b"")]
     given, out, err = (io.TextIOWrapper(one, "utf-8", write_through=True) for one in bodies)
@@ -67,6 +86,7 @@ def command(arguments: tuple[str, ...], environment: Mapping[str, str], stdin: b
         patch.object(sys, "stdin", given),
         patch.object(cli, "_SDK_USED", []),
         patch.object(cli, "_end_at_once", lambda _code: None),
+        patch("structlog.configure", _uncached),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
         ThreadPoolExecutor(1) as thread,  # in this one an event loop may be running
@@ -77,6 +97,7 @@ def command(arguments: tuple[str, ...], environment: Mapping[str, str], stdin: b
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         finally:
             root.handlers, root.level = handlers, level
+            structlog.reset_defaults()
     return Done((COMMAND, *arguments), code, bodies[1].getvalue(), bodies[2].getvalue())
 
 

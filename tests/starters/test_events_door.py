@@ -59,7 +59,7 @@ async def test_a_signed_event_is_accepted_and_a_replay_finds_its_run(stack: Stac
     run = stack.handle(first.json()["workflowId"])
     assert run.id == f"bitt.event:{SOURCE}:replayed"
     again = await post(stack, body, **headers)  # the very same request
-    later = await post(stack, body, **signed(body, message_id="msg_2", moment=NOW - timedelta(minutes=4)))
+    later = await post(stack, body, **signed(body, message_id="msg_2", moment=datetime.now(UTC) - timedelta(minutes=4)))
     assert [(one.status_code, one.json()["redelivery"]) for one in (again, later)] == [(202, True)] * 2
     assert (await run.result()).phase is Phase.PROCESSED
     received = [one for one in stack.entries(EntryType.EVENT_RECEIVED) if one.entry.workflow_id == run.id]
@@ -101,8 +101,8 @@ REFUSED: dict[str, tuple[int, bytes, dict[str, str]]] = {
     "no signature": (401, GOOD, {"Content-Type": CONTENT_TYPE}),
     "another secret": (401, GOOD, signed(GOOD, "whsec_" + "A" * 44)),
     "another body": (401, changed(subject="x"), signed(GOOD)),
-    "too old": (401, GOOD, signed(GOOD, moment=NOW - timedelta(minutes=15))),
-    "too new": (401, GOOD, signed(GOOD, moment=NOW + timedelta(minutes=15))),
+    "too old": (401, GOOD, signed(GOOD, moment=NOW - timedelta(days=1))),
+    "too new": (401, GOOD, signed(GOOD, moment=NOW + timedelta(days=1))),
     "no time": (401, GOOD, {**signed(GOOD), "webhook-timestamp": "nan"}),
     "no base64": (401, GOOD, {**signed(GOOD), "webhook-signature": "v1,%%%"}),
     "no pair": (401, GOOD, {**signed(GOOD), "webhook-signature": "v1"}),

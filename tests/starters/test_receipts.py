@@ -183,7 +183,7 @@ def test_what_is_not_proved_is_refused(desk: Desk, receipt: Path, tmp_path: Path
     changed = tmp_path / "changed.json"
     changed.write_bytes(receipt.read_bytes().replace(b"github-webhook", b"gitlab-webhook", 1))
     assert "entry number 1 of the receipt" in desk.refused("verify", str(changed), "--key", desk.vkey)
-    assert desk.run("verify", str(receipt)).returncode == 2, "a key must be given"
+    assert "no key of a log is given" in desk.refused("verify", str(receipt))
 
 
 def test_keys_come_as_text_or_in_files(desk: Desk, receipt: Path, tmp_path: Path) -> None:

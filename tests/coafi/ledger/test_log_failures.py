@@ -211,8 +211,8 @@ def test_a_disk_that_is_full_loses_nothing_and_space_heals_it(tmp_path: Path) ->
 
 
 def fill_until_limited(directory: str) -> None:
-    """In a process that may write no file of more than 300 kB, append until that fails, then checkpoint and read."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+    """In a process that may write no file of more than 1 MB, append until that fails, then checkpoint and read."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     with opened(Path(directory)) as ledger:
         try:

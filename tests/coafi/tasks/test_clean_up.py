@@ -24,6 +24,7 @@ from coafi.tasks.clean_up import DAY, CleanUp, CleanUpParameters
 from coafi.tasks.history import Run
 from tests.coafi.ledger.making import draft, opened
 from tests.coafi.tasks.support import job
+from tests.strength import examples
 
 OLD = 40 * DAY
 
@@ -179,7 +180,7 @@ def test_mirrors_that_nobody_used_for_long_go(cleaning: CleanUp) -> None:
     assert {one.name for one in directory.iterdir() if one.is_dir()} == {"young"}
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     edges=st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=24),
     roots=st.sets(st.integers(0, 11)),
