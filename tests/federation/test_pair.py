@@ -6,19 +6,22 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from coafi.compliance.findings import EntityFinding, FindingQuery, FindingReader
 from coafi.federation.inbox import PeerObject
+from coafi.federation.keys import FederationKey
 from coafi.ledger.keys import VerifierKey
 from coafi.names import EntryType
 from coafi.receipts.verify import verify_receipt
 from tests.federation.pair import Pair, Side, confirmed, running_pair
 from tests.harness import Repository, documents, until
+from tests.starters.ledger_events import SECRETS, accepted, failure
 from tests.workflows.registry import api, entry, updated
 
 
 @pytest_asyncio.fixture(scope="module")
 async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
     """Two instances."""
-    async with running_pair(tmp_path_factory.mktemp("pair")) as running:
+    async with running_pair(tmp_path_factory.mktemp("pair"), events_secrets=SECRETS) as running:
         yield running
 
 
@@ -69,3 +72,29 @@ async def test_nothing_comes_back_and_nothing_goes_round(pair: Pair) -> None:
         assert all(str(one["message"]).startswith(side.outbox.projection.prefix) for one in side.delivered())
         assert len(side.applied()) == len(set(side.applied()))
         assert side.stack.verify() > 0
+
+
+async def test_a_failure_that_is_reported_here_is_a_finding_on_both_sides(pair: Pair) -> None:
+    run = await accepted(pair.a.stack, failure(affectedEntities=["AERO/wing-77"]))
+    await run.result()
+    readers = [FindingReader(side.stack.resources.database) for side in (pair.a, pair.b)]
+
+    def found(reader: FindingReader) -> list[EntityFinding]:
+        return reader.find(FindingQuery(entity="AERO/wing-77"))
+
+    await until(lambda: len(found(readers[1])) == 1)
+    ((here,), (there,)) = map(found, readers)
+    assert (there.rule, there.message) == (here.rule, here.message) == ("CHECK-7", "no safety assessment")
+    assert there.source == "urn:coafi:peer:a.example"
+    opened = pair.b.stack.resources.ledger.entry(there.opened_entry)
+    assert opened.data["peers"] == "none"
+
+
+async def test_a_key_that_follows_is_known_before_it_signs(pair: Pair) -> None:
+    key = FederationKey(pair.a.stack.settings.federation_key_path, pair.a.id)
+    before, after = key.current().public, key.prepare().public
+    pair.b.store.put(pair.a.as_peer(keys=(before, after)), by="bob", reason="they change their key")
+    key.promote()
+    assert {one["outcome"] for one in await confirmed(pair.a, pair.a.send(200))} == {"accepted"}
+    pair.b.store.put(pair.a.as_peer(keys=(after,)), by="bob", reason="the old one is gone")
+    assert {one["outcome"] for one in await confirmed(pair.a, pair.a.send(201))} == {"accepted"}
