@@ -380,11 +380,15 @@ def _differences(before: JsonObject, after: JsonObject) -> dict[str, tuple[Any, 
     return {name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)}
 
 
+_SECONDS = frozenset({"every", "offset", "jitter", "catchUp", "giveUpAfter"})
+
+
 def _print_plan(steps: list[Step]) -> None:
     colours = {Change.CREATE: "green", Change.UPDATE: "yellow", Change.REMOVE: "red", Change.KEEP: "dim"}
     rows = table("Change", "Schedule", "What")
     for step in steps:
-        said = "\n".join(_said(step.change, name, *values) for name, values in step.fields.items())
+        shown = [(name, values) for name, values in step.fields.items() if any(map(_is_said, values))]
+        said = "\n".join(_said(step.change, name, *values) for name, values in shown)
         rows.add_row(f"[{colours[step.change]}]{step.change}[/{colours[step.change]}]", step.name, said)
     out.print(rows if steps else "There are no schedules, and none are wanted.")
 
@@ -392,11 +396,29 @@ def _print_plan(steps: list[Step]) -> None:
 def _said(change: Change, name: str, before: object, after: object) -> str:
     match change:
         case Change.CREATE:
-            return safe(f"{name}: {after}")
+            return safe(f"{name}: {_value(name, after)}")
         case Change.REMOVE:
-            return safe(f"{name}: {before}")
+            return safe(f"{name}: {_value(name, before)}")
         case _:
-            return safe(f"{name}: {'–' if before is None else before} → {'–' if after is None else after}")
+            return safe(f"{name}: {_value(name, before)} → {_value(name, after)}")
+
+
+def _is_said(value: object) -> bool:
+    """Whether a value says anything; a number does, also zero."""
+    return value not in (None, "", [], {}, False) or (value == 0 and value is not False)
+
+
+def _value(name: str, value: object) -> str:
+    """A value of a definition, for people."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return "; ".join(map(str, value)) or "–"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_value(key, one)}" for key, one in value.items()) or "–"
+    return f"{value} s" if name in _SECONDS else str(value)
 
 
 def _as_json(name: str, description: ScheduleDescription, definition: JsonObject | None) -> JsonObject:

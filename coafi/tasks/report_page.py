@@ -86,7 +86,9 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return '<p class="note">None.</p>'
     head = "".join(f"<th>{escape(one.capitalize() if one in VERDICTS else one)}</th>" for one in heads)
     lines = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+    label = f"Table of {len(rows)} rows: {escape(heads[0])}"
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+    return f'<div class="scroll" role="group" aria-label="{label}" tabindex="0">{table}</div>'
 
 
 def _bars(report: "ComplianceReport") -> str:
