@@ -26,8 +26,6 @@ from tests.harness import settings_for
 from tests.starters.support import COMMAND, HANG, Home
 from workers.auth import build_authenticator
 
-pytestmark = pytest.mark.also_in_soak  # there each command is a process
-
 SECRET = "a-shared-secret-that-nobody-may-see-in-any-place"
 
 

@@ -23,8 +23,6 @@ from tests.postgresql import PostgresqlServer
 from tests.starters.support import Home
 from workers.resources import open_resources
 
-pytestmark = pytest.mark.also_in_soak  # there each command is a process
-
 Coafi = Callable[..., "tuple[int, str, str]"]
 
 

@@ -1,13 +1,9 @@
 """``coafi docs``: what a person at a terminal sees of the indexes."""
 
-import pytest
-
 from coafi.index.pointers import IndexReader
 from coafi.names import docs_path
 from tests.harness import Repository, documents, running_stack, until
 from tests.starters.support import Home
-
-pytestmark = pytest.mark.also_in_soak  # there each command is a process
 
 
 async def test_indexes_are_listed_and_shown(home: Home) -> None:

@@ -23,8 +23,6 @@ from tests.coafi.receipts.making import OTHER, Service, verified
 from tests.starters.support import COMMAND, HANG, Home, command
 from workers.resources import open_resources
 
-pytestmark = pytest.mark.also_in_soak  # there each command is a process
-
 
 class Desk:
     """A home with events in it, its ledger's key, and a place for receipts."""

@@ -13,8 +13,6 @@ from tests.coafi.registry.making import Registers, schema
 from tests.starters.support import Home
 from workers.resources import open_resources
 
-pytestmark = pytest.mark.also_in_soak  # there each command is a process
-
 SPAN = {"span": {"type": "number"}}
 
 

@@ -16,8 +16,6 @@ from tests.coafi.receipts.making import an_event
 from tests.starters.support import Home
 from workers.resources import open_resources
 
-pytestmark = pytest.mark.also_in_soak  # there each command is a process
-
 WRONG: dict[str, Any] = {"data": {"repositoryUrl": 7}}
 
 
