@@ -366,7 +366,7 @@ def workflow_kind(workflow_id: str) -> str:
 
 def peer_workflow_id(peer: str) -> str:
     """The id of the run that takes what a peer sends: ``peer:<peer id>``, percent-encoded."""
-    return f"peer:{quote(peer, safe='')}"
+    return _of_peer("peer", peer)
 
 
 def parse_peer_workflow_id(value: str) -> str:
@@ -375,10 +375,7 @@ def parse_peer_workflow_id(value: str) -> str:
     Raises:
         ValueError: the id was not made by :func:`peer_workflow_id`.
     """
-    kind, _, rest = value.partition(":")
-    if kind != "peer" or not rest or ":" in rest:
-        raise ValueError(f"{value!r} is not peer:<peer id>")
-    return unquote(rest)
+    return _peer_of("peer", value)
 
 
 _PEER_SOURCE = "urn:coafi:peer:"
@@ -402,7 +399,7 @@ def parse_peer_source(value: str) -> str:
 
 def outbox_workflow_id(peer: str) -> str:
     """The id of the run that tells a peer what happens here: ``outbox:<peer id>``, percent-encoded."""
-    return f"outbox:{quote(peer, safe='')}"
+    return _of_peer("outbox", peer)
 
 
 def parse_outbox_workflow_id(value: str) -> str:
@@ -411,9 +408,17 @@ def parse_outbox_workflow_id(value: str) -> str:
     Raises:
         ValueError: the id was not made by :func:`outbox_workflow_id`.
     """
-    kind, _, rest = value.partition(":")
-    if kind != "outbox" or not rest or ":" in rest:
-        raise ValueError(f"{value!r} is not outbox:<peer id>")
+    return _peer_of("outbox", value)
+
+
+def _of_peer(kind: str, peer: str) -> str:
+    return f"{kind}:{quote(peer, safe='')}"
+
+
+def _peer_of(kind: str, value: str) -> str:
+    found, _, rest = value.partition(":")
+    if found != kind or not rest or ":" in rest:
+        raise ValueError(f"{value!r} is not {kind}:<peer id>")
     return unquote(rest)
 
 

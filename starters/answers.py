@@ -5,12 +5,26 @@ import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
+import structlog
 from pydantic import JsonValue
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from coafi import metrics
 from coafi.canonical import JsonObject
-from coafi.errors import ValidationError
+from coafi.errors import (
+    AuthorizationError,
+    CoafiError,
+    IdempotencyConflict,
+    Refused,
+    Unavailable,
+    ValidationError,
+)
+
+log = structlog.stdlib.get_logger()
+
+RETRY_AFTER = 30.0
+"""Seconds after which a sender may try again, where the error does not know better."""
 
 _TRACEPARENT = re.compile(r"^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$")
 
@@ -72,6 +86,33 @@ def problem(
     if errors:
         content["errors"] = list(errors)
     return JSONResponse(content, status, headers={**(headers or {}), **more}, media_type="application/problem+json")
+
+
+DELIVERY_STATUS: Mapping[type[CoafiError], int] = {
+    AuthorizationError: 401,
+    BodyTooSlow: 408,
+    BodyTooLarge: 413,
+    IdempotencyConflict: 409,
+    Refused: 400,
+    Unavailable: 503,
+}
+"""What an error means to whoever delivers an event; the first that fits."""
+
+
+def refused_delivery(
+    error: CoafiError, source: str, statuses: Mapping[type[CoafiError], int] = DELIVERY_STATUS
+) -> Response:
+    """The answer to a delivery that starts nothing: logged, counted, and asked for again where that may help.
+
+    Args:
+        source: which door it came to, for the metric.
+        statuses: of HTTP, by error; the first that fits.
+    """
+    status = next((code for kind, code in statuses.items() if isinstance(error, kind)), 500)
+    metrics.REFUSED.labels(source, status).inc()
+    log.warning("delivery refused", source=source, status=status, reason=str(error))
+    retry_after = (error.retry_after or RETRY_AFTER) if isinstance(error, Unavailable) else None
+    return problem(status, str(error), retry_after=retry_after)
 
 
 def traceparent_of(request: Request) -> str | None:

@@ -5,7 +5,7 @@ started, and nothing of it is ever in the ledger.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -15,33 +15,38 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from activities.dispatch import Dispatcher, reused_delivery
-from coafi import metrics
+from coafi.cloudevents import UnsupportedMediaType
 from coafi.deliveries import DeliveryReader
-from coafi.errors import AuthorizationError, CoafiError, IdempotencyConflict, Refused, Unavailable
+from coafi.errors import CoafiError, Unavailable
 from coafi.events import Event
 from coafi.objects import ObjectStore
 from coafi.webhooks.ledger_events import (
     ForeignSource,
     SourceKey,
     TooDeep,
-    UnsupportedMediaType,
     check_media_type,
     event_of,
     verified_by,
 )
-from starters.answers import BodyTooLarge, BodyTooSlow, problem, read_body
+from starters.answers import DELIVERY_STATUS, problem, read_body, refused_delivery
 from starters.rates import Rates
 
 log = structlog.stdlib.get_logger()
-
-RETRY_AFTER = 30.0
-"""Seconds after which a sender may try again, where the error does not know better."""
 
 PATH = "/events"
 
 
 class TooManyEvents(Unavailable):
     """A sender sends more than it may."""
+
+
+_STATUS: Mapping[type[CoafiError], int] = {
+    ForeignSource: 403,
+    UnsupportedMediaType: 415,
+    TooDeep: 422,
+    TooManyEvents: 429,
+    **DELIVERY_STATUS,
+}
 
 
 @dataclass(frozen=True)
@@ -87,13 +92,7 @@ class EventsDoor:
         except ClientDisconnect:
             return problem(400, "client left before its body was read")
         except CoafiError as error:
-            status = _status(error)
-            metrics.REFUSED.labels("events", status).inc()
-            log.warning("event refused", status=status, reason=str(error))
-            retry_after = None
-            if isinstance(error, Unavailable):
-                retry_after = error.retry_after or RETRY_AFTER
-            return problem(status, str(error), retry_after=retry_after)
+            return refused_delivery(error, "events", _STATUS)
 
     async def _post(self, request: Request) -> Response:
         check_media_type(request.headers.get("content-type", ""))
@@ -140,29 +139,3 @@ class EventsDoor:
             return
         if known is not None and known.body_digest != event.bodydigest:
             raise reused_delivery(event.id, known.workflow_id)
-
-
-def _status(error: CoafiError) -> int:
-    match error:
-        case ForeignSource():
-            return 403
-        case AuthorizationError():
-            return 401
-        case BodyTooSlow():
-            return 408
-        case BodyTooLarge():
-            return 413
-        case UnsupportedMediaType():
-            return 415
-        case TooDeep():
-            return 422
-        case IdempotencyConflict():
-            return 409
-        case Refused():
-            return 400
-        case TooManyEvents():
-            return 429
-        case Unavailable():
-            return 503
-        case _:
-            return 500

@@ -18,9 +18,10 @@ from activities.dispatch import reused_delivery
 from activities.peers import PeerGate
 from coafi import metrics
 from coafi.canonical import sha256
+from coafi.cloudevents import UnsupportedMediaType
 from coafi.deliveries import Delivery, DeliveryReader
 from coafi.errors import CoafiError, IdempotencyConflict, Refused, Unavailable
-from coafi.federation.messages import MAX_MESSAGE, Message, UnsupportedMediaType, parse_message
+from coafi.federation.messages import MAX_MESSAGE, Message, parse_message
 from coafi.federation.peers import PeerStore
 from coafi.federation.signatures import Nonces, SignatureRefused, Verified, verify_request, wanted_signature
 from coafi.ledger.log import Ledger as OwnLedger

@@ -22,10 +22,7 @@ from activities.dispatch import Dispatcher, Started, reused_delivery
 from coafi import metrics
 from coafi.deliveries import DeliveryReader
 from coafi.errors import (
-    AuthorizationError,
     CoafiError,
-    IdempotencyConflict,
-    Refused,
     Unavailable,
     ValidationError,
 )
@@ -33,7 +30,7 @@ from coafi.events import Event
 from coafi.ledger.port import Ledger
 from coafi.objects import ObjectStore
 from coafi.webhooks import github
-from starters.answers import BodyTooLarge, BodyTooSlow, problem, read_body, traceparent_of
+from starters.answers import problem, read_body, refused_delivery, traceparent_of
 from starters.api import ApiGateway
 from starters.api_pages import ApiPages
 from starters.bitt import BittApi
@@ -44,9 +41,6 @@ from starters.report_pages import ReportPages
 from starters.witness import WitnessApi
 
 log = structlog.stdlib.get_logger()
-
-RETRY_AFTER = 30.0
-"""Seconds after which a sender may try again, where the error does not know better."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +105,7 @@ class Gateway:
         except ClientDisconnect:
             return problem(400, "client left before its body was read")
         except CoafiError as error:
-            status = _status(error)
-            metrics.REFUSED.labels("github", status).inc()
-            log.warning("delivery refused", status=status, reason=str(error))
-            retry_after = (getattr(error, "retry_after", None) or RETRY_AFTER) if status == 503 else None
-            return problem(status, str(error), retry_after=retry_after)
+            return refused_delivery(error, "github")
 
     async def health(self, _request: Request) -> Response:
         """``GET /health``: the process answers."""
@@ -192,24 +182,6 @@ class Gateway:
         except CoafiError as error:
             return str(error)
         return None
-
-
-def _status(error: CoafiError) -> int:
-    match error:
-        case AuthorizationError():
-            return 401
-        case BodyTooSlow():
-            return 408
-        case BodyTooLarge():
-            return 413
-        case IdempotencyConflict():
-            return 409
-        case Refused():
-            return 400
-        case Unavailable():
-            return 503
-        case _:
-            return 500
 
 
 def _accepted(started: Started) -> Response:

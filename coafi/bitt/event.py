@@ -20,7 +20,7 @@ LEDGER_PREFIX = "COAFI:LEDGER:"
 PRINCIPAL = "listener"
 """Who vouches for events that are entries: the service itself."""
 
-OWN_HANDLING = frozenset({EventType.BITT_EVENT.value, "federated.message", "peer", "outbox"})
+OWN_HANDLING = frozenset({EventType.BITT_EVENT.value, EventType.FEDERATED_MESSAGE.value, "peer", "outbox"})
 """What the workflow ids begin with of runs whose entries start nothing, or each would start the next."""
 
 NEVER = frozenset({EntryType.EVENT_DISPATCH_FAILED.value})

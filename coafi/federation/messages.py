@@ -6,7 +6,6 @@ Optional members may come with a new minor version of a schema; what would break
 is another type, so that both can be sent for as long as it takes.
 """
 
-import json
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, Str
 from pydantic.alias_generators import to_camel
 
 from coafi.canonical import JsonObject, Sha256, canonical_json
+from coafi.cloudevents import UnsupportedMediaType, json_object
 from coafi.errors import ValidationError
 from coafi.events import MAX_CAUSATION, Event, Wire, new_event
 from coafi.names import EventType, parse_peer_source, peer_source
@@ -176,35 +176,12 @@ def parse_message(headers: Iterable[tuple[str, str]], body: bytes) -> Message:
         raise ValidationError("ce-causationdepth is no number", remedy="say how many runs there were")
     known = {name: value for name, value in said.items() if name in Message.model_fields and name != "data"}
     try:
-        return Message.model_validate({**known, "causationdepth": int(depth), "data": parse_data(body)})
+        return Message.model_validate({**known, "causationdepth": int(depth), "data": json_object(body)})
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise ValidationError(
             f"ce-{'/'.join(str(part) for part in first['loc'])}: {first['msg']}", remedy="see docs/federation.md"
         ) from None
-
-
-def parse_data(body: bytes) -> JsonObject:
-    """The JSON object in a body.
-
-    Raises:
-        ValidationError: there is none that everybody reads alike.
-    """
-
-    def once(pairs: list[tuple[str, JsonValue]]) -> JsonObject:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ValueError("a member is there twice")
-        return found
-
-    try:
-        parsed = json.loads(body.decode("utf-8"), object_pairs_hook=once)
-    except (ValueError, RecursionError):
-        raise ValidationError("the body is no JSON, or has a member twice", remedy="send a JSON object") from None
-    if not isinstance(parsed, dict):
-        raise ValidationError("the body is no JSON object", remedy="send one")
-    canonical_json(parsed)  # what has no canonical form cannot be recorded
-    return parsed
 
 
 def schema_of(event_type: str) -> str:
@@ -219,10 +196,6 @@ def is_from(message: Message, peer: str) -> bool:
         return parse_peer_source(message.source) == peer
     except ValueError:
         return False
-
-
-class UnsupportedMediaType(ValidationError):
-    """The body is not of the one type that is read."""
 
 
 class _Said(BaseModel):

@@ -51,6 +51,7 @@ from coafi.names import (
     docs_path,
     entry_path,
     peer_source,
+    workflow_kind,
 )
 from coafi.objects import ObjectStore
 from coafi.registry.entry import RegistryId
@@ -113,7 +114,7 @@ class Projection:
         Otherwise two peers would tell each other of their checkpoints for ever.
         """
         entry = recorded.entry
-        return self._is_own(entry) and not _is_echo(entry) and _kind_of(entry.workflow_id) not in _EXCHANGE
+        return self._is_own(entry) and not _is_echo(entry) and workflow_kind(entry.workflow_id) not in _EXCHANGE
 
     def message(self, peer: Peer, recorded: Recorded) -> Message | None:
         """The message that an entry is for a peer, if it is one.
@@ -313,7 +314,7 @@ class Projection:
 _MESSAGES: dict[str, tuple[MessageType, _Make]] = {
     EntryType.REGISTRY_ENTRY_CHANGED: (MessageType.REGISTRY_ENTRY, Projection._registry_entry),
     EntryType.ARTIFACT_GENERATED: (MessageType.DOCUMENT, Projection._document),
-    "COMPLIANCE_FINDING_OPENED": (MessageType.COMPLIANCE_FAILURE, Projection._finding),
+    EntryType.COMPLIANCE_FINDING_OPENED: (MessageType.COMPLIANCE_FAILURE, Projection._finding),
 }
 """The entries that become messages."""
 
@@ -349,12 +350,9 @@ def queued_message(message_type: MessageType, payload: JsonObject) -> Said:
 def _is_echo(entry: Entry) -> bool:
     """Whether an entry is there because a peer sent something: made by that run, or about what the peer reports."""
     source = entry.data.get("source")
-    return _kind_of(entry.workflow_id) in _ECHOES or (isinstance(source, str) and source.startswith(peer_source("")))
-
-
-def _kind_of(workflow_id: str) -> str:
-    """The first part of a workflow id: the type of the event, or what else it is about."""
-    return workflow_id.partition(":")[0]
+    return workflow_kind(entry.workflow_id) in _ECHOES or (
+        isinstance(source, str) and source.startswith(peer_source(""))
+    )
 
 
 def _hears_of(peer: Peer, message_type: MessageType) -> bool:

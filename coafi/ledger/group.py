@@ -55,11 +55,19 @@ class LedgerTransaction:
         self._ended = True
         if self._saved:
             if error is not None:
-                self._group.connection.exec_driver_sql("ROLLBACK TO SAVEPOINT unit")
+                self._undo(error)
             self._group.connection.exec_driver_sql("RELEASE SAVEPOINT unit")
         elif isinstance(error, OperationalError):
             # The unit wrote nothing, so this is ours; whether the transaction still stands cannot be told.
             raise error
+
+    def _undo(self, error: BaseException) -> None:
+        try:
+            self._group.connection.exec_driver_sql("ROLLBACK TO SAVEPOINT unit")
+        except OperationalError:
+            if isinstance(error, OperationalError):  # after which there is no savepoint any more: that one says why
+                raise error from None
+            raise
 
     def _check(self) -> None:
         if self._ended:

@@ -3,7 +3,6 @@
 Sources: https://github.com/cloudevents/spec (JSON event format), https://www.standardwebhooks.com.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, StringConstraints
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from coafi.canonical import JsonObject, canonical_json, sha256
+from coafi.canonical import JsonObject, sha256
+from coafi.cloudevents import UnsupportedMediaType, json_object
 from coafi.errors import AuthorizationError, ValidationError
 from coafi.events import Event, new_event
 from coafi.names import EventType
@@ -31,10 +31,6 @@ _MAX_SIGNATURES = 20
 
 _Token = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+$")]
 _TRACEPARENT = re.compile(r"^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$")
-
-
-class UnsupportedMediaType(ValidationError):
-    """The body is not of the one type that is read."""
 
 
 class ForeignSource(AuthorizationError):
@@ -173,23 +169,11 @@ def _refusal(body: bytes, headers: Mapping[str, str], secret: SecretStr) -> str 
 
 
 def _parsed(body: bytes) -> _CloudEvent:
-    def once(pairs: list[tuple[str, JsonValue]]) -> JsonObject:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ValueError("a member is there twice")
-        return found
-
-    try:
-        parsed = json.loads(body.decode("utf-8"), object_pairs_hook=once)
-    except (ValueError, RecursionError):
-        raise ValidationError("the body is no JSON, or has a member twice", remedy="send a JSON object") from None
-    if not isinstance(parsed, dict):
-        raise ValidationError("the body is no JSON object", remedy=f"send a CloudEvent; {_DETAILS}")
+    parsed = json_object(body)
     if parsed.get("specversion") != "1.0":
         raise ValidationError("specversion must be 1.0", remedy=f"send a CloudEvent; {_DETAILS}")
     if "data_base64" in parsed:
         raise ValidationError("data_base64 is not read", remedy="send data as JSON")
-    canonical_json(parsed)  # what has no canonical form cannot be recorded
     try:
         told = _CloudEvent.model_validate(parsed)
     except pydantic.ValidationError as error:

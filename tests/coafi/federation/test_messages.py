@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coafi.canonical import JsonObject, digest_of
+from coafi.cloudevents import UnsupportedMediaType
 from coafi.errors import ValidationError
 from coafi.federation.messages import (
     SAID,
@@ -21,7 +22,6 @@ from coafi.federation.messages import (
     RegistryEntryChanged,
     Said,
     SystemUpdateNotification,
-    UnsupportedMediaType,
     is_from,
     new_message,
     parse_message,
