@@ -28,6 +28,7 @@ import structlog
 from coafi.names import Phase, SearchAttribute
 from coafi.settings import Settings
 from starters import cli
+from starters.commands import common
 from starters.embedded import ServiceAddress
 from tests.harness import SECRET, until
 from tests.strength import thorough
@@ -84,7 +85,7 @@ def command(arguments: tuple[str, ...], environment: Mapping[str, str], stdin: b
         patch.dict(os.environ, environment, clear=True),
         patch.object(sys, "argv", ["coafi", *arguments]),
         patch.object(sys, "stdin", given),
-        patch.object(cli, "_SDK_USED", []),
+        patch.object(common, "SDK_USED", []),
         patch.object(cli, "_end_at_once", lambda _code: None),
         patch("structlog.configure", _uncached),
         contextlib.redirect_stdout(out),

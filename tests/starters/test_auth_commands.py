@@ -1,16 +1,11 @@
 """``coafi auth`` as people and scripts run it."""
 
-import contextlib
-import io
 import json
-import logging
-import os
 import stat
 import subprocess
 import sys
 from dataclasses import dataclass
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 from joserfc.jwk import RSAKey
@@ -20,10 +15,9 @@ from coafi.auth.tokens import MAX_TOKEN
 from coafi.errors import AuthorizationError, ValidationError
 from coafi.settings import Settings
 from starters.auth import parse_duration
-from starters.cli import main
 from tests.coafi.auth.tokens import P256, jwks, provider, signed
 from tests.harness import settings_for
-from tests.starters.support import COMMAND, HANG, Home
+from tests.starters.support import COMMAND, HANG, Home, command
 from workers.auth import build_authenticator
 
 SECRET = "a-shared-secret-that-nobody-may-see-in-any-place"
@@ -39,23 +33,9 @@ class Done:
 
 
 def coafi(home: Home, *arguments: str, given: str = "", **environment: str) -> Done:
-    """A ``coafi`` command in this process: it is faster. One test below runs them as processes."""
-    printed, complained, code = io.StringIO(), io.StringIO(), 0
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    with (
-        patch.dict(os.environ, home.environment(**environment), clear=True),
-        patch.object(sys, "argv", ["coafi", *arguments]),
-        patch.object(sys, "stdin", io.StringIO(given)),
-        contextlib.redirect_stdout(printed),
-        contextlib.redirect_stderr(complained),
-    ):
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-    root.handlers, root.level = handlers, level
-    return Done(code, printed.getvalue(), complained.getvalue())
+    """A ``coafi`` command, in this process: it is faster. One test below runs them as processes."""
+    done = command(arguments, home.environment(**environment), given.encode())
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def shown(home: Home, *arguments: str, **environment: str) -> Any:
@@ -71,8 +51,8 @@ def check(home: Home, token: str, *options: str, **environment: str) -> Done:
 
 
 def test_key_and_token_go_through_pipes(home: Home) -> None:
-    for command in (("key", "add", "ci", "--role", "reader"), ("token", "--subject", "ada", "--role", "reader")):
-        made = home.coafi("auth", *command)
+    for words in (("key", "add", "ci", "--role", "reader"), ("token", "--subject", "ada", "--role", "reader")):
+        made = home.coafi_process("auth", *words)
         assert made.returncode == 0
         checked = subprocess.run(
             (COMMAND, "auth", "check", "--json"),

@@ -1,14 +1,8 @@
 """``coafi database``, and what commands that only read say of tables that are not theirs."""
 
-import contextlib
-import io
 import json
-import logging
-import os
-import sys
 from collections.abc import Callable
 from contextlib import closing
-from unittest.mock import patch
 
 import pytest
 from pydantic import SecretStr
@@ -18,9 +12,8 @@ from coafi.database import Database, PostgresqlAddress
 from coafi.database.migrate import NEWEST
 from coafi.errors import ValidationError
 from coafi.settings import Settings
-from starters.cli import main
 from tests.postgresql import PostgresqlServer
-from tests.starters.support import Home
+from tests.starters.support import Home, command
 from workers.resources import open_resources
 
 Coafi = Callable[..., "tuple[int, str, str]"]
@@ -39,21 +32,8 @@ def coafi(home: Home, url: str) -> Coafi:
     """A command, in this process: it is faster."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        printed, said, code = io.StringIO(), io.StringIO(), 0
-        root = logging.getLogger()
-        handlers, level = root.handlers, root.level
-        with (
-            patch.dict(os.environ, home.environment(COAFI_DATABASE_URL=url), clear=True),
-            patch.object(sys, "argv", ["coafi", *arguments]),
-            contextlib.redirect_stdout(printed),
-            contextlib.redirect_stderr(said),
-        ):
-            try:
-                main()
-            except SystemExit as end:
-                code = int(end.code or 0)
-        root.handlers, root.level = handlers, level
-        return code, printed.getvalue(), said.getvalue()
+        done = command(arguments, home.environment(COAFI_DATABASE_URL=url))
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     return run
 
@@ -94,8 +74,8 @@ def test_tables_are_made_checked_and_left_alone_by_commands_that_read(home: Home
     assert (code, NEWEST in shown, "older than this software" in shown) == (1, True, True)
 
     version_becomes(home, url, "9999")
-    for command in (("events", "list"), ("database", "migrate")):
-        code, _, said = coafi(*command)
+    for words in (("events", "list"), ("database", "migrate")):
+        code, _, said = coafi(*words)
         assert code == 1
         assert "is at version 9999" in said
         assert "restore the backup" in said

@@ -79,6 +79,35 @@ def test_keys_follow_one_another_on_both_sides(home: Home) -> None:
     assert [one["key"] for one in done(home, "trust", "acme.example", old["keyid"], "--revoke")["keys"]] == [NEXT]
 
 
+def test_what_is_sent_by_hand_waits_for_a_service_and_is_sent_once(home: Home, tmp_path: Path) -> None:
+    done(home, "add", "acme.example", "https://acme.example", "--key", KEY, "--by", "ada")
+    (nothing,) = done(home, "backlog")
+    file = tmp_path / "news.json"
+    file.write_text(json.dumps({"component": "portal", "version": "2", "summary": "Two hours off."}))
+    sent = done(home, "send", "acme.example", "SystemUpdateNotification", str(file), "--by", "ada")
+    assert (sent["peer"], sent["known"], sent["run"]) == ("acme.example", False, None)
+    again = done(home, "send", "acme.example", "SystemUpdateNotification", str(file))
+    assert (again["message"], again["known"]) == (sent["message"], True)
+    once_more = done(home, "send", "acme.example", "SystemUpdateNotification", str(file), "--again")
+    assert once_more["message"] != sent["message"]
+    (backlog,) = done(home, "backlog")
+    assert (nothing["messages"], backlog["messages"], backlog["delivered"]) == (0, 2, 0)
+    assert "acme.example" in coafi(home, "peers", "backlog").stdout
+    with open_resources(Settings(home=home.path)) as resources:
+        queued = resources.ledger.entry(sent["entry"])
+    assert (queued.entry.type, queued.data["by"]) == (EntryType.MESSAGE_QUEUED, "ada")
+    told = ("send", "acme.example", "SystemUpdateNotification")
+    file.write_text("[]")
+    assert "no JSON object" in failed(home, *told, str(file))
+    file.write_text("{")
+    assert "is no JSON" in failed(home, *told, str(file))
+    file.write_text('{"component": "portal"}')
+    assert "version" in failed(home, *told, str(file))
+    assert "cannot be read" in failed(home, *told, str(tmp_path / "none"))
+    assert "is no type of message" in failed(home, "send", "acme.example", "Gossip", str(file))
+    assert "nobody.example" in failed(home, "send", "nobody.example", "SystemUpdateNotification", str(file))
+
+
 def test_what_is_wrong_is_said(home: Home) -> None:
     done(home, "add", "acme.example", "https://acme.example", "--key", KEY)
     assert "there is a peer acme.example" in failed(home, "add", "acme.example", "https://acme.example")
