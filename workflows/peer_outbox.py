@@ -16,6 +16,7 @@ Queries:
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from temporalio import workflow
@@ -257,7 +258,7 @@ class PeerOutboxWorkflow:
             retry_policy=TRIES,
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             priority=Priority(priority_key=PRIORITY_APPLICATION, fairness_key=fairness_key),
-            summary=f"Deliver {len(self._waiting)} messages from {self._waiting[0].id}"[-200:],
+            summary=f"Deliver {_messages(self._waiting)} from {self._waiting[0].id}"[:200],
         )
         try:
             return await self._delivery
@@ -353,7 +354,7 @@ class PeerOutboxWorkflow:
             start_to_close_timeout=SETTLE_TIMEOUT,
             retry_policy=SETTLE_TRIES,
             priority=Priority(priority_key=PRIORITY_APPLICATION, fairness_key=self._start.peer[-64:]),
-            summary=f"Ask for the receipts of {len(asked)} messages",
+            summary=f"Ask for the receipts of {_messages(asked)}",
         )
         try:
             settled = frozenset((await self._question).settled)
@@ -440,3 +441,7 @@ class PeerOutboxWorkflow:
         elif self._problem:
             said = f"**Waits** since {self._failing}: {self._problem}\n\n{said}"
         workflow.set_current_details(said)
+
+
+def _messages(some: Sequence[object]) -> str:
+    return f"{len(some)} message{'' if len(some) == 1 else 's'}"

@@ -88,7 +88,12 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     label = f"Table of {len(rows)} rows: {escape(heads[0])}"
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
-    return f'<div class="scroll" role="group" aria-label="{label}" tabindex="0">{table}</div>'
+    return _scrolling(label, table)
+
+
+def _scrolling(label: str, content: str) -> str:
+    """What is wider than a phone: it scrolls by itself, and the page does not."""
+    return f'<div class="scroll" role="group" aria-label="{label}" tabindex="0">{content}</div>'
 
 
 def _bars(report: "ComplianceReport") -> str:
@@ -113,7 +118,9 @@ def _bars(report: "ComplianceReport") -> str:
                 )
             x += width
         parts.append(_text(x + 5, y + 15, str(sum(counts.values()))))
-    return _svg(len(rows) * (_BAR + 6), parts, "Documents by status and verdict") + _legend()
+    return _scrolling(
+        "Plot by status", _svg(len(rows) * (_BAR + 6), parts, "Documents by status and verdict") + _legend()
+    )
 
 
 def _trend(points: "Sequence[TrendPoint]") -> str:
@@ -141,7 +148,7 @@ def _trend(points: "Sequence[TrendPoint]") -> str:
     parts.append(_text(_LEFT, _HEIGHT - 8, points[0].due[:10]))
     if len(points) > 1:
         parts.append(_text(_WIDTH - 10, _HEIGHT - 8, points[-1].due[:10], anchor="end"))
-    return _svg(_HEIGHT, parts, "Documents by verdict over the reports") + _legend()
+    return _scrolling("Plot over time", _svg(_HEIGHT, parts, "Documents by verdict over the reports") + _legend())
 
 
 def _legend() -> str:
