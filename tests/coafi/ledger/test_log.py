@@ -236,6 +236,17 @@ def test_a_unit_that_ends_the_transaction_fails_the_group_and_not_the_ledger(led
     assert verified(ledger) == 1
 
 
+@only_local
+def test_a_database_that_gives_all_up_says_why_and_not_that_a_savepoint_is_gone(ledger: Ledger) -> None:
+    def unit(transaction: LedgerTransaction) -> None:
+        transaction.connection.exec_driver_sql("ROLLBACK")  # as SQLite does by itself when a disk is full
+        raise sqlalchemy.exc.OperationalError("INSERT", None, Exception("database or disk is full"))
+
+    with pytest.raises(LedgerUnavailable, match="disk is full"):
+        ledger.transact(unit)
+    assert ledger.append([draft(1)])[0].fresh
+
+
 def test_a_unit_sees_the_callers_context(ledger: Ledger) -> None:
     variable: ContextVar[str] = ContextVar("variable", default="none")
     variable.set("caller")
