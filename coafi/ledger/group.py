@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from coafi.errors import CoafiError, IdempotencyConflict, LedgerUnavailable
 from coafi.ledger import merkle
@@ -64,7 +64,7 @@ class LedgerTransaction:
     def _undo(self, error: BaseException) -> None:
         try:
             self._group.connection.exec_driver_sql("ROLLBACK TO SAVEPOINT unit")
-        except OperationalError:
+        except DBAPIError:
             if isinstance(error, OperationalError):  # after which there is no savepoint any more: that one says why
                 raise error from None
             raise

@@ -1,3 +1,4 @@
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -6,6 +7,7 @@ from contextvars import ContextVar
 from itertools import chain
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy.exc
 from hypothesis import given, settings
@@ -239,8 +241,10 @@ def test_a_unit_that_ends_the_transaction_fails_the_group_and_not_the_ledger(led
 @only_local
 def test_a_database_that_gives_all_up_says_why_and_not_that_a_savepoint_is_gone(ledger: Ledger) -> None:
     def unit(transaction: LedgerTransaction) -> None:
-        transaction.connection.exec_driver_sql("ROLLBACK")  # as SQLite does by itself when a disk is full
-        raise sqlalchemy.exc.OperationalError("INSERT", None, Exception("database or disk is full"))
+        connection = transaction.connection
+        connection.exec_driver_sql("ROLLBACK")  # as SQLite does by itself when a disk is full
+        of_driver = psycopg.errors.DiskFull if connection.dialect.name == "postgresql" else sqlite3.OperationalError
+        raise sqlalchemy.exc.OperationalError("INSERT", None, of_driver("database or disk is full"))
 
     with pytest.raises(LedgerUnavailable, match="disk is full"):
         ledger.transact(unit)
