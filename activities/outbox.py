@@ -328,6 +328,17 @@ class OutboxWaker:
         Raises:
             Unavailable: Temporal is out of reach.
         """
+        return await self._signal(peer, SignalName.WAKE)
+
+    async def order(self, peer: str, order: Order) -> str:
+        """Pause the outbox of a peer, or let it go on; the id of its run, which is started if there is none.
+
+        Raises:
+            Unavailable: Temporal is out of reach.
+        """
+        return await self._signal(peer, SignalName.PAUSE if order.pauses else SignalName.RESUME, order)
+
+    async def _signal(self, peer: str, signal: SignalName, *what: Order) -> str:
         workflow_id = outbox_workflow_id(peer)
         try:
             await self.client.start_workflow(
@@ -336,13 +347,14 @@ class OutboxWaker:
                 id=workflow_id,
                 task_queue=TaskQueue.EVENTS,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                start_signal=SignalName.WAKE,
+                start_signal=signal,
+                start_signal_args=what,
                 priority=Priority(priority_key=PRIORITY_APPLICATION, fairness_key=fairness_key(peer)),
                 static_summary=f"Tell {peer} what happens here",
                 rpc_timeout=WAKE_TIMEOUT,
             )
         except (RPCError, RuntimeError) as error:
             raise Unavailable(
-                f"Temporal did not wake the outbox of {peer}", remedy="nothing: it is tried again"
+                f"Temporal did not take {signal.value} for the outbox of {peer}", remedy="nothing: it is tried again"
             ) from error
         return workflow_id

@@ -1,4 +1,4 @@
-"""Commands about what peers are told: ``peers send`` and ``peers backlog``. They need the database.
+"""Commands about what peers are told: ``peers send``, ``backlog``, ``pause --outgoing``. They need the database.
 
 A service that runs delivers at once what was queued; otherwise it does so when it runs again.
 """
@@ -7,7 +7,7 @@ import json
 import uuid
 from pathlib import Path
 
-from activities.outbox import OutboxWaker
+from activities.outbox import Order, OutboxWaker
 from coafi.canonical import JsonObject
 from coafi.errors import Unavailable, ValidationError
 from coafi.federation.messages import MessageType
@@ -52,6 +52,26 @@ async def send_message(
     out.print(f"Message {message_id} for {safe(peer)} {was}, ledger entry {queued.index}.", highlight=False)
     if woken is None:
         out.print("No service runs here: it is delivered when one does.")
+
+
+async def order_outbox(peer: str, *, pauses: bool, by: str, reason: str, as_json: bool) -> None:
+    """``coafi peers pause --outgoing`` and ``resume --outgoing``.
+
+    Raises:
+        ResourceNotFoundError: there is no such peer.
+        Unavailable: Temporal is out of reach.
+    """
+    settings = command_settings()
+    with open_resources(settings) as resources:
+        outbox = build_outbox(resources)
+        outbox.peers.require(peer)
+        client = await connected(settings)
+        run = await OutboxWaker(client, outbox).order(peer, Order(by=by, reason=reason, pauses=pauses))
+    if as_json:
+        print_json({"peer": peer, "run": run, "paused": pauses})
+        return
+    then = "delivers nothing until it is resumed; what comes waits" if pauses else "goes on, at once"
+    out.print(f"The outbox of {safe(peer)} {then}. See: coafi peers backlog", highlight=False)
 
 
 def show_backlog(*, as_json: bool) -> None:

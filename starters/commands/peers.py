@@ -24,6 +24,8 @@ LedgerKey = Annotated[str | None, typer.Option(help="Verifier key of its ledger.
 WitnessKey = Annotated[str | None, typer.Option(help="Verifier key with which it cosigns checkpoints.")]
 Reason = Annotated[str, typer.Option(help="Why; goes on the record.")]
 
+Outgoing = Annotated[bool, typer.Option("--outgoing", help="What it is sent, not what it sends.")]
+
 
 @peers.command("add")
 def peers_add(
@@ -180,16 +182,25 @@ def peers_backlog(as_json: Json = False) -> None:
 
 
 @peers.command("pause")
-def peers_pause(peer: PeerName, by: By, reason: Reason, as_json: Json = False) -> None:
-    """Handle nothing that a peer sends until it is resumed; what comes waits."""
-    from starters.peers import steer
-
-    run(steer("pause", peer, by=by, reason=reason, as_json=as_json))
+def peers_pause(peer: PeerName, by: By, reason: Reason, outgoing: Outgoing = False, as_json: Json = False) -> None:
+    """Handle nothing that a peer sends until it is resumed, or send it nothing; what comes waits."""
+    _steer("pause", peer, by=by, reason=reason, outgoing=outgoing, as_json=as_json)
 
 
 @peers.command("resume")
-def peers_resume(peer: PeerName, by: By, reason: Reason = "resumed", as_json: Json = False) -> None:
-    """Handle what waits, in order."""
-    from starters.peers import steer
+def peers_resume(
+    peer: PeerName, by: By, reason: Reason = "resumed", outgoing: Outgoing = False, as_json: Json = False
+) -> None:
+    """Handle what waits, in order; or send it, and at once what waits for another try."""
+    _steer("resume", peer, by=by, reason=reason, outgoing=outgoing, as_json=as_json)
 
-    run(steer("resume", peer, by=by, reason=reason, as_json=as_json))
+
+def _steer(what: str, peer: str, *, by: str, reason: str, outgoing: bool, as_json: bool) -> None:
+    if outgoing:
+        from starters.outbox import order_outbox
+
+        run(order_outbox(peer, pauses=what == "pause", by=by, reason=reason, as_json=as_json))
+    else:
+        from starters.peers import steer
+
+        run(steer(what, peer, by=by, reason=reason, as_json=as_json))

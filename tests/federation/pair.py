@@ -1,5 +1,8 @@
 """Two complete instances on one machine, each with its own Temporal, database, keys and ports. They know each other."""
 
+import asyncio
+import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +20,7 @@ from coafi.names import EntryType
 from starters.listener import running_listener
 from tests.federation.partner import notice
 from tests.harness import Stack, running_stack, until
+from tests.starters.support import process
 from workers.wiring import build_outbox
 
 
@@ -80,6 +84,21 @@ class Side:
     def delivered(self) -> list[JsonObject]:
         """What is on record about deliveries to the other one."""
         return [one.entry.data for one in self.stack.entries(EntryType.MESSAGE_DELIVERED)]
+
+    async def coafi(self, *arguments: str) -> Any:
+        """What a command says with ``--json``; it must succeed."""
+        settings = self.stack.settings
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("COAFI_")},
+            "COAFI_HOME": str(settings.home),
+            "COAFI_TEMPORAL_ADDRESS": self.stack.server.address,
+            "COAFI_FEDERATION_ID": self.id,
+            "COAFI_LEDGER_ORIGIN": settings.ledger_origin,
+            "COAFI_LOG_FORMAT": "json",
+        }
+        done = await asyncio.to_thread(process, (*arguments, "--json"), environment)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
     def ids(self, *queued: Recorded) -> list[str]:
         """Ids of the messages that were made of entries here."""

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -98,3 +99,33 @@ async def test_a_key_that_follows_is_known_before_it_signs(pair: Pair) -> None:
     assert {one["outcome"] for one in await confirmed(pair.a, pair.a.send(200))} == {"accepted"}
     pair.b.store.put(pair.a.as_peer(keys=(after,)), by="bob", reason="the old one is gone")
     assert {one["outcome"] for one in await confirmed(pair.a, pair.a.send(201))} == {"accepted"}
+
+
+async def test_a_person_pauses_what_a_peer_is_sent_and_what_it_sends(pair: Pair) -> None:
+    a, b = pair.a, pair.b
+    who = ("--by", "ada", "--reason", "they migrate")
+    paused = await a.coafi("peers", "pause", "b.example", "--outgoing", *who)
+    assert paused == {"peer": "b.example", "run": "outbox:b.example", "paused": True}
+
+    async def backlog() -> Any:
+        (found,) = await a.coafi("peers", "backlog")
+        return found
+
+    async def is_paused() -> bool:
+        return bool((await backlog())["paused"] == "ada: they migrate")
+
+    await until(is_paused)
+    queued = a.send(300)
+    assert (await backlog())["messages"] == 1
+    assert (await b.coafi("peers", "pause", "a.example", *who))["paused"]["reason"] == "they migrate"
+    await a.coafi("peers", "resume", "b.example", "--outgoing")
+
+    async def waits() -> bool:
+        return bool((await b.coafi("peers", "standing", "a.example"))["waiting"] == 1)
+
+    await until(waits)
+    assert a.ids(queued)[0] not in b.applied()
+    assert (await b.coafi("peers", "resume", "a.example"))["paused"] is None
+    assert [one["outcome"] for one in await confirmed(a, queued)] == ["accepted"]
+    after = await backlog()
+    assert (after["paused"], after["messages"]) == ("", 0)
