@@ -34,7 +34,15 @@ from coafi.bitt.reaction import Reactor
 from coafi.canonical import JsonObject, sha256
 from coafi.errors import IntegrityError, LedgerUnavailable
 from coafi.events import new_event
-from coafi.federation.messages import ReceivedMessage, SystemUpdateNotification, Via, event_of, new_message
+from coafi.federation.messages import (
+    CheckpointPublished,
+    Message,
+    ReceivedMessage,
+    SystemUpdateNotification,
+    Via,
+    event_of,
+    new_message,
+)
 from coafi.federation.peers import Peer, PeerStore
 from coafi.git.fetch import GitFetcher
 from coafi.index.pointers import IndexReader
@@ -63,6 +71,7 @@ from coafi.tasks.file import parse_schedules
 from coafi.tasks.health_check import HealthCheck
 from coafi.tasks.probes import ServiceProbes
 from starters.schedules import Change, perform, plan
+from tests.coafi.ledger.serving import served
 from tests.federation.partner import Told, partner, told
 from tests.harness import Repository, Stack, documents, history_of, push_payload, running_stack, until
 from tests.starters.ledger_events import SECRETS, accepted, failure, subscriptions
@@ -449,6 +458,25 @@ async def message_out_of_scope(stack: Stack, _repository: Repository) -> Run:
     return await _sent(stack, "message-out-of-scope", accepts=())
 
 
+async def message_checkpoint(stack: Stack, _repository: Repository) -> Run:
+    """A message that tells of a checkpoint, which is looked at where the peer's ledger is."""
+    name = "message-checkpoint"
+    with served(HOME / name, ledger_origin=f"{name}/bitt") as log:
+        signed = log.ledger.checkpoint(force=True)
+        said = CheckpointPublished(
+            origin=signed.checkpoint.origin,
+            size=signed.checkpoint.size,
+            root=signed.checkpoint.root.hex(),
+            note=signed.note,
+        )
+        PeerStore(stack.resources.database, stack.resources.ledger, "default").put(
+            Peer(id=name, url=log.url, accepts=("*",), ledger_key=str(log.ledger.key)), by="ada"
+        )
+        run = await _received(stack, name, new_message(name, name, said))
+        await run.result()
+    return run
+
+
 async def outbox(stack: Stack, _repository: Repository) -> Run:
     """A peer that is away at first, is paused and resumed, takes three messages, and is disabled."""
     with partner() as other:
@@ -520,8 +548,12 @@ async def _sent(stack: Stack, name: str, *, accepts: tuple[str, ...]) -> Run:
     PeerStore(stack.resources.database, stack.resources.ledger, "default").put(
         Peer(id=name, url="https://history.example", accepts=accepts), by="ada"
     )
-    received = ReceivedMessage(peer=name, via=Via.TEMPORAL, message=_said(name, "info", name).message)
-    event = event_of(received, body_digest=sha256(received.message.body), time=datetime.now(UTC))
+    return await _received(stack, name, _said(name, "info", name).message)
+
+
+async def _received(stack: Stack, name: str, message: Message) -> Run:
+    received = ReceivedMessage(peer=name, via=Via.TEMPORAL, message=message)
+    event = event_of(received, body_digest=sha256(message.body), time=datetime.now(UTC))
     await Dispatcher(stack.client, 10).start(event)
     return stack.handle(event.workflow_id)
 
@@ -609,6 +641,7 @@ CASES: dict[str, tuple[Callable[[Stack, Repository], Awaitable[Run]], Phase | No
     "peer": (peer, None),
     "peer-continued": (peer_continued, None),
     "message-applied": (message_applied, Phase.PROCESSED),
+    "message-checkpoint": (message_checkpoint, Phase.PROCESSED),
     "message-out-of-scope": (message_out_of_scope, Phase.REJECTED),
 }
 """What is recorded, and how it must end; ``None`` for a run without a receipt."""
