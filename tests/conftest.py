@@ -1,17 +1,22 @@
 """What holds for every test."""
 
 import functools
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 
 from tests import strength
 from tests.postgresql import PostgresqlServer, running_server, use_postgresql
 from tests.tables import tables_made_quickly
 
 strength.register_profiles()
+
+# Not to where a command that runs in the process of a test prints its answer (tests.starters.support.command).
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -26,6 +26,7 @@ from tests.coafi.ledger.making import draft
 from tests.coafi.ledger.serving import APPEND_TOKEN, INSTANCE, served
 from tests.guarantees.support import finished
 from tests.harness import Repository, documents, running_stack, settings_for, until
+from tests.starters.support import command
 from tests.strength import size
 from workers.resources import open_ledger, open_resources
 
@@ -161,16 +162,11 @@ def test_the_settings_of_a_remote_ledger_come_together(tmp_path: Path, name: str
         "COAFI_TEMPORAL_ADDRESS": "127.0.0.1:1",
     }
     del environment[name]
-    done = subprocess.run(
-        (str(Path(sys.executable).with_name("coafi")), "gateway"),
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    (tmp_path / "home").mkdir()
+    Database(tmp_path / "home" / "coafi.db").create_tables()
+    done = command(("ledger", "show"), {**os.environ, **environment})
     assert done.returncode != 0
-    assert f"BITT_API_URL is set, and {name} must be too" in done.stderr.replace("\n", " ")
+    assert f"BITT_API_URL is set, and {name} must be too" in done.stderr.decode().replace("\n", " ")
 
 
 def test_the_commands_of_an_instance_prove_and_verify_a_ledger_that_another_one_keeps(tmp_path: Path) -> None:
@@ -187,14 +183,7 @@ def test_the_commands_of_an_instance_prove_and_verify_a_ledger_that_another_one_
         Database(tmp_path / "b" / "coafi.db").create_tables()
 
         def coafi(*arguments: str) -> JsonObject:
-            done = subprocess.run(
-                (str(Path(sys.executable).with_name("coafi")), "ledger", *arguments, "--json"),
-                env={**os.environ, **environment},
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
+            done = command(("ledger", *arguments, "--json"), {**os.environ, **environment})
             assert done.returncode == 0, done.stderr
             found: JsonObject = json.loads(done.stdout)
             return found

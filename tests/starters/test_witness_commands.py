@@ -1,9 +1,9 @@
 """``coafi witness``, and what receipts say of witnesses: as an operator and an auditor see it."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CompletedProcess as Done
 
 import pytest
 
@@ -14,7 +14,7 @@ from coafi.ledger.log import Ledger
 from coafi.settings import Settings
 from tests.coafi.ledger.making import draft
 from tests.coafi.ledger.serving import served
-from tests.starters.support import COMMAND, HANG
+from tests.starters.support import command
 from tests.starters.test_receipts import Desk
 from workers.resources import open_resources
 
@@ -30,18 +30,10 @@ class Parties:
         lines = [f"witness {one.name} {one.key} {one.url}\n" for one in witnesses]
         self.policy.write_text("".join(lines) + "group both all b c\nquorum both\n")
 
-    def run(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command of the organisation; nothing of it is a stack trace."""
-        done = subprocess.run(
-            (COMMAND, *arguments),
-            env=self.desk.home.environment(COLUMNS="200", **environment),
-            capture_output=True,
-            timeout=HANG,
-            check=False,
-            text=True,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return done
+    def run(self, *arguments: str, **environment: str) -> "Done[str]":
+        """Run a command of the organisation."""
+        done = command(arguments, self.desk.home.environment(COLUMNS="200", **environment))
+        return Done(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def json(self, *arguments: str, **environment: str) -> "object":
         """What a command prints for programs."""
@@ -66,13 +58,8 @@ def parties(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parties]:
     witnesses = []
     with served(root / "b", witness_policy=known) as b, served(root / "c", witness_policy=known) as c:
         for name, one in (("b", b), ("c", c)):
-            done = subprocess.run(
-                (COMMAND, "witness", "key", "--json"),
-                env=desk.home.environment(COAFI_HOME=str(one.resources.settings.home)),
-                capture_output=True,
-                timeout=HANG,
-                check=True,
-            )
+            theirs = desk.home.environment(COAFI_HOME=str(one.resources.settings.home))
+            done = command(("witness", "key", "--json"), theirs)
             key = CosignerKey.parse(json.loads(done.stdout)["key"])
             witnesses.append(WitnessAddress(name, key, f"{one.url}/witness"))
         yield Parties(root, desk, witnesses)
