@@ -12,8 +12,8 @@ import pytest
 @pytest.mark.parametrize(
     "areas",
     [
-        ["ledger", "api"],
-        pytest.param(["postgresql", "index", "end-to-end", "memory", "federation"], marks=pytest.mark.soak),
+        ["ledger"],
+        pytest.param(["api", "postgresql", "index", "end-to-end", "memory", "federation"], marks=pytest.mark.soak),
     ],
 )
 def test_a_quick_run_reports_and_draws_everything_it_measures(tmp_path: Path, areas: list[str]) -> None:

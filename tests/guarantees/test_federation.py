@@ -25,6 +25,7 @@ from coafi.recording import Decision
 from tests.guarantees.support import HANG, side_by_side
 from tests.harness import Stack, running_stack, until, worker_process
 from tests.starters.federation_support import Partner, entry, partner, update
+from tests.strength import size, some
 from workers.wiring import running_workers
 from workflows.peer import PeerStanding, PeerWorkflow
 
@@ -64,9 +65,10 @@ async def _worker_killed(home: Path, *, entry_type: EntryType) -> None:
         assert_each_once(stack, [f"k-{number}" for number in range(3)])
 
 
+@pytest.mark.also_in_soak
 async def test_a_worker_killed_after_any_entry_loses_and_doubles_nothing(tmp_path: Path) -> None:
     cases = {entry_type.value: partial(_worker_killed, entry_type=entry_type) for entry_type in EACH}
-    await side_by_side(tmp_path, cases)
+    await side_by_side(tmp_path, some(cases, EntryType.PEER_MESSAGE_APPLIED))
 
 
 async def _gateway_killed(home: Path, *, moment: str) -> None:
@@ -102,9 +104,10 @@ async def _send(who: Partner, url: str, message: Message) -> httpx.Response:
         return await http.post(url, content=message.body, headers=headers)
 
 
+@pytest.mark.also_in_soak
 async def test_a_gateway_killed_while_it_takes_a_message_loses_and_doubles_nothing(tmp_path: Path) -> None:
     cases = {moment: partial(_gateway_killed, moment=moment) for moment in ("nonce", "body", "signal")}
-    await side_by_side(tmp_path, cases)
+    await side_by_side(tmp_path, some(cases, "body"))
 
 
 async def test_temporal_that_forgets_a_run_is_corrected_by_the_claim(tmp_path: Path) -> None:
@@ -200,7 +203,7 @@ async def _counted(home: Path, count: int, **more: Any) -> None:
 
 
 async def test_messages_are_started_in_order_none_lost_or_doubled_over_many_runs(tmp_path: Path) -> None:
-    await _counted(tmp_path, 60, max_started=12, doubled=10)
+    await _counted(tmp_path, 30, max_started=8, doubled=5)
 
 
 @pytest.mark.soak
@@ -209,6 +212,7 @@ async def test_thousands_of_messages_in_order_none_lost_or_doubled(tmp_path: Pat
     await _counted(tmp_path, 2_000, max_started=400, doubled=100)
 
 
+@pytest.mark.also_in_soak
 async def test_signals_that_come_while_the_run_continues_as_new_are_kept(tmp_path: Path) -> None:
     async with running_stack(tmp_path) as stack:
         partner(stack)
@@ -219,9 +223,9 @@ async def test_signals_that_come_while_the_run_continues_as_new_are_kept(tmp_pat
             id=peer_workflow_id(PEER),
             task_queue=TaskQueue.EVENTS,
         )
-        ids = [f"c-{number}" for number in range(40)]
+        ids = [f"c-{number}" for number in range(size(12, soak=40))]
         await asyncio.gather(*(run.signal(SignalName.MESSAGE, PeerMessage(message=update(one))) for one in ids))
-        await until(lambda: concluded(stack) == 40, seconds=HANG)
+        await until(lambda: concluded(stack) == len(ids), seconds=HANG)
         assert sorted(await _started(stack)) == sorted(ids)
         assert_each_once(stack, ids)
 

@@ -89,7 +89,7 @@ async def test_runs_wait_for_an_instance_that_was_killed_and_double_nothing(tmp_
             repository = Repository.create(tmp_path / "repo")
             early = await finished(await stack.accepted(repository.push(documents(3))))
             assert early.phase is Phase.PROCESSED
-            many = size(200, soak=600)
+            many = size(80, soak=600)
             large = await stack.accepted(repository.push(documents(many, text="Other text.")))
             await until(lambda: len(stack.entries(EntryType.FILE_PROCESSED)) > 3)
             first.send_signal(signal.SIGKILL)

@@ -68,7 +68,7 @@ WAITING = frozenset({"up", "worker", "gateway", "listener", "demo", "demo-federa
 
 def command(arguments: tuple[str, ...], environment: Mapping[str, str], stdin: bytes = b"") -> Done:
     """Run ``coafi`` in this process (in the soak: as one of its own), to its end; one at a time."""
-    if thorough() or arguments[0] in WAITING:
+    if thorough() or (arguments[0] in WAITING and "--status" not in arguments):
         return process(arguments, environment, stdin)
     bodies = [io.BytesIO(one) for one in (stdin, b"", b"")]
     given, out, err = (io.TextIOWrapper(one, "utf-8", write_through=True) for one in bodies)

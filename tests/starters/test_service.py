@@ -27,7 +27,7 @@ def _gone(processes: list[psutil.Process]) -> bool:
     return not alive
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.soak), signal.SIGTERM])
 async def test_it_becomes_ready_and_stops_on_a_signal_without_leaving_a_process(
     home: Home, number: signal.Signals
 ) -> None:
@@ -162,7 +162,7 @@ async def test_another_namespace_than_the_default_works(home: Home) -> None:
     ("environment", "said"),
     [
         ({"COAFI_GATEWAY_HOST": "192.0.2.1"}, "COAFI_GATEWAY_HOST"),
-        ({"COAFI_HOME": "/dev/null"}, "COAFI_HOME"),
+        pytest.param({"COAFI_HOME": "/dev/null"}, "COAFI_HOME", marks=pytest.mark.soak),
         ({"COAFI_HOME": "/proc/nothing/here"}, "COAFI_HOME"),
     ],
 )

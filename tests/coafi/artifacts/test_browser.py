@@ -19,6 +19,7 @@ from tests.coafi.artifacts.site import GOLDEN, documents, provenance, served, wr
 from tests.coafi.artifacts.test_markdown import ATTACKS
 from tests.coafi.documents.samples import SVG, check
 from tests.coafi.documents.test_svg import ATTACKS as DRAWINGS
+from tests.strength import size
 
 DOCUMENTS = sorted(path.name for path in GOLDEN.iterdir() if path.is_file())
 
@@ -191,19 +192,23 @@ def guarded(browser: Browser, address: str) -> Iterator[Page]:
     assert wrong == []
 
 
+@pytest.mark.also_in_soak
 def test_a_hostile_drawing_that_is_opened_on_its_own_does_nothing(browser: Browser, tmp_path: Path) -> None:
-    for number, attack in enumerate(DRAWINGS):
+    drawings = list(DRAWINGS)[:: size(4, soak=1)]
+    for number, attack in enumerate(drawings):
         text = SVG % f"<title>quiet</title>{attack}<path id='there' d='M0 0h9v9z'/>"
         (tmp_path / f"{number}.svg").write_bytes(clean_svg(text.replace("alert(1)", ALARM).encode()).content)
     with served(tmp_path) as address, guarded(browser, address) as page:
-        for number, attack in enumerate(DRAWINGS):
+        for number, attack in enumerate(drawings):
             page.goto(f"{address}/{number}.svg")
             page.locator("#there").dispatch_event("click")
             assert page.title() == "quiet", attack
 
 
+@pytest.mark.also_in_soak
 def test_a_hostile_document_does_nothing(browser: Browser, tmp_path: Path) -> None:
-    for number, attack in enumerate(ATTACKS):
+    attacks = ATTACKS[:: size(4, soak=1)]
+    for number, attack in enumerate(attacks):
         content = attack.replace("alert(1)", ALARM).encode()
         report = check("a.md", content)
         for one in generate(report.kind, content, report, GeneratorConfig()).artifacts:
@@ -211,7 +216,7 @@ def test_a_hostile_document_does_nothing(browser: Browser, tmp_path: Path) -> No
                 whole = compose(one.content, location=PageLocation("a.md"), provenance=provenance("a.md", one.content))
                 (tmp_path / f"{number}.html").write_bytes(whole)
     files = sorted(tmp_path.glob("*.html"))
-    assert len(files) > len(ATTACKS) - 5
+    assert len(files) > len(attacks) - 5
     with served(tmp_path) as address, guarded(browser, address) as page:
         for path in files:
             page.goto(f"{address}/{path.name}")

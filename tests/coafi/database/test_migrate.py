@@ -233,7 +233,7 @@ def _start(place: Path | PostgresqlAddress, answers: "multiprocessing.Queue[str]
 def test_processes_that_start_at_once_migrate_once(database: Database) -> None:
     context = multiprocessing.get_context("spawn")
     answers: multiprocessing.Queue[str] = context.Queue()
-    processes = [context.Process(target=_start, args=(database.where, answers)) for _ in range(size(4, soak=10))]
+    processes = [context.Process(target=_start, args=(database.where, answers)) for _ in range(size(2, soak=10))]
     for one in processes:
         one.start()
     said = sorted(answers.get(timeout=120) for _ in processes)
