@@ -35,6 +35,8 @@ class Area(StrEnum):
     END_TO_END = "end-to-end"
     API = "api"
     FEDERATION = "federation"
+    FLOOD = "flood"
+    ORDER = "order"
     COMMAND_LINE = "command-line"
     MEMORY = "memory"
 
@@ -48,6 +50,8 @@ MEASURES: dict[Area, Callable[[Bench], Awaitable[None]]] = {
     Area.END_TO_END: endtoend.measure,
     Area.API: api.measure,
     Area.FEDERATION: federation.measure,
+    Area.FLOOD: federation.measure_flood,
+    Area.ORDER: federation.measure_order,
     Area.COMMAND_LINE: command_line.measure,
     Area.MEMORY: endtoend.measure_memory,
 }

@@ -13,7 +13,10 @@ import pytest
     "areas",
     [
         ["ledger"],
-        pytest.param(["api", "postgresql", "index", "end-to-end", "memory", "federation"], marks=pytest.mark.soak),
+        pytest.param(
+            ["api", "postgresql", "index", "end-to-end", "memory", "federation", "flood", "order"],
+            marks=pytest.mark.soak,
+        ),
     ],
 )
 def test_a_quick_run_reports_and_draws_everything_it_measures(tmp_path: Path, areas: list[str]) -> None:

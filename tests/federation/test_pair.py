@@ -1,8 +1,11 @@
 """Two complete instances tell each other what happens."""
 
+import asyncio
 import io
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import pytest_asyncio
@@ -10,6 +13,7 @@ import pytest_asyncio
 from coafi.compliance.findings import EntityFinding, FindingQuery, FindingReader
 from coafi.federation.inbox import PeerObject
 from coafi.federation.keys import FederationKey
+from coafi.federation.signatures import verify_request
 from coafi.ledger.keys import VerifierKey
 from coafi.names import EntryType
 from coafi.receipts.verify import verify_receipt
@@ -99,6 +103,26 @@ async def test_a_key_that_follows_is_known_before_it_signs(pair: Pair) -> None:
     assert {one["outcome"] for one in await confirmed(pair.a, pair.a.send(200))} == {"accepted"}
     pair.b.store.put(pair.a.as_peer(keys=(after,)), by="bob", reason="the old one is gone")
     assert {one["outcome"] for one in await confirmed(pair.a, pair.a.send(201))} == {"accepted"}
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=2), timedelta(hours=-2)], ids=["forward", "back"])
+async def test_a_clock_that_jumps_delays_messages_and_loses_none(pair: Pair, jump: timedelta) -> None:
+    number = 400 if jump > timedelta() else 500
+    with patch("starters.federation.verify_request", lambda *some: verify_request(*some, now=datetime.now(UTC) + jump)):
+        queued = [pair.a.send(number), pair.a.send(number + 1)]
+
+        async def waits() -> bool:
+            (backlog,) = await asyncio.to_thread(pair.a.outbox.backlog)
+            return backlog.position.tries > 0
+
+        await until(waits)
+        (backlog,) = pair.a.outbox.backlog()
+        assert "401" in backlog.position.problem
+        assert "let a time server set the clock" in backlog.position.problem
+        assert not set(pair.a.ids(*queued)) & set(pair.b.applied())
+    assert [one["outcome"] for one in await confirmed(pair.a, *queued)] == ["accepted"] * 2
+    applied = [one for one in pair.b.applied() if one in pair.a.ids(*queued)]
+    assert sorted(applied) == sorted(pair.a.ids(*queued))
 
 
 async def test_a_person_pauses_what_a_peer_is_sent_and_what_it_sends(pair: Pair) -> None:
