@@ -90,5 +90,10 @@ def _is_simple(value: object, depth: int) -> bool:
 
 
 def _are_simple(values: Iterable[object], depth: int) -> bool:
-    others = [one for one in values if type(one) not in _ATOMS]  # few, as a rule
-    return not others or all(_is_simple(one, depth) for one in others)
+    for one in values:  # most of them are text or small numbers: no call for these
+        kind = type(one)
+        if kind in _ATOMS or (kind is int and -_SAFE_INTEGER <= one <= _SAFE_INTEGER):  # type: ignore[operator]
+            continue
+        if not _is_simple(one, depth):
+            return False
+    return True

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 import pydantic
@@ -20,6 +20,8 @@ from coafi.names import EntryType
 
 MAX_BODY = 65_535
 """Bytes of a body at most: C2SP tlog-tiles prefixes each entry of a bundle with a 16-bit length."""
+
+T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode  # text as RFC 8785 writes it; lone surrogates raise UnicodeEncodeError
 _TIME = re.compile(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$")
@@ -37,6 +39,31 @@ def entry_key(namespace: str, workflow_id: str, step: str, entry_type: str) -> s
 def timestamp(moment: datetime) -> str:
     """``moment`` as RFC 3339 in UTC with milliseconds, such as ``2026-11-23T20:03:29.123Z``."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+class _Body(msgspec.Struct, gc=False):
+    """An entry as it is written: in canonical order, and at half the cost of a dictionary."""
+
+    data: msgspec.Raw
+    event: str
+    key: str
+    namespace: str
+    request: str
+    step: str
+    time: str
+    type: str
+    utids: str
+    version: int
+    workflow: str
+
+
+class _once(cached_property[T]):  # noqa: N801  # as the one that it is
+    """``cached_property`` as it is from Python 3.12 on: without a lock, which costs as much as a SHA-256."""
+
+    def __get__(self, instance: object, owner: type | None = None) -> T:  # type: ignore[override]
+        value: T = self.func(instance)
+        instance.__dict__[self.attrname or ""] = value
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +95,12 @@ class Draft:
     def __str__(self) -> str:
         return f"{self.type} of step {self.step!r} of workflow {self.workflow_id!r} in namespace {self.namespace!r}"
 
-    @cached_property
+    @_once
     def key(self) -> str:
         """What step of what this is, as 64 hexadecimal digits. See :func:`entry_key`."""
         return entry_key(self.namespace, self.workflow_id, self.step, self.type)
 
-    @cached_property
+    @_once
     def request_digest(self) -> str:
         """SHA-256, in hexadecimal, of the canonical JSON of the inputs."""
         return sha256(self._canonical("inputs", self.inputs))
@@ -89,20 +116,20 @@ class Draft:
         """
         data = self._canonical("data", self.data)
         try:
-            body = _encode(  # in canonical order: the bytes that canonical_json would give of it, at half the cost
-                {
-                    "data": msgspec.Raw(data),
-                    "event": self.event_id,
-                    "key": self.key,
-                    "namespace": self.namespace,
-                    "request": self.request_digest,
-                    "step": self.step,
-                    "time": time,
-                    "type": self.type,
-                    "utids": self.utids,
-                    "version": 1,
-                    "workflow": self.workflow_id,
-                }
+            body = _encode(  # the bytes that canonical_json would give of it
+                _Body(
+                    msgspec.Raw(data),
+                    self.event_id,
+                    self.key,
+                    self.namespace,
+                    self.request_digest,
+                    self.step,
+                    time,
+                    self.type,
+                    self.utids,
+                    1,
+                    self.workflow_id,
+                )
             )
         except UnicodeEncodeError as error:
             raise ValidationError(
