@@ -1,22 +1,20 @@
 """What holds for every test."""
 
 import functools
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-import structlog
 
 from tests import strength
+from tests.logs import log_aside
 from tests.postgresql import PostgresqlServer, running_server, use_postgresql
+from tests.s3 import S3Server, running_s3
 from tests.tables import tables_made_quickly
 
 strength.register_profiles()
-
-# Not to where a command that runs in the process of a test prints its answer (tests.starters.support.command).
-structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
+log_aside()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,6 +36,13 @@ def _what_is_made_once() -> Iterator[None]:
 def postgresql() -> Iterator[PostgresqlServer]:
     """A PostgreSQL server, started when the first test needs it; each test makes a database of its own."""
     with running_server("max_connections=300") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """An S3 server, started when the first test needs it; each test makes a bucket of its own."""
+    with running_s3() as server:
         yield server
 
 

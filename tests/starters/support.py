@@ -31,6 +31,7 @@ from starters import cli
 from starters.commands import common
 from starters.embedded import ServiceAddress
 from tests.harness import SECRET, until
+from tests.logs import log_aside
 from tests.strength import thorough
 from workers.client import connect
 
@@ -74,7 +75,6 @@ def command(arguments: tuple[str, ...], environment: Mapping[str, str], stdin: b
     given, out, err = (io.TextIOWrapper(one, "utf-8", write_through=True) for one in bodies)
     root = logging.getLogger()
     handlers, level, code = root.handlers, root.level, 0
-    logs = structlog.get_config()
     with (
         patch.dict(os.environ, environment, clear=True),
         patch.object(sys, "argv", ["coafi", *arguments]),
@@ -92,7 +92,7 @@ def command(arguments: tuple[str, ...], environment: Mapping[str, str], stdin: b
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         finally:
             root.handlers, root.level = handlers, level
-            _configure(**logs)
+            log_aside()
     return Done((COMMAND, *arguments), code, bodies[1].getvalue(), bodies[2].getvalue())
 
 
