@@ -115,6 +115,22 @@ class Settings(BaseSettings):
         description="`postgresql://user:password@host/database`, see [operations](operations.md#on-postgresql); "
         "empty: the SQLite file in the home.",
     )
+    objects_url: str = Field(
+        "",
+        pattern=r"^(s3://[^\s?#@]+)?$",
+        description="`s3://bucket/prefix`: where the object store is; empty: `objects` in the home. See "
+        "[operations](operations.md#objects-on-s3).",
+    )
+    s3_endpoint: str = Field(
+        "", pattern=r"^(https?://[^\s?#@/]+/?)?$", description="Base URL of an S3 server that is not that of AWS."
+    )
+    s3_region: str = Field("", description="Region of the bucket; empty: `AWS_REGION`, or that of the machine.")
+    s3_access_key_id: str = Field(
+        "", description="Who asks; empty: `AWS_ACCESS_KEY_ID`, or the role of machine, task or pod."
+    )
+    s3_secret_access_key: SecretStr = Field(
+        SecretStr(""), description="The secret of that key; empty: `AWS_SECRET_ACCESS_KEY`."
+    )
     log_format: str = Field(
         "auto", pattern="^(auto|json|console)$", description="`json`, `console`, or `auto`: console on a terminal."
     )

@@ -31,7 +31,6 @@ from coafi.ledger.entry import Recorded
 from coafi.ledger.verifier import verify_inclusion, verify_log
 from coafi.logs import configure_logging
 from coafi.names import EntryType, Phase, docs_path
-from coafi.objects import ObjectStore
 from coafi.settings import Settings, load_settings
 from coafi.webhooks import github
 from starters.addresses import run_url
@@ -47,6 +46,7 @@ from starters.records import (
 )
 from starters.service import embedded_service, github_secrets
 from workers.client import connect
+from workers.resources import open_objects
 from workflows.lifecycle import EventWorkflow, Receipt
 
 AUTHOR = Actor("Ada Example", "ada@example.org")
@@ -247,7 +247,7 @@ def _report(settings: Settings, push: Push, receipt: Receipt, address: ServiceAd
         entries = entries_of(ledger, delivery, settings.ledger_namespace)
         key = str(ledger.key)
     print_files(entries)
-    reports = file_reports(ObjectStore(settings.objects_directory), entries)
+    reports = file_reports(open_objects(settings), entries)
     print_findings([finding for report in reports for finding in report.findings if finding.severity is Severity.ERROR])
     exported = _export(settings, push, receipt, entries)
     _check(receipt, entries, exported)
@@ -269,7 +269,7 @@ def _report(settings: Settings, push: Push, receipt: Receipt, address: ServiceAd
 
 def _export(settings: Settings, push: Push, receipt: Receipt, entries: list[Recorded]) -> dict[str, Path]:
     """Write pages and images to disk, so that a browser opens them and their links work; the files by their paths."""
-    objects = ObjectStore(settings.objects_directory)
+    objects = open_objects(settings)
     directory = settings.home / "demo" / "pages"
     shutil.rmtree(directory, ignore_errors=True)
     checked = {str(one.entry.data["path"]): one for one in entries if one.entry.type == EntryType.FILE_PROCESSED}

@@ -9,12 +9,11 @@ from coafi.index.build import decode
 from coafi.index.model import VERDICTS, DocumentationIndex
 from coafi.index.pointers import IndexPointer, IndexReader
 from coafi.names import docs_path
-from coafi.objects import ObjectStore
 from coafi.settings import Settings
 from starters.embedded import ServiceAddress
 from starters.output import command_settings, facts, out, print_json, print_link, safe, styled, table
 from starters.records import open_database
-from workers.resources import url_policy
+from workers.resources import open_objects, url_policy
 
 SHOWN = 50
 """Documents that are not valid that ``docs show`` lists."""
@@ -48,7 +47,7 @@ def show_docs(repository: str, branch: str, *, as_json: bool) -> None:
         raise ResourceNotFoundError(
             f"branch {branch} of {canonical} has no index", remedy="see which have: `coafi docs list`"
         )
-    index = decode(ObjectStore(settings.objects_directory).get(pointer.index_digest))
+    index = decode(open_objects(settings).get(pointer.index_digest))
     if as_json:
         print_json({**_pointer_json(settings, pointer), "index": index})
     else:

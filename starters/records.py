@@ -35,7 +35,7 @@ from starters.output import (
     styled,
     table,
 )
-from workers.resources import open_ledger
+from workers.resources import open_ledger, open_objects
 
 OPEN = "open"
 """What a run is called that has not ended: at work, or parked. Only Temporal knows which."""
@@ -67,7 +67,7 @@ def show_event(name: str, *, as_json: bool) -> None:
     with opened_ledger(settings) as ledger, open_database(settings) as database:
         delivery = one_delivery(database, name)
         entries = entries_of(ledger, delivery, settings.ledger_namespace)
-    reports = file_reports(ObjectStore(settings.objects_directory), entries)
+    reports = file_reports(open_objects(settings), entries)
     conclusion, parked = conclusion_of(entries), _parked(entries)
     findings = conclusion.findings if conclusion else ()
     failure = conclusion.failure if conclusion else None

@@ -12,7 +12,6 @@ import pydantic
 from coafi.canonical import JsonObject
 from coafi.database import Database
 from coafi.errors import ValidationError
-from coafi.objects import ObjectStore
 from coafi.registry.acceptance import accept_schema
 from coafi.registry.entry import MAX_DATA, RegistryId, require_depth, require_size
 from coafi.registry.impact import BrokenDocument, BrokenEntry, ImpactAnalysis, ImpactReport
@@ -36,7 +35,7 @@ from starters.output import (
     table,
 )
 from starters.records import moment, open_database
-from workers.resources import open_ledger, remote_registry
+from workers.resources import open_ledger, open_objects, remote_registry
 
 _MOST = 2 * MAX_DATA
 """Bytes of a file that is read: white space is not part of what is limited."""
@@ -172,7 +171,7 @@ def show_impact(schema_id: str, file: Path, *, as_json: bool) -> None:
     schema = _schema(schema_id, file)
     settings = command_settings()
     with open_database(settings) as database, _published(settings, database, schema) as schemas:
-        analysis = ImpactAnalysis(database, ObjectStore(settings.objects_directory), schemas)
+        analysis = ImpactAnalysis(database, open_objects(settings), schemas)
         if as_json:
             report = analysis.examine(schema)
             print_json({**report.model_dump(mode="json", by_alias=True, exclude_none=True), "breaks": report.breaks})

@@ -7,7 +7,6 @@ from coafi.canonical import JsonObject
 from coafi.database import Database
 from coafi.errors import ResourceNotFoundError, Unavailable, ValidationError
 from coafi.names import TaskName
-from coafi.objects import ObjectStore
 from coafi.settings import Settings
 from coafi.tasks.archive import archives_of
 from coafi.tasks.archive_file import verify_archive
@@ -15,6 +14,7 @@ from coafi.tasks.results import StoredResult, TaskResults
 from starters.output import command_settings, facts, out, print_json, safe, styled, table
 from starters.records import moment, open_database
 from starters.trust import read_file, trusted_log
+from workers.resources import open_objects
 
 _MAX_FILE = 2 * 2**30
 
@@ -40,7 +40,7 @@ def show_result(name: str, *, as_json: bool) -> None:
     settings = command_settings()
     with open_database(settings) as database:
         found = one_result(database, name)
-    result: JsonObject = json.loads(ObjectStore(settings.objects_directory).get(found.result))
+    result: JsonObject = json.loads(open_objects(settings).get(found.result))
     if as_json:
         print_json({**_as_json(found), "details": result})
         return
@@ -67,7 +67,7 @@ def save_artifact(name: str, artifact: str, output: Path, *, as_json: bool) -> N
     if digest is None:
         known = ", ".join(json.loads(found.artifacts)) or "nothing"
         raise ResourceNotFoundError(f"this run left no {artifact}", remedy=f"it left {known}")
-    data = ObjectStore(settings.objects_directory).get(digest)
+    data = open_objects(settings).get(digest)
     try:
         output.write_bytes(data)
     except OSError as error:

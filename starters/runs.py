@@ -24,7 +24,6 @@ from coafi.canonical import JsonObject
 from coafi.commits import submitted_commit
 from coafi.errors import Unavailable, ValidationError
 from coafi.names import Phase, SearchAttribute
-from coafi.objects import ObjectStore
 from coafi.recording import counts_in_order
 from coafi.settings import Settings
 from starters.addresses import run_url
@@ -45,6 +44,7 @@ from starters.output import (
     table,
 )
 from starters.records import one_delivery, open_database
+from workers.resources import open_objects
 from workflows.lifecycle import EventWorkflow, Receipt
 
 PHASE = SearchAttributeKey.for_keyword(SearchAttribute.PHASE)
@@ -67,7 +67,7 @@ async def submit_commit(
         again=uuid.uuid4().hex if again else "",
     )
     async with temporal_client(settings) as client:
-        await asyncio.to_thread(ObjectStore(settings.objects_directory).put, body)
+        await asyncio.to_thread(open_objects(settings).put, body)
         started = await Dispatcher(client, settings.temporal_start_timeout).start(event)
         if not wait:
             if as_json:

@@ -71,7 +71,7 @@ from coafi.notify.message import (
     Notification,
     PeerNotice,
 )
-from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from coafi.processing import BatchProcessor, BatchTask, Checked, Generated, GenerateTask
 from coafi.recording import Conclusion, Decision, EventRecorder, Failure, Refusal
 from coafi.registry.acceptance import MAX_PATTERNS, schema_of
@@ -488,7 +488,7 @@ def test_a_proof_is_verified_elsewhere_as_the_readme_says(tmp_path: Path) -> Non
 
 @page
 def test_every_variable_that_is_mentioned_is_a_setting(page: Path) -> None:
-    mentioned = set(re.findall(r"\b(?:COAFI|BITT_API)_[A-Z_]+", page.read_text()))
+    mentioned = set(re.findall(r"\b(?:COAFI|BITT_API)_[A-Z0-9_]+", page.read_text()))
     assert mentioned - {"COAFI_"} <= {variable(name) for name in Settings.model_fields}
 
 
@@ -764,7 +764,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
     database.create_tables()
     registry = PublishedSchemas(database)
     registry.publish(builtin_schemas())
-    objects = ObjectStore(home / "objects")
+    objects = LocalObjectStore(home / "objects")
     ledger = Ledger(database, origin="docs", signer=Signer("docs", bytes(32)), state_directory=home / "ledger")
     try:
         recorder = EventRecorder(ledger=ledger, registry=registry, namespace="default", build="1")
@@ -817,7 +817,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         database.close()
 
 
-def react_to_events(recorder: EventRecorder, database: Database, objects: ObjectStore) -> None:
+def react_to_events(recorder: EventRecorder, database: Database, objects: LocalObjectStore) -> None:
     """Open and close findings; record an event that nobody subscribes to, and one that has no run."""
     findings = Findings(recorder)
     reactor = Reactor(findings, SubscriptionFile(None))
@@ -834,7 +834,7 @@ def react_to_events(recorder: EventRecorder, database: Database, objects: Object
     findings.close(one, Decision(by="ada", reason="mended"))
 
 
-def take_message(recorder: EventRecorder, peers: PeerStore, objects: ObjectStore) -> None:
+def take_message(recorder: EventRecorder, peers: PeerStore, objects: LocalObjectStore) -> None:
     """A peer that was changed once, and a message of it that tells of an entry."""
     peer = peer_of(signer())
     peers.put(peer, by="ada")
@@ -845,7 +845,7 @@ def take_message(recorder: EventRecorder, peers: PeerStore, objects: ObjectStore
     PeerInbox(recorder, objects).apply(task)
 
 
-def run_tasks(recorder: EventRecorder, objects: ObjectStore, database: Database) -> None:
+def run_tasks(recorder: EventRecorder, objects: LocalObjectStore, database: Database) -> None:
     """Record a task, one that raises an alarm, and a checkpoint."""
     tasks: tuple[Task, ...] = (PublishCheckpoint(recorder, objects), HealthCheck(lambda: {"disk": broken_probe}))
     runner = TaskRunner({one.name: one for one in tasks}, recorder, objects, TaskResults(database))
@@ -861,7 +861,7 @@ def broken_probe(_beat: object) -> str:
     raise errors.Unavailable("it is full")
 
 
-def tell_peer(database: Database, ledger: Ledger, objects: ObjectStore) -> None:
+def tell_peer(database: Database, ledger: Ledger, objects: LocalObjectStore) -> None:
     """A message that a person sends to the peer, and what is on record of its delivery."""
     projection = Projection("docs", "default", ledger, LocalRegistry(database, ledger), database, objects)
     outbox = Outbox(PeerStore(database), Positions(database), projection, objects)
@@ -905,7 +905,7 @@ def sample_event(author: str) -> Event:
     return event
 
 
-def sample_batch(objects: ObjectStore) -> BatchRef:
+def sample_batch(objects: LocalObjectStore) -> BatchRef:
     """A batch with one renamed document."""
     file = ManifestFile(
         position=0,

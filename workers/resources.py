@@ -23,6 +23,7 @@ from coafi.ledger.port import Ledger
 from coafi.ledger.published import PublishedCheckpoint
 from coafi.ledger.remote import RemoteLedger
 from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from coafi.registry.calls import RegistryClient
 from coafi.registry.local import LocalRegistry
 from coafi.registry.port import Registry
@@ -64,7 +65,27 @@ def open_resources(settings: Settings) -> Iterator[Resources]:
         ledger = open_ledger(settings, database)
         stack.callback(ledger.close)
         registry = stack.enter_context(open_registry(settings, database, ledger))
-        yield Resources(settings, database, ObjectStore(settings.objects_directory), ledger, registry)
+        yield Resources(settings, database, open_objects(settings), ledger, registry)
+
+
+def open_objects(settings: Settings) -> ObjectStore:
+    """The object store that the settings name.
+
+    Raises:
+        ValidationError: the URL names no bucket.
+    """
+    if not settings.objects_url:
+        return LocalObjectStore(settings.objects_directory)
+    from coafi.objects.s3 import Bucket, S3ObjectStore
+
+    bucket = Bucket.parse(
+        settings.objects_url,
+        endpoint=settings.s3_endpoint,
+        region=settings.s3_region,
+        key_id=settings.s3_access_key_id,
+        secret=settings.s3_secret_access_key,
+    )
+    return S3ObjectStore(bucket)
 
 
 def event_source(resources: Resources) -> str:

@@ -1,8 +1,4 @@
-"""The content-addressed object store: raw bodies, archives, manifests, reports and artifacts, by their SHA-256.
-
-An object's name is its digest, so a name never changes its meaning: writing twice is harmless, and what is read is
-checked against the name. Objects of one store live at ``sha256/<2 digits>/<62 digits>``.
-"""
+"""Objects on the local disk. What is synced outlives a power cut; obstore renames into place, and does not sync."""
 
 import contextlib
 import hashlib
@@ -11,7 +7,6 @@ import re
 import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import obstore
@@ -19,39 +14,19 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import LocalStore
 
 from coafi.canonical import sha256
-from coafi.errors import IntegrityError, Unavailable
+from coafi.errors import Unavailable
+from coafi.objects import YOUNG, ObjectStore, StoredObject, object_path
 
 _SYNCERS = 8
 """Files that are synced at the same time."""
 
 
-_YOUNG = 3_600.0
-"""Seconds; whoever finds an object that is older makes it young: it is about to be named."""
-
 _NAME = re.compile(r"[0-9a-f]{62}")
 _ASIDE = ".removed"
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """An object that is there.
-
-    Attributes:
-        modified: when it was written, or found by somebody who writes; seconds since 1970.
-    """
-
-    digest: str
-    size: int
-    modified: float
-
-
-def object_path(digest: str) -> str:
-    """The path of an object below the root of its store."""
-    return f"sha256/{digest[:2]}/{digest[2:]}"
-
-
-class ObjectStore:
-    """Objects on the local disk, each written atomically and synced before its digest is given out.
+class LocalObjectStore(ObjectStore):
+    """Objects below a directory.
 
     Args:
         root: directory of the store; made when it is missing.
@@ -62,20 +37,13 @@ class ObjectStore:
         self._store = LocalStore(self.root, mkdir=True)
         self._syncers = ThreadPoolExecutor(_SYNCERS, thread_name_prefix="objects")
 
-    def put(self, data: bytes) -> str:
-        """Store ``data`` durably and return its SHA-256. Storing the same bytes again changes nothing.
-
-        Raises:
-            Unavailable: the disk refuses (full, read-only).
-        """
-        return self.put_many((data,))[0]
+    @property
+    def place(self) -> str:
+        """See :class:`ObjectStore`."""
+        return str(self.root)
 
     def put_many(self, contents: Sequence[bytes]) -> list[str]:
-        """Store each of ``contents`` as :meth:`put` does, and wait only once for the disk; their SHA-256, in order.
-
-        Raises:
-            Unavailable: the disk refuses (full, read-only); some may be stored.
-        """
+        """See :class:`ObjectStore`."""
         digests = [sha256(data) for data in contents]
         try:
             for digest, data in dict(zip(digests, contents, strict=True)).items():
@@ -90,31 +58,16 @@ class ObjectStore:
             ) from error
         return digests
 
-    def get(self, digest: str) -> bytes:
-        """The bytes whose SHA-256 is ``digest``.
-
-        Raises:
-            IntegrityError: the object is missing, or its bytes have another digest.
-            Unavailable: the disk cannot be read.
-        """
+    def _read(self, digest: str) -> bytes | None:
         try:
-            data = bytes(obstore.get(self._store, object_path(digest)).bytes())
-        except (NotFoundError, FileNotFoundError, ValueError) as error:  # the last: a digest that is none
-            raise IntegrityError(
-                f"object {digest[:80]!r} is not in the store {self.root}",
-                remedy="restore it from a backup of the store",
-            ) from error
+            return bytes(obstore.get(self._store, object_path(digest)).bytes())
+        except (NotFoundError, FileNotFoundError, ValueError):  # the last: a digest that is none
+            return None
         except (BaseError, OSError) as error:
             raise Unavailable(f"object {digest} cannot be read: {error}", remedy=f"check {self.root}") from error
-        if sha256(data) != digest:
-            raise IntegrityError(
-                f"object {digest} is damaged: its bytes have another digest",
-                remedy=f"restore {self.path(digest)} from a backup",
-            )
-        return data
 
     def has(self, digest: str) -> bool:
-        """Whether the object is there; if so, it counts as written now, for whoever cleans up."""
+        """See :class:`ObjectStore`."""
         try:
             self._renew(self.path(digest))
         except FileNotFoundError:
@@ -122,11 +75,7 @@ class ObjectStore:
         return True
 
     def listed(self) -> Iterator[StoredObject]:
-        """Every object that is there, in no order. What a clean-up that was killed had put aside is put back.
-
-        Raises:
-            Unavailable: the disk cannot be read.
-        """
+        """See :class:`ObjectStore`. What a clean-up that was killed had put aside is put back."""
         try:
             for folder in (self.root / "sha256").glob("[0-9a-f][0-9a-f]"):
                 with os.scandir(folder) as files:
@@ -141,16 +90,10 @@ class ObjectStore:
             raise Unavailable(f"object store {self.root} cannot be read: {error}", remedy="check its disk") from error
 
     def remove(self, digest: str, *, older_than: float) -> bool:
-        """Remove an object, unless it was written, or found by a writer, after a moment; whether it is gone.
+        """See :class:`ObjectStore`.
 
         The file is put aside first: whoever writes it meanwhile finds it missing and writes it, and whoever had found
         it there before has made it young, so that it is put back.
-
-        Args:
-            older_than: seconds since 1970.
-
-        Raises:
-            Unavailable: the disk refuses.
         """
         file = self.path(digest)
         aside = file.with_name(f"{file.name}{_ASIDE}")
@@ -186,7 +129,7 @@ class ObjectStore:
 
     def _renew(self, file: Path) -> None:
         """Make an old file young."""
-        if file.stat().st_mtime < time.time() - _YOUNG:
+        if file.stat().st_mtime < time.time() - YOUNG:
             with contextlib.suppress(PermissionError):  # a store that is only read
                 os.utime(file)
 

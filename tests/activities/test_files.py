@@ -22,6 +22,7 @@ from coafi.processing import CHUNK, BatchProcessor, BatchTask, Checked, Generate
 from coafi.recording import EventRecorder
 from coafi.trees.commit import CommitContexts
 from tests.activities.support import EVENT, environment, failure_of
+from tests.coafi.objects.files import object_file
 from tests.harness import batch_task, document, settings_for
 from workers.resources import open_resources
 
@@ -194,7 +195,7 @@ def test_what_an_attempt_did_before_it_stopped_is_counted(files: FileActivities,
 
 
 def test_an_archive_that_is_gone_is_no_fault_of_the_event(files: FileActivities, task: BatchTask) -> None:
-    files.processor.objects.path(task.batch.archive).unlink()
+    object_file(files.processor.objects, task.batch.archive).unlink()
     error = failure_of(environment(), files.process, task)
     assert (error.type, error.non_retryable) == ("IntegrityError", False)
     assert task.batch.archive in error.message

@@ -11,7 +11,7 @@ from coafi.errors import ResourceNotFoundError
 from coafi.git.fetch import FetchRequest, GitFetcher
 from coafi.git.urls import UrlPolicy
 from coafi.index.pointers import IndexReader
-from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from coafi.trees.recorder import TreeRecorder
 from tests.activities.support import EVENT, environment, failure_of
 from tests.harness import Repository, documents
@@ -31,7 +31,7 @@ def repository(root: Path) -> Repository:
 
 @pytest.fixture(scope="module")
 def git(root: Path) -> GitActivities:
-    objects, database = ObjectStore(root / "objects"), Database(root / "coafi.db")
+    objects, database = LocalObjectStore(root / "objects"), Database(root / "coafi.db")
     database.create_tables()
     trees = TreeRecorder(database, objects)
     policy = UrlPolicy(file_roots=(root,))

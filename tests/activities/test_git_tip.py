@@ -13,7 +13,7 @@ from coafi.database import Database
 from coafi.git.fetch import GitFetcher, Tip
 from coafi.git.runner import CommitNotFound
 from coafi.index.pointers import IndexReader
-from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from coafi.trees.recorder import TreeRecorder
 
 
@@ -30,7 +30,7 @@ class Moving(GitFetcher):
     [(1, "Unavailable", False), (COMMIT_ATTEMPTS, "ResourceNotFoundError", True)],
 )
 def test_a_branch_that_moved_on_is_looked_up_again(tmp_path: Path, attempt: int, error: str, final: bool) -> None:
-    database, objects = Database(tmp_path / "coafi.db"), ObjectStore(tmp_path / "objects")
+    database, objects = Database(tmp_path / "coafi.db"), LocalObjectStore(tmp_path / "objects")
     database.create_tables()
     fetcher = Moving(mirrors=tmp_path / "mirrors", objects=objects, trees=TreeRecorder(database, objects))
     environment = ActivityEnvironment()

@@ -13,7 +13,7 @@ from coafi.artifacts.model import GeneratorConfig
 from coafi.canonical import sha256
 from coafi.database import Database
 from coafi.documents.check import check_file
-from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from coafi.registry.store import PublishedSchemas, builtin_schemas
 from tests.bench.measure import Bench
 from tests.harness import documents
@@ -44,7 +44,7 @@ async def measure(bench: Bench) -> None:
 
 async def _process(bench: Bench, database: Database, registry: PublishedSchemas) -> None:
     config = GeneratorConfig()
-    service = ArtifactService(database, ObjectStore(bench.directory / "objects"), config)
+    service = ArtifactService(database, LocalObjectStore(bench.directory / "objects"), config)
     versions = count()
     requests: list[GenerationRequest] = []
     paths = []

@@ -12,7 +12,7 @@ from git import Repo
 from coafi.database import Database
 from coafi.git.fetch import FetchRequest, GitFetcher
 from coafi.git.urls import UrlPolicy
-from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from coafi.trees.recorder import TreeRecorder
 from tests.bench.measure import Bench
 from tests.harness import Repository, documents
@@ -31,7 +31,7 @@ async def measure(bench: Bench) -> None:
 
     def fetcher() -> GitFetcher:
         place = home / f"fetcher-{next(numbers)}"
-        objects, database = ObjectStore(place / "objects"), Database(place / "coafi.db")
+        objects, database = LocalObjectStore(place / "objects"), Database(place / "coafi.db")
         database.create_tables()
         return GitFetcher(place / "mirrors", objects, TreeRecorder(database, objects), policy)
 

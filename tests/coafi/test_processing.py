@@ -20,11 +20,12 @@ from coafi.ledger.entry import Recorded
 from coafi.ledger.keys import generate_key
 from coafi.ledger.log import Ledger
 from coafi.names import EntryType, EventType
-from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from coafi.processing import CHUNK, BatchProcessor, BatchTask, Checked, Generated, GenerateTask, read_reports
 from coafi.recording import EventRecorder, Range
 from coafi.registry.store import PublishedSchemas, builtin_schemas
 from coafi.trees.commit import CommitContexts
+from tests.coafi.objects.files import object_file
 from tests.harness import batch_task, document
 
 EVENT = new_event(
@@ -51,7 +52,7 @@ def processor(tmp_path: Path) -> BatchProcessor:
         signer=generate_key(tmp_path / "key", "example.org/log"),
         state_directory=tmp_path / "state",
     )
-    objects = ObjectStore(tmp_path / "objects")
+    objects = LocalObjectStore(tmp_path / "objects")
     return BatchProcessor(
         recorder=EventRecorder(ledger=ledger, registry=registry, namespace="default", build="1"),
         objects=objects,
@@ -215,7 +216,7 @@ def test_doing_a_whole_batch_again_gives_the_same_and_records_nothing(processor:
 def test_a_batch_that_is_done_does_not_need_its_archive(processor: BatchProcessor) -> None:
     task = valid(processor, 2)
     checked = check(processor, task)
-    processor.objects.path(task.batch.archive).unlink()
+    object_file(processor.objects, task.batch.archive).unlink()
     assert check(processor, task, checked) == checked
 
 
@@ -269,7 +270,7 @@ def test_two_paths_that_look_alike_have_two_entries(processor: BatchProcessor) -
 @pytest.mark.parametrize("damage", ["missing", "changed", "other bytes under another name"])
 def test_an_archive_that_is_not_as_it_was_stored_stops_the_batch(processor: BatchProcessor, damage: str) -> None:
     task = valid(processor, 2)
-    file = processor.objects.path(task.batch.archive)
+    file = object_file(processor.objects, task.batch.archive)
     if damage == "missing":
         file.unlink()
     elif damage == "changed":
@@ -288,7 +289,7 @@ def test_an_archive_that_is_not_as_it_was_stored_stops_the_batch(processor: Batc
 def test_reports_that_are_gone_stop_the_generation(processor: BatchProcessor) -> None:
     task = valid(processor, 2)
     checked = check(processor, task)
-    processor.objects.path(checked.reports[0]).unlink()
+    object_file(processor.objects, checked.reports[0]).unlink()
     with pytest.raises(IntegrityError):
         generate(processor, task, checked)
     assert entries(processor, EntryType.ARTIFACT_GENERATED) == []

@@ -56,7 +56,7 @@ from coafi.ledger.wire import (
     HeadAnswer,
     KeysAnswer,
 )
-from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from coafi.receipts.dsse import open_envelope, parse_envelope
 from coafi.receipts.tlog_proof import format_tlog_proof, parse_tlog_proof
 from coafi.receipts.verify import verify_receipt
@@ -222,9 +222,9 @@ def _diff(data: bytes) -> None:
 
 
 @cache
-def _store() -> ObjectStore:
+def _store() -> LocalObjectStore:
     directory = tempfile.TemporaryDirectory(prefix="coafi-fuzz-")
-    store = ObjectStore(Path(directory.name))
+    store = LocalObjectStore(Path(directory.name))
     store.kept = directory  # type: ignore[attr-defined]  # it lives as long as the store
     return store
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from activities.peers import PeerGate
 from coafi.federation.signatures import Nonces
-from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from starters.service import run_gateway
 
 
@@ -47,7 +47,7 @@ def main() -> None:
         case "nonce":
             Nonces.take = then_die(Nonces.take)  # type: ignore[method-assign]  # that is the point
         case "body":
-            ObjectStore.put = then_die(ObjectStore.put)  # type: ignore[method-assign]  # likewise
+            LocalObjectStore.put = then_die(LocalObjectStore.put)  # type: ignore[method-assign]  # likewise
         case "signal":
             PeerGate.deliver = deadly_deliver  # type: ignore[method-assign]  # likewise
     asyncio.run(run_gateway())

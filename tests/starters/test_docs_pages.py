@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from coafi.canonical import sha256
 from coafi.index.pointers import IndexReader
 from coafi.names import EntryType, docs_path, repository_slug
-from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from coafi.results import artifact_result
 from starters.docs_pages import DocsAccess, DocumentationPages
 from tests.harness import Repository, Stack, document, documents, running_stack, until
@@ -321,7 +321,7 @@ async def test_what_is_lost_is_said_and_what_is_damaged_is_not_shown(indexed: In
     reader = IndexReader(stack.resources.database)
     pointer = reader.newest(repository.path.as_uri(), "main")
     assert pointer is not None
-    objects = ObjectStore(stack.settings.objects_directory)
+    objects = LocalObjectStore(stack.settings.objects_directory)
     index = json.loads(objects.get(pointer.index_digest))
     (broken,) = [one for one in index["documents"] if one["path"] == "broken.yaml"]
     lost = objects.path(broken["reports"])

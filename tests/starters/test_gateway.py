@@ -27,6 +27,7 @@ from coafi.errors import IntegrityError, LedgerUnavailable, Unavailable
 from coafi.names import EntryType, EventType, Phase, workflow_id
 from coafi.webhooks import github
 from starters.gateway import Gateway
+from tests.coafi.objects.files import object_file
 from tests.harness import SECRET, Repository, Stack, documents, push_payload, running_stack, until
 from tests.starters.conftest import MAX_BODY
 from tests.strength import examples
@@ -586,4 +587,4 @@ def test_bodies_are_kept_where_the_receipt_says(stack: Stack) -> None:
     received = [one.entry.data for one in stack.entries(EntryType.EVENT_RECEIVED)]
     digests = {str(data["bodyDigest"]) for data in received if data["principal"] == github.PRINCIPAL}
     assert digests
-    assert all(Path(stack.resources.objects.path(digest)).is_file() for digest in digests)
+    assert all(object_file(stack.resources.objects, digest).is_file() for digest in digests)

@@ -17,7 +17,7 @@ from activities.index import IndexPolicy, IndexRequest, IndexState
 from coafi.index.model import ProcessedCommit
 from coafi.index.pointers import IndexPointer, IndexReader
 from coafi.names import EntryType, SignalName, TaskQueue, WorkflowName, index_workflow_id
-from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from tests.harness import Repository, Stack, document, documents, push_payload, running_stack, until
 from workflows.git_commit_processing import GitCommitProcessingWorkflow
 
@@ -77,7 +77,7 @@ class Branch:
 
     def named(self) -> list[list[str]]:
         """The runs that each update names, in full."""
-        objects = ObjectStore(self.stack.settings.objects_directory)
+        objects = LocalObjectStore(self.stack.settings.objects_directory)
         updates = [
             one.entry.data
             for one in self.stack.entries(EntryType.INDEX_UPDATED)

@@ -12,8 +12,9 @@ from coafi.artifacts.model import GenerationResult, GeneratorConfig
 from coafi.canonical import sha256
 from coafi.database import Database
 from coafi.documents.kinds import FileKind
-from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from tests.coafi.documents.samples import GOOD, check
+from tests.coafi.objects.files import object_file
 from tests.postgresql import where
 
 
@@ -27,7 +28,7 @@ def database(place: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def service(database: Database, tmp_path: Path) -> ArtifactService:
-    return ArtifactService(database, ObjectStore(tmp_path / "objects"), GeneratorConfig())
+    return ArtifactService(database, LocalObjectStore(tmp_path / "objects"), GeneratorConfig())
 
 
 def request_for(path: str, text: str) -> GenerationRequest:
@@ -69,7 +70,7 @@ def test_a_cached_result_generates_nothing(service: ArtifactService, monkeypatch
 @pytest.mark.parametrize("damage", ["gone", "changed"])
 def test_an_object_that_is_gone_or_damaged_is_made_again(service: ArtifactService, damage: str) -> None:
     first = one(service)
-    path = service.objects.path(first.artifacts[0].digest)
+    path = object_file(service.objects, first.artifacts[0].digest)
     if damage == "gone":
         path.unlink()
     else:
@@ -153,7 +154,7 @@ def test_every_document_that_took_work_is_a_sign_of_life(service: ArtifactServic
 def test_a_batch_is_one_look_up_and_one_write(tmp_path: Path) -> None:
     database = Counting(tmp_path / "coafi.db")
     database.create_tables()
-    service = ArtifactService(database, ObjectStore(tmp_path / "objects"), GeneratorConfig())
+    service = ArtifactService(database, LocalObjectStore(tmp_path / "objects"), GeneratorConfig())
     requests = [request_for("a.json", f"[{n % 250}]") for n in range(500)]
     requests.insert(3, request_for("b.json", "{"))
     database.reads = database.writes = 0

@@ -18,7 +18,7 @@ from coafi.federation.projection import MAX_DATA, Projection, queued_message
 from coafi.ledger.entry import Draft, Recorded
 from coafi.ledger.log import Ledger
 from coafi.names import EntryType, index_workflow_id, workflow_id
-from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from coafi.registry.local import LocalRegistry
 from coafi.registry.store import builtin_schemas
 from coafi.utids import entry_utids
@@ -35,7 +35,7 @@ class Home:
     def __init__(self, place: Path) -> None:
         self.database = Database(where(place))
         self.database.create_tables()
-        self.objects = ObjectStore(place / "objects")
+        self.objects = LocalObjectStore(place / "objects")
         self.ledger = Ledger(
             self.database, origin=SIGNER.name, signer=SIGNER, state_directory=place / "state", publish_seconds=0.0
         )

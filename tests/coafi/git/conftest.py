@@ -10,7 +10,7 @@ from coafi.database import Database
 from coafi.git.fetch import GitFetcher
 from coafi.git.limits import GitLimits
 from coafi.git.urls import UrlPolicy
-from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from coafi.trees.recorder import TreeRecorder
 from tests.coafi.git.repositories import Repository
 from tests.coafi.git.server import GitServer, serve
@@ -28,7 +28,7 @@ def make_fetcher(tmp_path: Path) -> MakeFetcher:
     """Makes a fetcher; keyword arguments are limits, and the fetcher's own fields."""
 
     def make(mirrors: str = "mirrors", *, limits: GitLimits | None = None, **fields: object) -> GitFetcher:
-        objects = ObjectStore(tmp_path / "objects")
+        objects = LocalObjectStore(tmp_path / "objects")
         database = Database(tmp_path / "coafi.db")
         database.create_tables()
         fetcher = GitFetcher(

@@ -29,10 +29,10 @@ from coafi.database import Database
 from coafi.git.fetch import FetchRequest, GitFetcher
 from coafi.git.limits import GitLimits
 from coafi.git.urls import UrlPolicy
-from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from coafi.trees.recorder import TreeRecorder
 home, url, commit = sys.argv[1:]
-objects = ObjectStore(Path(home) / "objects")
+objects = LocalObjectStore(Path(home) / "objects")
 database = Database(Path(home) / "coafi.db")
 database.create_tables()
 fetcher = GitFetcher(

@@ -12,6 +12,7 @@ from coafi.git.urls import UrlPolicy
 from tests.coafi.git.conftest import MakeFetcher
 from tests.coafi.git.repositories import Repository
 from tests.coafi.git.server import GitServer
+from tests.coafi.objects.files import object_root
 from tests.strength import examples
 
 HOSTILE = ["", "-x", "--upload-pack=touch /tmp/x", "a..b", "a b", "*", "a?", "a[b", "a~1", "a^", "a:b", "a\\b", "@{-1}"]
@@ -96,7 +97,7 @@ def test_a_damaged_mirror_is_made_anew_for_a_tip(make_fetcher: MakeFetcher, repo
     for pack in fetcher.mirrors.rglob("*.pack"):
         pack.chmod(0o600)
         pack.write_bytes(b"damaged")
-    for listing in fetcher.objects.root.rglob("*"):
+    for listing in object_root(fetcher.objects).rglob("*"):
         if listing.is_file():
             listing.unlink()
     assert fetcher.tip(url, branch, {}) == first

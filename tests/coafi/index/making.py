@@ -16,7 +16,7 @@ from coafi.index.model import IndexTask, ProcessedCommit
 from coafi.index.update import IndexUpdater
 from coafi.ledger.keys import Signer
 from coafi.ledger.log import Ledger
-from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from coafi.results import FileResult, add_file_results
 from coafi.trees.listing import TreeFile, directories_of
 from tests.postgresql import where
@@ -30,7 +30,7 @@ class Indexes:
     """What indexes are made with."""
 
     database: Database
-    objects: ObjectStore
+    objects: LocalObjectStore
     ledger: Ledger
     updater: IndexUpdater
     entries: int = 0
@@ -71,7 +71,7 @@ class Indexes:
 @contextmanager
 def indexes(home: Path) -> Iterator[Indexes]:
     """An empty database, ledger and object store."""
-    database, objects = Database(where(home)), ObjectStore(home / "objects")
+    database, objects = Database(where(home)), LocalObjectStore(home / "objects")
     database.create_tables()
     ledger = Ledger(database, origin="test", signer=Signer("test", bytes(32)), state_directory=home / "ledger")
     try:

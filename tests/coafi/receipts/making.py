@@ -25,6 +25,7 @@ from coafi.ledger.keys import Signer, Trusted
 from coafi.ledger.log import Ledger
 from coafi.names import EventType, Phase
 from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from coafi.processing import BatchProcessor, Checked, Generated, GenerateTask
 from coafi.receipts.make import write_receipt
 from coafi.receipts.verify import VerifiedReceipt, verify_receipt
@@ -151,7 +152,7 @@ def service(directory: Path, signer: Signer | KeySource = SIGNER) -> Iterator[Se
     database.create_tables()
     registry = PublishedSchemas(database)
     registry.publish(builtin_schemas())
-    objects = ObjectStore(directory / "objects")
+    objects = LocalObjectStore(directory / "objects")
     ledger = Ledger(
         database,
         origin=source.current().name,

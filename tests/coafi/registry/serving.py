@@ -23,7 +23,7 @@ from coafi.events import EventRef
 from coafi.ledger.entry import Recorded
 from coafi.ledger.port import Ledger
 from coafi.names import EntryType, EventType
-from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from coafi.recording import EventRecorder
 from coafi.registry.calls import RegistryClient
 from coafi.registry.entry import Entry
@@ -164,7 +164,7 @@ def task(endpoint: str, body: JsonObject, *, if_match: int | None = None, run: s
 def desk(registry: Registry, ledger: Ledger, database: Database, home: Path) -> Desk:
     """A desk in ``home``."""
     recorder = EventRecorder(ledger=ledger, registry=registry, namespace="plant-b/default", build="1.2.3")
-    return Desk(registry, ledger, ApiOperator(recorder, registry, database, ObjectStore(home / "objects")))
+    return Desk(registry, ledger, ApiOperator(recorder, registry, database, LocalObjectStore(home / "objects")))
 
 
 def entry_of(operated: Operated) -> Entry:

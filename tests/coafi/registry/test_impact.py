@@ -13,7 +13,7 @@ from coafi.documents.kinds import FileKind
 from coafi.documents.tree import SETTINGS_FILE
 from coafi.index.model import IndexTask
 from coafi.index.update import IndexUpdater
-from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from coafi.registry.acceptance import accept_schema
 from coafi.registry.builtin import builtin_schemas
 from coafi.registry.impact import MAX_FINDINGS, BrokenDocument, BrokenEntry, ImpactAnalysis, ImpactReport
@@ -48,7 +48,7 @@ class Repositories:
     """Branches that were checked and indexed, as runs do it but for git."""
 
     books: Registers
-    objects: ObjectStore
+    objects: LocalObjectStore
     files: dict[str, dict[str, bytes]] = field(default_factory=dict)
     trees: dict[str, str] = field(default_factory=dict)
     entries: int = 1_000_000
@@ -112,7 +112,7 @@ class Repositories:
 
 @pytest.fixture
 def repositories(books: Registers, tmp_path: Path) -> Repositories:
-    return Repositories(books, ObjectStore(tmp_path / "objects"))
+    return Repositories(books, LocalObjectStore(tmp_path / "objects"))
 
 
 def analysis(repositories: Repositories) -> ImpactAnalysis:

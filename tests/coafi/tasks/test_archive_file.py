@@ -12,7 +12,7 @@ from coafi.errors import CoafiError, IntegrityError, ValidationError
 from coafi.ledger.entry import timestamp
 from coafi.ledger.keys import Keyring, Signer
 from coafi.names import EntryType
-from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from coafi.tasks.archive import Archiver, archives_of
 from coafi.tasks.archive_file import entries_in, verify_archive
 from coafi.tasks.results import TaskResults
@@ -27,7 +27,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[bytes]]:
     """600 entries, one of them with a body, in archives of 257."""
     place = tmp_path_factory.mktemp("archives")
     with opened(place) as ledger:
-        objects = ObjectStore(place / "objects")
+        objects = LocalObjectStore(place / "objects")
         body = objects.put(b"what a sender delivered")
         received = draft("receive", data={"bodyDigest": body})
         object.__setattr__(received, "type", EntryType.EVENT_RECEIVED)

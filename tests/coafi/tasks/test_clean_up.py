@@ -18,11 +18,12 @@ from coafi.errors import Unavailable, ValidationError
 from coafi.git.limits import GitLimits
 from coafi.git.mirror import MirrorStore
 from coafi.git.runner import GitRunner
-from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from coafi.registry.tables import registry_reservation
 from coafi.tasks.clean_up import DAY, CleanUp, CleanUpParameters
 from coafi.tasks.history import Run
 from tests.coafi.ledger.making import draft, opened
+from tests.coafi.objects.files import object_file
 from tests.coafi.tasks.support import job
 from tests.strength import examples
 
@@ -68,7 +69,7 @@ def cleaning(place: Path) -> Iterator[CleanUp]:
     with opened(place) as ledger:
         yield CleanUp(
             ledger._state.database,
-            ObjectStore(place / "objects"),
+            LocalObjectStore(place / "objects"),
             ledger,
             Histories(),
             MirrorStore(place / "mirrors", GitRunner(GitLimits())),
@@ -78,7 +79,7 @@ def cleaning(place: Path) -> Iterator[CleanUp]:
 def put(cleaning: CleanUp, data: bytes, *, age: float = OLD) -> str:
     digest = cleaning.objects.put(data)
     then = time.time() - age
-    os.utime(cleaning.objects.path(digest), (then, then))
+    os.utime(object_file(cleaning.objects, digest), (then, then))
     return digest
 
 
@@ -86,9 +87,9 @@ def test_what_nothing_names_goes_when_it_is_old(cleaning: CleanUp) -> None:
     old, young = put(cleaning, b"old"), put(cleaning, b"young", age=DAY)
     result = cleaning.run(job(dryRun=1))
     assert (result.dry_run, result.objects) == (True, (old,))
-    assert cleaning.objects.path(old).exists()
+    assert object_file(cleaning.objects, old).exists()
     assert cleaning.run(job()).objects == (old,)
-    assert not cleaning.objects.path(old).exists()
+    assert not object_file(cleaning.objects, old).exists()
     assert cleaning.objects.get(young) == b"young"
     assert cleaning.run(job()).objects == ()
 
@@ -106,7 +107,7 @@ def test_what_the_ledger_a_table_or_an_open_run_names_stays_and_what_that_names(
     object.__setattr__(cleaning, "history", Histories(b"\0\x12" + in_history.encode() + b"\0"))
     assert cleaning.run(job()).objects == (nobody,)
     for digest in (leaf, middle, in_ledger, in_table, in_history):
-        assert cleaning.objects.path(digest).exists()
+        assert object_file(cleaning.objects, digest).exists()
 
 
 def test_nothing_goes_while_temporal_cannot_say_what_runs_need(cleaning: CleanUp) -> None:
@@ -114,7 +115,7 @@ def test_nothing_goes_while_temporal_cannot_say_what_runs_need(cleaning: CleanUp
     object.__setattr__(cleaning, "history", Away())
     with pytest.raises(Unavailable):
         cleaning.run(job())
-    assert cleaning.objects.path(old).exists()
+    assert object_file(cleaning.objects, old).exists()
 
 
 def test_the_oldest_go_first_and_only_as_many_as_must(cleaning: CleanUp) -> None:
@@ -145,7 +146,7 @@ def test_what_was_renewed_at_the_last_moment_is_put_back(cleaning: CleanUp) -> N
 
 def test_what_a_killed_clean_up_put_aside_comes_back(cleaning: CleanUp) -> None:
     digest = put(cleaning, b"aside")
-    file = cleaning.objects.path(digest)
+    file = object_file(cleaning.objects, digest)
     file.rename(file.with_name(f"{file.name}.removed"))
     list(cleaning.objects.listed())
     assert cleaning.objects.get(digest) == b"aside"
@@ -198,7 +199,7 @@ def test_everything_that_is_needed_stays_and_all_else_goes(
     with opened(place) as ledger:
         cleaning = CleanUp(
             ledger._state.database,
-            ObjectStore(place / "objects"),
+            LocalObjectStore(place / "objects"),
             ledger,
             Histories(),
             MirrorStore(place / "mirrors", GitRunner(GitLimits())),
@@ -222,6 +223,6 @@ def test_everything_that_is_needed_stays_and_all_else_goes(
                 needed.add(one)
                 waiting += children[one]
         cleaning.run(job())
-        there = {number for number in range(12) if cleaning.objects.path(names[number]).exists()}
+        there = {number for number in range(12) if object_file(cleaning.objects, names[number]).exists()}
         assert there == needed | young
         assert all(sha256(cleaning.objects.get(names[number])) == names[number] for number in there)

@@ -28,7 +28,7 @@ from coafi.names import (
     schedule_id,
     workflow_id,
 )
-from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from coafi.recording import EventRecorder
 from coafi.registry.store import PublishedSchemas, builtin_schemas
 from coafi.tasks.compliance_report import ComplianceReport, ComplianceReporter, OpenFinding, TrendPoint
@@ -52,7 +52,7 @@ class Parts:
 
     ledger: Ledger
     recorder: EventRecorder
-    objects: ObjectStore
+    objects: LocalObjectStore
     results: TaskResults
 
     def run(self, task: Task, *, hours: int = 0) -> TaskDone:
@@ -71,7 +71,7 @@ def parts(place: Path) -> Iterator[Parts]:
         registry = PublishedSchemas(database)
         registry.publish(builtin_schemas())
         recorder = EventRecorder(ledger=ledger, registry=registry, namespace=NAMESPACE, build="1")
-        yield Parts(ledger, recorder, ObjectStore(place / "objects"), TaskResults(database))
+        yield Parts(ledger, recorder, LocalObjectStore(place / "objects"), TaskResults(database))
 
 
 @dataclass

@@ -12,7 +12,7 @@ from coafi.database import Database
 from coafi.documents.facts import DocumentFacts, document_facts
 from coafi.documents.tree import EntryKind
 from coafi.errors import IntegrityError
-from coafi.objects import ObjectStore
+from coafi.objects.local import LocalObjectStore
 from coafi.trees.commit import CommitContexts, CommitTree
 from coafi.trees.facts import FactsStore
 from coafi.trees.listing import TreeFile, directories_of, read_listing
@@ -26,7 +26,7 @@ class Trees:
     def __init__(self, home: Path) -> None:
         self.database = Database(where(home))
         self.database.create_tables()
-        self.objects = ObjectStore(home / "objects")
+        self.objects = LocalObjectStore(home / "objects")
         self.recorder = TreeRecorder(self.database, self.objects)
         self.contents: dict[str, bytes] = {}
         self.read: list[str] = []
