@@ -103,7 +103,10 @@ class Draft:
     @_once
     def request_digest(self) -> str:
         """SHA-256, in hexadecimal, of the canonical JSON of the inputs."""
-        return sha256(self._canonical("inputs", self.inputs))
+        try:
+            return sha256(canonical_json(self.inputs))
+        except ValidationError as error:
+            raise self._no_form("inputs", error) from error
 
     def body(self, time: str) -> bytes:
         """The entry's exact bytes: canonical JSON (RFC 8785) of what :class:`Entry` holds.
@@ -114,7 +117,10 @@ class Draft:
         Raises:
             ValidationError: the data have no canonical form, or the body is longer than ``MAX_BODY``.
         """
-        data = self._canonical("data", self.data)
+        try:
+            data = canonical_json(self.data)
+        except ValidationError as error:
+            raise self._no_form("data", error) from error
         try:
             body = _encode(  # the bytes that canonical_json would give of it
                 _Body(
@@ -142,11 +148,8 @@ class Draft:
             )
         return body
 
-    def _canonical(self, what: str, value: JsonObject) -> bytes:
-        try:
-            return canonical_json(value)
-        except ValidationError as error:
-            raise ValidationError(f"the {what} of the entry {self}: {error.message}", remedy=error.remedy) from error
+    def _no_form(self, what: str, error: ValidationError) -> ValidationError:
+        return ValidationError(f"the {what} of the entry {self}: {error.message}", remedy=error.remedy)
 
 
 class Entry(BaseModel):
@@ -235,7 +238,7 @@ class Entry(BaseModel):
             )
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen, which would take longer than to hash the entry; nobody changes one
 class Recorded:
     """An entry that is in the ledger.
 
@@ -248,11 +251,14 @@ class Recorded:
     index: int
     body: bytes
     fresh: bool = False
+    _entry: Entry | None = field(default=None, init=False, repr=False, compare=False)
 
-    @cached_property
+    @property
     def entry(self) -> Entry:
-        """The body, read."""
-        return Entry.parse(self.body)
+        """The body, read once."""
+        if self._entry is None:
+            self._entry = Entry.parse(self.body)
+        return self._entry
 
     @property
     def data(self) -> JsonObject:

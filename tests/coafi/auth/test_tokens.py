@@ -516,7 +516,7 @@ async def test_a_file_of_keys_that_is_garbage_lets_nobody_in_until_it_is_mended(
         with pytest.raises(Unavailable) as caught:
             await who.authenticate(token)
         assert str(tmp_path) not in str(caught.value)
-    assert sum(str(tmp_path) in line for line in capfd.readouterr().out.splitlines()) == 1
+    assert sum(str(tmp_path) in line for line in capfd.readouterr().err.splitlines()) == 1
     (tmp_path / "keys").write_bytes(jwks(P256))
     await who.authenticate(token)
 
