@@ -115,6 +115,11 @@ class Settings(BaseSettings):
         description="`postgresql://user:password@host/database`, see [operations](operations.md#on-postgresql); "
         "empty: the SQLite file in the home.",
     )
+    secrets_dir: AbsolutePath | None = Field(
+        None,
+        description="Directory of mounted secrets: a file in it that is named like a variable here is that setting, "
+        "unless the environment says otherwise.",
+    )
     objects_url: str = Field(
         "",
         pattern=r"^(s3://[^\s?#@]+)?$",
@@ -140,6 +145,11 @@ class Settings(BaseSettings):
 
     temporal_address: str = Field(
         "", description="`host:port` of Temporal; empty: the embedded server of the `coafi up` that uses this home."
+    )
+    temporal_profile: str = Field(
+        "",
+        description="Profile of `temporal.toml` that says how Temporal is reached (address, TLS, API key), as far as "
+        "`TEMPORAL_…` does not. See [operations](operations.md#a-temporal-of-your-own).",
     )
     temporal_namespace: str = Field("default", min_length=1, description="Temporal namespace.")
     temporal_ui: str = Field("", description="Base URL of Temporal's Web UI, for links; empty: the embedded one.")
@@ -542,20 +552,39 @@ def load_settings() -> Settings:
             is named.
     """
     known = [variable(name) for name in Settings.model_fields]
-    strangers = [name for name in os.environ if name.upper().startswith(_PREFIXES) and name.upper() not in known]
+    mounted = _mounted(os.environ.get("COAFI_SECRETS_DIR", ""))
+    names = {*os.environ, *(file.name for file in mounted)}
+    strangers = [name for name in names if name.upper().startswith(_PREFIXES) and name.upper() not in known]
     if strangers:
         raise ValidationError(
             "; ".join(f"{name} is no setting{_similar(name, known)}" for name in sorted(strangers)),
             remedy="correct the environment; see docs/settings.md",
         )
     try:
-        return Settings()
+        return Settings(_secrets_dir=mounted[0].parent if mounted else None)
     except pydantic.ValidationError as error:
         problems = [
             f"{variable(str(problem['loc'][0]))}: {problem['msg']}"
             for problem in error.errors(include_url=False, include_input=False)
         ]
         raise ValidationError("; ".join(problems), remedy="correct the environment; see docs/settings.md") from None
+
+
+def _mounted(directory: str) -> list[Path]:
+    """The files that are settings.
+
+    Raises:
+        ValidationError: there is no such directory, or it cannot be read.
+    """
+    if not directory:
+        return []
+    try:
+        return sorted(file for file in Path(directory).absolute().iterdir() if file.is_file())
+    except OSError as error:
+        raise ValidationError(
+            f"COAFI_SECRETS_DIR: {directory} cannot be read: {error.strerror}",
+            remedy="mount the secrets there, or unset it",
+        ) from None
 
 
 def _similar(name: str, known: list[str]) -> str:

@@ -11,10 +11,15 @@ def temporal_address(settings: Settings) -> str:
     """Where Temporal is: as the settings say, or with the service that runs in this home.
 
     Raises:
+        ValidationError: the profile that the settings name is not right.
         Unavailable: neither.
     """
     if settings.temporal_address:
         return settings.temporal_address
+    if settings.temporal_profile:
+        from workers.client import load_profile  # the SDK is loaded only where it is used
+
+        return str(load_profile(settings).address)
     service = ServiceAddress.read(settings.home)
     if service is None:
         raise Unavailable(

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from coafi.errors import CoafiError
-from starters.commands import auth, common, events, ledger, peers, registry, schedules
+from coafi.names import TaskQueue
+from starters.commands import auth, common, config, events, ledger, peers, registry, schedules
 from starters.commands.common import Json, run
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ app.add_typer(events.findings, name="findings")
 app.add_typer(events.subscribers, name="subscribers")
 app.add_typer(peers.peers, name="peers")
 app.add_typer(auth.auth, name="auth")
+app.add_typer(config.config, name="config")
 app.add_typer(registry.registry, name="registry")
 app.add_typer(ledger.ledger, name="ledger")
 app.add_typer(ledger.database, name="database")
@@ -79,11 +81,16 @@ def demo_federation() -> None:
 
 
 @app.command()
-def worker() -> None:
-    """Run the workers of every task queue against a Temporal that is already there."""
+def worker(
+    queue: Annotated[
+        list[TaskQueue] | None,
+        typer.Option(help="Task queue to serve; repeatable. Default: all.", show_default=False),
+    ] = None,
+) -> None:
+    """Run the workers of the task queues against a Temporal that is already there."""
     from starters.service import run_workers
 
-    run(run_workers())
+    run(run_workers(queue or ()))
 
 
 @app.command()

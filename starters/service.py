@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from coafi.federation.peers import PeerStore
 from coafi.federation.signatures import Nonces
 from coafi.ledger.log import Ledger
 from coafi.logs import configure_logging
+from coafi.names import TaskQueue
 from coafi.secret_files import read_or_make_secret, webhook_secret
 from coafi.settings import Settings, load_settings
 from coafi.webhooks.ledger_events import SourceKey
@@ -344,8 +345,12 @@ async def run_service() -> None:
     err.print("Stopped.")
 
 
-async def run_workers() -> None:
-    """``coafi worker``."""
+async def run_workers(queues: Collection[TaskQueue] = ()) -> None:
+    """``coafi worker``.
+
+    Args:
+        queues: the task queues to serve; none for all.
+    """
     settings = load_settings()
     configure_logging(settings)
     stop = stop_on_signals()
@@ -356,8 +361,9 @@ async def run_workers() -> None:
 
             start_http_server(settings.metrics_port)
         service = ServiceAddress.read(settings.home)
-        async with running_workers(client, resources, gateway=service.gateway if service else ""):
-            log.info("workers run", temporal=temporal_address(settings))
+        chosen = tuple(queues) or tuple(TaskQueue)
+        async with running_workers(client, resources, gateway=service.gateway if service else "", queues=chosen):
+            log.info("workers run", temporal=temporal_address(settings), queues=[queue.value for queue in chosen])
             await stop.wait()
 
 

@@ -1,6 +1,6 @@
 """The one place where settings become activities and workers."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -90,19 +90,22 @@ RUNNER = UnsandboxedWorkflowRunner()
 
 
 @asynccontextmanager
-async def running_workers(client: Client, resources: Resources, *, gateway: str = "") -> AsyncIterator[None]:
+async def running_workers(
+    client: Client, resources: Resources, *, gateway: str = "", queues: Collection[TaskQueue] = tuple(TaskQueue)
+) -> AsyncIterator[None]:
     """Run a worker per task queue; running activities get ``drain_timeout`` to end.
 
     Args:
         client: of Temporal.
         resources: what the workers work with.
         gateway: base URL of the gateway, for links, where the settings do not say.
+        queues: the task queues; others are left to other processes.
 
     Raises:
         ValidationError: the file of subscribers, or that of subscriptions, is not right.
     """
     async with AsyncExitStack() as stack:
-        for worker in build_workers(client, resources, stack, gateway=gateway):
+        for worker in build_workers(client, resources, stack, gateway=gateway, queues=queues):
             await stack.enter_async_context(worker)
         yield
 
@@ -153,8 +156,15 @@ def build_activities(resources: Resources) -> Activities:
     )
 
 
-def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *, gateway: str = "") -> list[Worker]:
-    """The workers of the task queues; ``stack`` closes their threads and connections."""
+def build_workers(
+    client: Client,
+    resources: Resources,
+    stack: AsyncExitStack,
+    *,
+    gateway: str = "",
+    queues: Collection[TaskQueue] = tuple(TaskQueue),
+) -> list[Worker]:
+    """The workers of these task queues; ``stack`` closes their threads and connections."""
     settings = resources.settings
     subscribers = load_subscribers(settings.subscribers, allow_private=settings.notify_allow_private)
     steps = build_activities(resources)
@@ -201,8 +211,8 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
         stack.callback(pool.shutdown)
         return pool
 
-    return [
-        Worker(
+    made: dict[TaskQueue, Callable[[], Worker]] = {
+        TaskQueue.EVENTS: lambda: Worker(
             client,
             task_queue=TaskQueue.EVENTS,
             workflows=WORKFLOWS,
@@ -230,7 +240,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
             disable_eager_activity_execution=True,
             graceful_shutdown_timeout=drain,
         ),
-        Worker(
+        TaskQueue.GIT: lambda: Worker(
             client,
             task_queue=TaskQueue.GIT,
             activities=[steps.git.fetch, steps.git.tip],
@@ -239,7 +249,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
             max_task_queue_activities_per_second=settings.git_rate,
             graceful_shutdown_timeout=drain,
         ),
-        Worker(
+        TaskQueue.FILES: lambda: Worker(
             client,
             task_queue=TaskQueue.FILES,
             activities=[steps.files.process, steps.files.generate, indexes.update],
@@ -249,7 +259,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
             max_heartbeat_throttle_interval=timedelta(seconds=2),  # what is done must be known soon
             graceful_shutdown_timeout=drain,
         ),
-        Worker(
+        TaskQueue.API: lambda: Worker(
             client,
             task_queue=TaskQueue.API,
             activities=[api.operate],
@@ -258,7 +268,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
             max_task_queue_activities_per_second=settings.api_queue_rate,
             graceful_shutdown_timeout=drain,
         ),
-        Worker(
+        TaskQueue.DELIVERY: lambda: Worker(
             client,
             task_queue=TaskQueue.DELIVERY,
             activities=[deliveries.deliver, witness.see, outbox.deliver, outbox.settle],
@@ -268,7 +278,7 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
             max_heartbeat_throttle_interval=timedelta(seconds=2),  # a pause, and what is done, must be known soon
             graceful_shutdown_timeout=drain,
         ),
-        Worker(
+        TaskQueue.TASKS: lambda: Worker(
             client,
             task_queue=TaskQueue.TASKS,
             activities=[revalidations.revalidate, tasks.run],
@@ -277,7 +287,8 @@ def build_workers(client: Client, resources: Resources, stack: AsyncExitStack, *
             max_task_queue_activities_per_second=settings.tasks_rate,
             graceful_shutdown_timeout=drain,
         ),
-    ]
+    }
+    return [make() for queue, make in made.items() if queue in queues]
 
 
 def _index_policy(settings: Settings, patience: Patience) -> IndexPolicy:

@@ -106,3 +106,28 @@ def test_a_secret_in_a_file_is_its_owners(tmp_path: Path) -> None:
     path.write_text("\n")
     with pytest.raises(ValidationError, match="put the secret into it"):
         read_secret(path)
+
+
+def test_mounted_secrets_are_settings_unless_the_environment_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "COAFI_DATABASE_URL").write_text("postgresql://u:p@db.example/coafi\n")
+    (tmp_path / "COAFI_LOG_LEVEL").write_text("debug")
+    (tmp_path / "BITT_API_TOKEN").write_text("a-token")
+    (tmp_path / "ledger-key").write_text("what another setting names")
+    (tmp_path / "..data").mkdir()  # as Kubernetes mounts them
+    monkeypatch.setenv("COAFI_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("COAFI_LOG_LEVEL", "error")
+    settings = load_settings()
+    assert settings.database_url.get_secret_value() == "postgresql://u:p@db.example/coafi"
+    assert settings.bitt_api_token.get_secret_value() == "a-token"
+    assert settings.log_level == "error"
+    (tmp_path / "COAFI_DATABASE_URI").touch()
+    with pytest.raises(ValidationError, match="COAFI_DATABASE_URI is no setting; did you mean COAFI_DATABASE_URL"):
+        load_settings()
+
+
+def test_a_directory_of_secrets_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COAFI_SECRETS_DIR", str(tmp_path / "nowhere"))
+    with pytest.raises(ValidationError, match=r"COAFI_SECRETS_DIR: .*nowhere cannot be read: No such file"):
+        load_settings()
