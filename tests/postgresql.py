@@ -38,6 +38,7 @@ class PostgresqlServer:
 
     Attributes:
         port: that it listens on.
+        binaries: directory of its programs, such as ``psql``.
         log: what it says.
     """
 
@@ -49,7 +50,7 @@ class PostgresqlServer:
         if self._user is not None:
             account = pwd.getpwnam(self._user)
             os.chown(self._root, account.pw_uid, account.pw_gid)
-        self._binaries = _binaries()
+        self.binaries = _binaries()
         password = self._root / "password"
         password.write_text(PASSWORD)
         password.chmod(0o644)
@@ -68,7 +69,7 @@ class PostgresqlServer:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    str(self._binaries / "postgres"), "-D", str(self._data), "-h", "127.0.0.1", "-p", str(self.port),
+                    str(self.binaries / "postgres"), "-D", str(self._data), "-h", "127.0.0.1", "-p", str(self.port),
                     "-k", str(self._root), *words,
                 ],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd="/", user=self._user,
@@ -114,7 +115,7 @@ class PostgresqlServer:
 
     def _run(self, command: str, *arguments: str) -> None:
         done = subprocess.run(
-            [str(self._binaries / command), *arguments],
+            [str(self.binaries / command), *arguments],
             capture_output=True, text=True, timeout=HANG, check=False, cwd="/", user=self._user,
         )  # fmt: skip
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"

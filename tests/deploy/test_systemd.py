@@ -1,4 +1,4 @@
-"""What is handed to other tools for running the service."""
+"""The systemd unit."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from coafi.settings import Settings
 from starters.cli import app
 
-UNIT = Path(__file__).parent.parent / "deploy" / "systemd" / "coafi.service"
+UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "coafi.service"
 
 
 def unit_values(key: str) -> list[str]:
