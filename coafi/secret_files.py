@@ -12,6 +12,18 @@ from pydantic import SecretStr
 from coafi.errors import ValidationError
 
 
+def permissions(status: os.stat_result) -> int:
+    """The permission bits of a file, as far as they open it to others than us.
+
+    A file of root's that a group of ours may read, and nobody else, is a mounted secret: so Kubernetes hands them to a
+    process that is not root (``fsGroup``).
+    """
+    mode = stat.S_IMODE(status.st_mode)
+    ours = status.st_gid in {os.getegid(), *os.getgroups()}
+    is_mounted = status.st_uid == 0 != os.geteuid() and ours and mode & 0o037 == 0
+    return mode & ~0o040 if is_mounted else mode
+
+
 def read_or_make_secret(path: Path, make: Callable[[], str] = lambda: secrets.token_hex(32)) -> SecretStr:
     """The secret in ``path``; what ``make`` makes when there is none yet, by default 32 random bytes in hex.
 
@@ -46,7 +58,7 @@ def read_secret(path: Path) -> SecretStr:
 
 
 def _read(path: Path, remedy: str) -> SecretStr:
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+    if permissions(path.stat()) & 0o077:
         raise ValidationError(f"secret {path} is readable by others", remedy=f"chmod 600 {path}")
     value = path.read_text().strip()
     if not value:

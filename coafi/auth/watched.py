@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from coafi.errors import Unavailable, ValidationError
+from coafi.secret_files import permissions
 
 T = TypeVar("T")
 
@@ -70,7 +71,7 @@ class WatchedFile(Generic[T]):
         if len(content) > self._limit:
             raise ValidationError(f"{self.path} is larger than {self._limit} bytes", remedy="take what it needs out")
         try:
-            value = self._parse(content, stat.S_IMODE(status.st_mode))
+            value = self._parse(content, permissions(status))
         except ValidationError as error:
             raise ValidationError(f"{self.path}: {error.message}", remedy=error.remedy) from None
         settled = started - max(status.st_mtime, status.st_ctime) > _SETTLED

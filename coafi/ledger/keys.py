@@ -21,6 +21,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from coafi.errors import AuthorizationError, ResourceNotFoundError, Unavailable, ValidationError
+from coafi.secret_files import permissions
 
 ED25519 = b"\x01"
 """The signature type of Ed25519 in signed notes."""
@@ -312,12 +313,12 @@ def _read(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077:
+            if not stat.S_ISREG(status.st_mode) or permissions(status) & 0o077:
                 raise AuthorizationError(
                     f"the key file {path} is open to others (mode {stat.S_IMODE(status.st_mode):04o})",
                     remedy=f"run: chmod 600 {path}; and make a new key if somebody may have read it",
                 )
-            if status.st_uid != os.geteuid():
+            if status.st_uid not in (os.geteuid(), 0):
                 raise AuthorizationError(
                     f"the key file {path} belongs to user {status.st_uid}, and this process is user {os.geteuid()}",
                     remedy="whoever owns a file can read it: give it to the user who runs the service",

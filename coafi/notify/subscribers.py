@@ -19,7 +19,6 @@ of no repository.
 """
 
 import os
-import stat
 from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -33,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints,
 from coafi.errors import ResourceNotFoundError, ValidationError
 from coafi.notify.keys import check_key
 from coafi.registry.entry import RegistryId
+from coafi.secret_files import permissions
 
 _Pattern = Annotated[str, StringConstraints(min_length=1, max_length=2_048)]
 _MAX_FILE = 2**20
@@ -225,7 +225,7 @@ def _listed(path: Path) -> list[Any]:
 def _subscriber(written: _Written, path: Path, allow_private: bool) -> Subscriber:
     host, port = _address(written.url.get_secret_value(), allow_private)
     if isinstance(written.secret, SecretStr):
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        if permissions(path.stat()) & 0o077:
             raise ValueError(f"secret: others may read {path}; chmod 600, or give the secret by file or env")
         key = written.secret
     else:
@@ -255,7 +255,7 @@ def _secret_at(place: _SecretPlace) -> SecretStr:
         return SecretStr(value.strip())
     assert place.file is not None  # noqa: S101  # validated: one of them is given
     try:
-        if stat.S_IMODE(place.file.stat().st_mode) & 0o077:
+        if permissions(place.file.stat()) & 0o077:
             raise ValueError(f"secret: others may read {place.file}; chmod 600")
         return SecretStr(place.file.read_text().strip())
     except (OSError, UnicodeError) as error:
