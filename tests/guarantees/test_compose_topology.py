@@ -230,6 +230,7 @@ async def test_hundreds_of_events_outlast_a_restart_of_every_service(
         workflows = await handling
         assert restarts >= len(running.processes), "every service was stopped and started at least once"
         assert len(set(workflows)) == EVENTS
+        await asyncio.sleep(15)  # what was started last listens to signals only once it has loaded everything
         for process in running.processes:
             await process.stop()
         with open_resources(running.settings) as resources:

@@ -167,7 +167,10 @@ async def _flood(stack: Stack, count: int, *, max_started: int, doubled: int) ->
             await run.signal(SignalName.MESSAGE, PeerMessage(message=update(f"m-{number}")))
 
     async def done() -> bool:
-        standing = await run_of(stack).query(PeerWorkflow.state)
+        try:
+            standing = await run_of(stack).query(PeerWorkflow.state)
+        except RPCError:  # a run that is busy may answer late: then it is asked again
+            return False
         return standing.started == count and standing.waiting == 0
 
     await until(done, seconds=60 + count)
