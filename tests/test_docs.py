@@ -448,6 +448,7 @@ def test_search_attributes_and_task_queues_are_ours(page: Path) -> None:
     text = page.read_text()
     assert set(re.findall(r"\bCoafi[A-Z]\w+", text)) - {"CoafiError"} <= set(SearchAttribute)
     others = {"coafi-backup", "coafi-event", "coafi-federation"}  # a file, a header, and the tag of signatures
+    others |= {"coafi-prod", "coafi-secrets"}  # of Kubernetes
     assert set(re.findall(r"(?<![\w./-])coafi-[a-z]+", text)) - others <= set(TaskQueue)
 
 

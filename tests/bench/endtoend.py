@@ -107,7 +107,7 @@ async def _flood(bench: Bench, service: Service, bare: BareLoop, repositories: S
 
 async def _load(bench: Bench, service: Service, repositories: Sequence[Repository]) -> None:
     """The load test: all at once, and afterwards the ledger must hold every step of every one of them, once."""
-    waiting = pushes(repositories, bench.amount(100, 2), FILES)
+    waiting = pushes(repositories, bench.amount(500 // len(repositories), 2), FILES)
     what = f"{len(waiting)} pushes of {FILES} files at once"
     bench.progress(f"{bench.area}: load test, {what}")
     service.accepted.clear()
