@@ -25,6 +25,8 @@ STEP_SECONDS = Histogram(
 )
 API_REQUESTS = Counter("coafi_api_requests", "Requests to the API.", ["endpoint", "method", "status"])
 LEDGER_ENTRIES = Gauge("coafi_ledger_entries", "Entries in the ledger.")
+LEDGER_UNSIGNED = Gauge("coafi_ledger_unsigned_entries", "Entries that no signed checkpoint covers yet.")
+OPEN_RUNS = Gauge("coafi_open_runs", "Runs that wait for a person, by what is the matter.", ["state"])
 LEDGER_REQUESTS = Counter("coafi_ledger_requests", "Requests to the ledger's API.", ["route", "status"])
 FOLLOWER_LAG = Gauge("coafi_follower_lag", "Entries of the ledger that a follower has not dealt with.", ["follower"])
 FOLLOWER_ENTRIES = Counter("coafi_follower_entries", "Entries that a follower has dealt with.", ["follower"])

@@ -38,6 +38,7 @@ from starters.docs_pages import DocumentationPages
 from starters.events_door import EventsDoor
 from starters.federation import FederationApi
 from starters.report_pages import ReportPages
+from starters.run_counts import RunCounts
 from starters.witness import WitnessApi
 
 log = structlog.stdlib.get_logger()
@@ -59,6 +60,7 @@ class Gateway:
         federation: takes what peers send.
         witness: cosigns the checkpoints of others.
         reports: serves what was reported.
+        runs: counts what waits for a person.
     """
 
     dispatcher: Dispatcher
@@ -76,6 +78,7 @@ class Gateway:
     federation: FederationApi | None = None
     witness: WitnessApi | None = None
     reports: ReportPages | None = None
+    runs: RunCounts | None = None
 
     def application(self) -> Starlette:
         """The ASGI application."""
@@ -119,11 +122,18 @@ class Gateway:
 
     async def metrics(self, _request: Request) -> Response:
         """``GET /metrics``: Prometheus text format."""
+        if self.runs is not None:
+            await self.runs.refresh()
         try:
-            metrics.LEDGER_ENTRIES.set(await asyncio.to_thread(self.ledger.size))
+            await asyncio.to_thread(self._measure_ledger)
         except CoafiError as error:
             log.warning("ledger size unknown", reason=str(error))
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    def _measure_ledger(self) -> None:
+        size = self.ledger.size()
+        metrics.LEDGER_ENTRIES.set(size)
+        metrics.LEDGER_UNSIGNED.set(max(size - self.ledger.checkpoint().checkpoint.size, 0))
 
     async def _github(self, request: Request) -> Response:
         body = await read_body(request, self.max_body_bytes, self.body_timeout, remedy="raise COAFI_MAX_BODY_BYTES")

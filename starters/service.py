@@ -46,6 +46,7 @@ from starters.listener import place_listener, running_listener
 from starters.output import err, facts
 from starters.rates import Rates
 from starters.report_pages import ReportPages
+from starters.run_counts import RunCounts
 from starters.schedules import apply_at_start
 from starters.witness import WitnessApi
 from workers.auth import build_authenticator
@@ -179,6 +180,7 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
         federation=_federation(client, resources, settings.public_url or address),
         witness=_witness(resources, stack),
         reports=ReportPages(resources.database, resources.objects, DocsAccess(settings.docs_tokens, host)),
+        runs=RunCounts(client),
     )
     config = uvicorn.Config(
         gateway.application(),

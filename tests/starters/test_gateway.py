@@ -4,8 +4,10 @@ import asyncio
 import hashlib
 import hmac
 import json
+import math
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -14,6 +16,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 from temporalio.client import WorkflowFailureError
@@ -27,10 +30,12 @@ from coafi.errors import IntegrityError, LedgerUnavailable, Unavailable
 from coafi.names import EntryType, EventType, Phase, workflow_id
 from coafi.webhooks import github
 from starters.gateway import Gateway
+from starters.run_counts import RunCounts
 from tests.coafi.objects.files import object_file
 from tests.harness import SECRET, Repository, Stack, documents, push_payload, running_stack, until
 from tests.starters.conftest import MAX_BODY
 from tests.strength import examples
+from workers.client import connect
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -588,3 +593,38 @@ def test_bodies_are_kept_where_the_receipt_says(stack: Stack) -> None:
     digests = {str(data["bodyDigest"]) for data in received if data["principal"] == github.PRINCIPAL}
     assert digests
     assert all(object_file(stack.resources.objects, digest).is_file() for digest in digests)
+
+
+async def test_what_waits_for_a_person_is_counted(stack: Stack) -> None:
+    counts = RunCounts(stack.client, age=0.0)
+    await counts.refresh()
+    assert _open_runs("reported-problems") == 0
+    before = _open_runs("parked")
+    run = await stack.accepted(push_payload("https://git.invalid/acme/docs", "b" * 40))
+
+    async def counted() -> bool:
+        await counts.refresh()
+        return _open_runs("parked") == before + 1
+
+    await until(counted)
+    await run.cancel()
+    with suppress(WorkflowFailureError):
+        await run.result()
+    async with httpx.AsyncClient() as http:
+        text = (await http.get(f"{stack.gateway}/metrics")).text
+    assert 'coafi_open_runs{state="parked"}' in text
+    assert "coafi_ledger_unsigned_entries" in text
+
+
+async def test_what_nobody_can_count_is_no_number(stack: Stack) -> None:
+    away = await connect(stack.settings, "127.0.0.1:1", lazy=True)
+    await RunCounts(away).refresh()
+    assert math.isnan(_open_runs("parked"))
+    await RunCounts(stack.client).refresh()
+    assert _open_runs("parked") >= 0
+
+
+def _open_runs(state: str) -> float:
+    value = REGISTRY.get_sample_value("coafi_open_runs", {"state": state})
+    assert value is not None
+    return value
