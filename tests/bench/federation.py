@@ -147,7 +147,7 @@ async def measure_order(bench: Bench) -> None:
         peers = PeerStore(stack.resources.database, stack.resources.ledger, stack.settings.ledger_namespace)
         peers.put(peer_of(signer(PEER)), by="bench")
         limits = {"max_started": 20} if bench.quick else {}
-        sender = _Sender(stack, count, PeerRun(peer=PEER, **limits))
+        sender = _Sender(stack, count, PeerRun(peer=PEER, **limits), at_once=1)  # or they would arrive in another order
         with worker_process(stack):
             start = time.perf_counter()
             sending = asyncio.create_task(sender.through_peer())
@@ -170,10 +170,11 @@ async def measure_order(bench: Bench) -> None:
 class _Sender:
     """Sends messages, numbered on and on."""
 
-    def __init__(self, stack: Stack, count: int, start: PeerRun | None = None) -> None:
+    def __init__(self, stack: Stack, count: int, start: PeerRun | None = None, *, at_once: int = IN_FLIGHT) -> None:
         self._stack = stack
         self._count = count
         self._start = start or PeerRun(peer=PEER)
+        self._at_once = at_once
         self._sent = 0
 
     async def bare(self) -> None:
@@ -254,4 +255,4 @@ class _Sender:
             for number in numbers:
                 await run.signal(SignalName.MESSAGE, PeerMessage(message=new_message(PEER, f"m-{number}", SAID)))
 
-        await asyncio.gather(*(sender() for _ in range(IN_FLIGHT)))
+        await asyncio.gather(*(sender() for _ in range(self._at_once)))
