@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
+from unittest.mock import patch
 from uuid import uuid4
 
 from sqlalchemy import event as on
@@ -13,6 +15,7 @@ from sqlalchemy.engine import Engine
 from coafi.commits import GitCommit
 from coafi.documents.check import Verdict
 from coafi.git.fetch import FetchRequest
+from coafi.ledger.store.sqlite import SqliteLedgerStore
 from coafi.names import Phase
 from coafi.processing import BatchTask, Checked, Generated, GenerateTask
 from coafi.recording import Conclusion
@@ -75,10 +78,16 @@ def counted_transactions() -> Iterator[Counter[str]]:
 
     def count(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
         counts["all"] += statement == "COMMIT"
-        counts["ledger"] += statement.startswith("UPDATE ledger_head")
+
+    extend = SqliteLedgerStore.extend
+
+    def counted(*arguments: Any) -> None:  # its statements go past SQLAlchemy
+        counts["ledger"] += 1
+        extend(*arguments)
 
     on.listen(Engine, "before_cursor_execute", count)
     try:
-        yield counts
+        with patch.object(SqliteLedgerStore, "extend", counted):
+            yield counts
     finally:
         on.remove(Engine, "before_cursor_execute", count)

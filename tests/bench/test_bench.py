@@ -15,7 +15,7 @@ import pytest
         ["ledger"],
         pytest.param(
             ["api", "postgresql", "index", "end-to-end", "memory", "federation", "flood", "order"],
-            marks=pytest.mark.soak,
+            marks=[pytest.mark.soak, pytest.mark.timeout(900)],
         ),
     ],
 )
