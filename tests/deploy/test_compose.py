@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -21,7 +20,7 @@ from starters.cli import app
 from starters.embedded import SERVER_OPTIONS, temporal_executable
 from tests.deploy.compose import EXAMPLE, FILE, ROOT, Service, document, ours, variables_used
 from tests.harness import settings_for, temporal_server
-from tests.postgresql import PostgresqlServer
+from tests.postgresql import PASSWORD, running_server
 from workers.client import connect
 
 SCRIPTS = ROOT / "deploy" / "compose"
@@ -111,31 +110,23 @@ def run(script: str, tmp_path: Path, tools: str, **environment: str) -> "subproc
     )
 
 
-def test_postgresql_gets_roles_and_databases_that_the_service_can_use(
-    tmp_path: Path, postgresql: PostgresqlServer
-) -> None:
-    server = postgresql
+def test_postgresql_gets_roles_and_databases_that_the_service_can_use(tmp_path: Path) -> None:
     password = "it's a \\ 'password' $HOME"
     (tmp_path / "COAFI_DATABASE_PASSWORD").write_text(password)
     (tmp_path / "TEMPORAL_DATABASE_PASSWORD").write_text("another")
-    with server.connect() as connection:
-        environment = {
-            "PGHOST": "127.0.0.1",
-            "PGPORT": str(server.port),
-            "PGPASSWORD": connection.info.password,
-        }
-    done = run("postgres.sh", tmp_path, str(server.binaries), **environment)
-    assert done.returncode == 0, done.stderr
-    for name, secret in (("coafi", password), ("temporal", "another")):
-        with psycopg.connect(
-            host="127.0.0.1", port=server.port, user=name, password=secret, dbname=name, autocommit=True
-        ) as connection:
-            connection.execute("CREATE TABLE sample (one int)")
-    url = f"postgresql://coafi:{quote(password, safe='')}@127.0.0.1:{server.port}/coafi"
-    database = Database(PostgresqlAddress.parse(url))
-    migrate(database)
-    assert state_of(database).standing is Standing.CURRENT
-    database.close()
+    with running_server() as server:  # of its own: roles are the server's, and another test makes some
+        environment = {"PGHOST": "127.0.0.1", "PGPORT": str(server.port), "PGPASSWORD": PASSWORD}
+        done = run("postgres.sh", tmp_path, str(server.binaries), **environment)
+        assert done.returncode == 0, done.stderr
+        for name, secret in (("coafi", password), ("temporal", "another")):
+            with psycopg.connect(
+                host="127.0.0.1", port=server.port, user=name, password=secret, dbname=name, autocommit=True
+            ) as connection:
+                connection.execute("CREATE TABLE sample (one int)")
+        database = Database(PostgresqlAddress.parse(server.url("coafi", user="coafi", password=password)))
+        migrate(database)
+        assert state_of(database).standing is Standing.CURRENT
+        database.close()
 
 
 async def test_temporal_gets_the_namespace_and_the_search_attributes(tmp_path: Path) -> None:
