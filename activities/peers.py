@@ -1,12 +1,13 @@
 """How a peer's messages come to its run, and what each of them does (``peers.apply``)."""
 
 import asyncio
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from pydantic import AwareDatetime, Field
 from temporalio import activity
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -37,6 +38,24 @@ MAX_STARTED = 400
 of Temporal's (2,000), and those of an earlier run do not."""
 
 
+MAX_CARRIED = 512 * 1024
+"""Bytes of waiting messages that are carried from run to run at most: Temporal limits a payload to 2 MB."""
+
+MAX_WAITING = 5_000
+"""Messages of one peer that wait at most before the gateway takes no more of it for a while."""
+
+BEHIND = "behind"
+"""Memo of a peer's run with more than so many; it is there until half of them are started."""
+
+MAX_UNREAD_EVENTS = 20_000
+MAX_UNREAD_BYTES = 20 * 1024 * 1024
+"""What the history of a peer's run may hold before the gateway takes no more: no worker reads it, or too slowly.
+Temporal ends a run, and what waits in it, at 51,200 events or 50 MB."""
+
+LOOK = 2.0
+"""Seconds for which a gateway believes what it saw of a run."""
+
+
 class PeerMessage(Wire):
     """The signal: a message, and how it came.
 
@@ -60,20 +79,44 @@ class Waiting(Wire):
     conflict: bool = False
 
 
+class Shelf(Wire):
+    """Messages that wait in the object store: too many to be carried from run to run.
+
+    Attributes:
+        digest: of the object, whose bytes are :class:`Shelved` as JSON.
+        count: how many.
+    """
+
+    digest: Sha256
+    count: int
+
+
+class Shelved(Wire):
+    """Messages that were taken and not started yet, in order."""
+
+    waiting: tuple[Waiting, ...]
+
+
 class PeerRun(Wire):
     """What a run begins with: all that is carried through continue-as-new.
 
     Attributes:
-        waiting: messages that were taken and not started yet.
+        waiting: messages that were taken and are started next.
+        shelves: those after them.
+        later: those after these; none without shelves.
         seen: messages that were taken: the beginning of the digest of their id, and of their body's.
         taken, started, duplicates, refused: how many, of all runs before.
         paused: by whom, and why.
         refusals: why the last of the signals that were no messages were none.
         last: workflow id of the message that was started last.
+        max_started: messages that this run starts before it continues as new.
+        max_carried: bytes of waiting messages that are carried along; those beyond are put into the object store.
     """
 
     peer: str
     waiting: tuple[Waiting, ...] = ()
+    shelves: tuple[Shelf, ...] = ()
+    later: tuple[Waiting, ...] = ()
     seen: dict[str, str] = Field(default_factory=dict)
     taken: int = 0
     started: int = 0
@@ -83,6 +126,7 @@ class PeerRun(Wire):
     refusals: tuple[str, ...] = ()
     last: str | None = None
     max_started: int = MAX_STARTED
+    max_carried: int = MAX_CARRIED
 
 
 class ApplyResult(Wire):
@@ -108,13 +152,18 @@ class PeerGate:
 
     client: Client
     timeout: float
+    _seen: dict[str, tuple[float, bool]] = field(default_factory=dict, init=False)
+    """When the run of a peer was looked at, and whether it was behind then."""
 
     async def deliver(self, peer: str, message: Message, *, keyid: str, body_digest: str, received: datetime) -> str:
         """Signal the run of a peer, started if there is none; the id of the message's own run, which that one starts.
 
         Raises:
-            Unavailable: Temporal did not confirm in time; the same message may come again.
+            Unavailable: too much of the peer waits already, or Temporal did not confirm in time; the same message may
+                come again.
         """
+        if await self._is_behind(peer):
+            raise Unavailable("too many of your messages wait here already", remedy="send it again", retry_after=30)
         signal = PeerMessage(message=message, keyid=keyid, body_digest=body_digest, received=received)
         source = peer_source(peer)
         try:
@@ -140,6 +189,30 @@ class PeerGate:
             ) from error
         metrics.ACCEPTED.labels(EventType.FEDERATED_MESSAGE).inc()
         return workflow_id(EventType.FEDERATED_MESSAGE, source, message.id)
+
+    async def _is_behind(self, peer: str) -> bool:
+        """Whether so much waits in the run of a peer that more could be lost. Seen some seconds late."""
+        now = time.monotonic()
+        looked, behind = self._seen.get(peer, (-LOOK, False))
+        if now - looked < LOOK:
+            return behind
+        self._seen[peer] = (now, behind)  # the others that ask meanwhile need not look
+        try:
+            async with asyncio.timeout(self.timeout):
+                run = await self.client.get_workflow_handle(peer_workflow_id(peer)).describe()
+                behind = run.status is WorkflowExecutionStatus.RUNNING and (
+                    run.history_length > MAX_UNREAD_EVENTS
+                    or run.raw_description.workflow_execution_info.history_size_bytes > MAX_UNREAD_BYTES
+                    or bool(await run.memo_value(BEHIND, default=False))
+                )
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise _unasked(peer) from error
+            behind = False
+        except (TimeoutError, RuntimeError) as error:
+            raise _unasked(peer) from error
+        self._seen[peer] = (now, behind)
+        return behind
 
     async def knows(self, peer: str, message_id: str) -> bool:
         """Whether the run of a peer has a message that may not have been claimed yet.
@@ -186,3 +259,16 @@ class PeerActivities:
         return ApplyResult(
             applied=applied, notice=self.audience.peer_notice_of(task.received, task.event, applied.entries[0].first)
         )
+
+    @activity.defn(name=ActivityName.SHELVE_MESSAGES, no_thread_cancel_exception=True)
+    @boundary
+    def shelve(self, messages: Shelved) -> Shelf:
+        """Put messages that wait into the object store. Clean-up keeps it: the open run of the peer names it."""
+        digest = self.inbox.objects.put(messages.model_dump_json().encode())
+        return Shelf(digest=digest, count=len(messages.waiting))
+
+    @activity.defn(name=ActivityName.UNSHELVE_MESSAGES, no_thread_cancel_exception=True)
+    @boundary
+    def unshelve(self, shelf: Shelf) -> Shelved:
+        """Get messages back from the object store."""
+        return Shelved.model_validate_json(self.inbox.objects.get(shelf.digest))

@@ -48,6 +48,8 @@ class ActivityName(StrEnum):
     CONCLUDE_REVALIDATION = "schemas.conclude"
     REACT = "bitt.react"
     APPLY_MESSAGE = "peers.apply"
+    SHELVE_MESSAGES = "peers.shelve"
+    UNSHELVE_MESSAGES = "peers.unshelve"
     WITNESS = "peers.witness"
     OUTBOX_COLLECT = "outbox.collect"
     OUTBOX_DELIVER = "outbox.deliver"

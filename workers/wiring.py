@@ -228,6 +228,8 @@ def build_workers(
                 reactions.react,
                 revalidations.conclude,
                 peers.apply,
+                peers.shelve,
+                peers.unshelve,
                 outbox.collect,
                 outbox.hold,
                 alarms.alarm,

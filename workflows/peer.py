@@ -4,6 +4,9 @@ It waits for each of those to be started, and for none of them to end: a message
 Each is started once: ids that were seen are carried along, and those that were forgotten are found by the claim of
 their delivery, which decides in the end.
 
+However many wait, the run goes on as a new one before its history grows too long: what is too much to be carried along
+is put into the object store, piece by piece, and fetched when its turn comes.
+
 Signals:
     message: a message of the peer; the gateway has verified it, or whoever may write to the namespace vouches for it.
 
@@ -19,6 +22,7 @@ Updates:
 import asyncio
 import contextlib
 import hashlib
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -30,19 +34,25 @@ from temporalio.common import (
     TypedSearchAttributes,
     WorkflowIDReusePolicy,
 )
-from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.exceptions import (
+    ApplicationError,
+    FailureError,
+    WorkflowAlreadyStartedError,
+    is_cancelled_exception,
+)
 
 from workflows.federated_message import FederatedMessageWorkflow
+from workflows.lifecycle import light
 
 with workflow.unsafe.imports_passed_through():
     from pydantic import ValidationError
 
     from activities.dispatch import MEMO_BODY
-    from activities.peers import PeerMessage, PeerRun, Waiting
+    from activities.peers import BEHIND, MAX_WAITING, PeerActivities, PeerMessage, PeerRun, Shelved, Waiting
     from coafi.canonical import sha256
-    from coafi.errors import CoafiError
+    from coafi.errors import CoafiError, Refused
     from coafi.events import Event, Wire
-    from coafi.federation.messages import ReceivedMessage, Via, event_of
+    from coafi.federation.messages import MAX_MESSAGE, ReceivedMessage, Via, event_of
     from coafi.names import (
         PRIORITY_APPLICATION,
         Phase,
@@ -61,8 +71,15 @@ IDLE = timedelta(hours=1)
 MAX_SEEN = 2_000
 """Messages that are remembered; those before are found in the table of deliveries."""
 
-MAX_CARRIED = 512 * 1024
-"""Bytes of waiting messages that are carried along at most: a payload is limited. With more the run goes on."""
+AT_ONCE = 500
+"""Signals that one workflow task looks at: ten thousand that came while no worker ran would take it too long."""
+
+MOST_PIECES = 8
+"""Pieces of what waits that one workflow task puts aside at most: signals that come meanwhile are held back."""
+
+BREATH = timedelta(milliseconds=1)
+AGAIN = timedelta(minutes=1)
+"""After which it is tried again to put messages into a store that refuses them."""
 
 MAX_REFUSALS = 10
 """Signals that were no messages and are shown."""
@@ -91,6 +108,10 @@ class PeerWorkflow:
         self._peer = parse_peer_workflow_id(workflow.info().workflow_id)  # whatever the input says
         self._start = start
         self._waiting = list(start.waiting)
+        self._shelves = list(start.shelves)
+        self._later = list(start.later)
+        self._unread: list[Any] = []
+        self._read = (0, 0)
         self._seen = dict(start.seen)
         self._taken, self._started = start.taken, start.started
         self._duplicates, self._refused = start.duplicates, start.refused
@@ -103,42 +124,37 @@ class PeerWorkflow:
         """Start what comes, in order, until nothing comes any more."""
         try:
             while await self._is_asked():
-                await self._start_next()
-                if self._is_long():
+                await self._read_on()
+                if self._paused is None and self._count():
+                    await self._start_next()
+                if self._is_long() and await self._is_carriable():
                     await workflow.wait_condition(workflow.all_handlers_finished)
                     workflow.continue_as_new(self._carried())
-        except asyncio.CancelledError:
-            while self._waiting:  # what was taken is not lost, also when somebody cancels the run
-                await self._start_next()
+        except (asyncio.CancelledError, FailureError) as error:
+            if not is_cancelled_exception(error):
+                raise
+            self._paused = None
+            while self._unread or self._count():  # what was taken is not lost, also when somebody cancels the run
+                await self._read_on()
+                if self._count():
+                    await self._start_next()
             raise
         return self.state()
 
     @workflow.signal(name=SignalName.MESSAGE, description="A message of the peer")
     def message(self, signal: Any) -> None:  # noqa: ANN401  # what does not fit a type would be dropped unseen
         """Take a message, once."""
-        try:
-            event = self._event(PeerMessage.model_validate(signal))
-        except (ValidationError, CoafiError) as error:
-            self._refuse(_why(error))
-            return
-        key, body = _short(event.id), event.bodydigest[:24]
-        known = self._seen.get(key)
-        if known == body:
-            self._duplicates += 1
-            return
-        if known is None:
-            self._seen[key] = body
-            if len(self._seen) > MAX_SEEN:
-                del self._seen[next(iter(self._seen))]
-        self._taken += 1
-        self._waiting.append(Waiting(event=event, conflict=known is not None))
+        if self._unread or not self._may_read():
+            self._unread.append(signal)
+        else:
+            self._take(signal)
 
     @workflow.query(description="What was taken and started, and what waits")
     def state(self) -> PeerStanding:
         """Where the run stands."""
         return PeerStanding(
             peer=self._peer,
-            waiting=len(self._waiting),
+            waiting=self._count() + len(self._unread),
             taken=self._taken,
             started=self._started,
             duplicates=self._duplicates,
@@ -150,8 +166,8 @@ class PeerWorkflow:
 
     @workflow.query(description="Whether a message waits or was started")
     def knows(self, message_id: str) -> bool:
-        """Whether a message is remembered."""
-        return _short(message_id) in self._seen
+        """Whether a message is remembered, or may be among those that wait and are too many to be."""
+        return bool(self._unread) or self._count() > MAX_SEEN or _short(message_id) in self._seen
 
     @workflow.update(description="Start nothing until resume; what comes waits")
     def pause(self, decision: Decision) -> PeerStanding:
@@ -178,22 +194,71 @@ class PeerWorkflow:
             raise ApplicationError("the peer is not paused: there is nothing to resume", type="NotPaused")
 
     async def _is_asked(self) -> bool:
-        """Wait for a message that may be started."""
-        while self._paused is not None or not self._waiting:
-            limit = None if self._paused is not None or self._waiting else IDLE
+        """Wait until there is something to do."""
+
+        def asked() -> bool:
+            return bool(self._unread) or self._is_long() or (self._paused is None and bool(self._count()))
+
+        while not asked():
+            limit = None if self._paused is not None else IDLE
             with contextlib.suppress(TimeoutError):
-                await workflow.wait_condition(
-                    lambda: self._paused is None and bool(self._waiting),
-                    timeout=limit,
-                    timeout_summary="Wait for a message",
-                )
+                await workflow.wait_condition(asked, timeout=limit, timeout_summary="Wait for a message")
                 continue
-            if self._paused is None and not self._waiting:
+            if self._paused is None and not asked():
                 return False
         return True
 
+    def _may_read(self) -> bool:
+        """Whether this workflow task may look at another signal."""
+        task = workflow.info().get_current_history_length()
+        count = self._read[1] + 1 if self._read[0] == task else 1
+        if count > AT_ONCE:
+            return False
+        self._read = (task, count)
+        return True
+
+    async def _read_on(self) -> None:
+        """Look at the signals that were too many for one workflow task."""
+        while self._unread:
+            if self._may_read():
+                self._take(self._unread.pop(0))
+            else:
+                await workflow.sleep(BREATH, summary="Go on in another workflow task")
+
+    def _take(self, signal: Any) -> None:  # noqa: ANN401
+        try:
+            event = self._event(PeerMessage.model_validate(signal))
+        except (ValidationError, CoafiError) as error:
+            self._refuse(_why(error))
+            return
+        key, body = _short(event.id), event.bodydigest[:24]
+        known = self._seen.get(key)
+        if known == body:
+            self._duplicates += 1
+            return
+        if known is None:
+            self._seen[key] = body
+            if len(self._seen) > MAX_SEEN:
+                del self._seen[next(iter(self._seen))]
+        self._taken += 1
+        one = Waiting(event=event, conflict=known is not None)
+        (self._later if self._shelves or self._later else self._waiting).append(one)
+        self._mark()
+
+    def _mark(self) -> None:
+        """Let gateways see whether so many wait that they had better take no more."""
+        marked = bool(workflow.memo_value(BEHIND, default=False))
+        if marked != (self._count() > (MAX_WAITING // 2 if marked else MAX_WAITING)):
+            workflow.upsert_memo({BEHIND: None if marked else True})
+
+    def _count(self) -> int:
+        """How many messages wait."""
+        return len(self._waiting) + sum(one.count for one in self._shelves) + len(self._later)
+
     async def _start_next(self) -> None:
         """Start the run of the first message that waits, and only then take it from the queue."""
+        if not self._waiting and not await self._fetch():
+            return
         first = self._waiting[0]
         event = first.event
         # Another body under a known id goes on the record as well: its run finds the delivery claimed, and is rejected.
@@ -205,7 +270,28 @@ class PeerWorkflow:
         except WorkflowAlreadyStartedError:
             self._duplicates += 1
         self._waiting.pop(0)
+        self._mark()
         self._show()
+
+    async def _fetch(self) -> bool:
+        """Get the messages that are started next; whether they are there. If not, the run waits for somebody."""
+        if not self._shelves:
+            self._waiting, self._later = self._later, []
+            return True
+        try:
+            shelved = await light(PeerActivities.unshelve, self._shelves[0], "Fetch messages that wait")
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                raise
+            cause = error.cause or error
+            reason = f"messages that wait cannot be read: {cause}"[:500]
+            self._paused = Decision(by=WorkflowName.PEER, reason=f"{reason}; resume when that is mended")
+            workflow.logger.error("the run of a peer waits: %s", reason)
+            self._show()
+            return False
+        self._waiting = list(shelved.waiting)
+        del self._shelves[0]
+        return True
 
     async def _start_child(self, event: Event, workflow_id: str) -> None:
         await workflow.start_child_workflow(
@@ -225,6 +311,10 @@ class PeerWorkflow:
     def _event(self, signal: PeerMessage) -> Event:
         via = Via.HTTPS if signal.keyid else Via.TEMPORAL
         received = ReceivedMessage(peer=self._peer, via=via, keyid=signal.keyid, message=signal.message)
+        if len(signal.message.body) > MAX_MESSAGE:
+            raise Refused(
+                f"the message is larger than {MAX_MESSAGE:,} bytes", remedy="send its digest, and where it is"
+            )
         digest = signal.body_digest if via is Via.HTTPS and signal.body_digest else sha256(signal.message.body)
         return event_of(received, body_digest=digest, time=signal.received or workflow.now())
 
@@ -236,36 +326,84 @@ class PeerWorkflow:
 
     def _is_long(self) -> bool:
         here = self._started - self._start.started
-        if here < self._start.max_started and not workflow.info().is_continue_as_new_suggested():
+        return here >= self._start.max_started or workflow.info().is_continue_as_new_suggested()
+
+    async def _is_carriable(self) -> bool:
+        """Whether what waits can be carried along as it is; if not, some of it is put into the store."""
+        if self._unread:
             return False
-        size = 0
-        for one in self._waiting:
-            size += len(one.model_dump_json())
-            if size > MAX_CARRIED:
+        if self._fits():
+            return True
+        for _ in range(MOST_PIECES):
+            if self._fits():
+                break
+            if not await self._put_aside():
+                await workflow.sleep(AGAIN, summary="Wait for the object store")
                 return False
+        # Recorded before the run ends: a signal in the same moment would undo both.
+        await workflow.sleep(BREATH, summary="Go on in another workflow task")
+        return False
+
+    def _fits(self) -> bool:
+        return _size(self._waiting) + _size(self._later) <= self._start.max_carried
+
+    async def _put_aside(self) -> bool:
+        """Put some of the messages that are not the next into the store; whether it took them."""
+        if not self._shelves and not self._later:
+            kept = self._fitting(self._waiting)
+            self._waiting, self._later = self._waiting[:kept], self._waiting[kept:]
+        piece = self._later[: self._fitting(self._later)]
+        try:
+            shelf = await light(
+                PeerActivities.shelve, Shelved(waiting=tuple(piece)), f"Put {len(piece)} messages aside"
+            )
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                raise
+            workflow.logger.error("messages that wait cannot be put aside", exc_info=error)
+            return False
+        self._shelves.append(shelf)
+        del self._later[: len(piece)]
         return True
 
+    def _fitting(self, messages: Sequence[Waiting]) -> int:
+        """How many of the first messages are one piece, at least one; small, as it comes back through the history."""
+        size = 0
+        for number, one in enumerate(messages):
+            size += _size([one])
+            if size > self._start.max_carried // 2:
+                return max(number, 1)
+        return len(messages)
+
     def _carried(self) -> PeerRun:
-        return PeerRun(
-            peer=self._peer,
-            waiting=tuple(self._waiting),
-            seen=self._seen,
-            taken=self._taken,
-            started=self._started,
-            duplicates=self._duplicates,
-            refused=self._refused,
-            paused=self._paused,
-            refusals=tuple(self._refusals),
-            last=self._last,
-            max_started=self._start.max_started,
+        return self._start.model_copy(
+            update={
+                "waiting": tuple(self._waiting),
+                "shelves": tuple(self._shelves),
+                "later": tuple(self._later),
+                "seen": self._seen,
+                "taken": self._taken,
+                "started": self._started,
+                "duplicates": self._duplicates,
+                "refused": self._refused,
+                "paused": self._paused,
+                "refusals": tuple(self._refusals),
+                "last": self._last,
+            }
         )
 
     def _show(self) -> None:
         how = f"**Paused** by {self._paused.by}: {self._paused.reason}\n\n" if self._paused else ""
         refused = f"\n\nThe last signal that was no message: {self._refusals[-1]}" if self._refusals else ""
+        waiting = self._count() + len(self._unread)
         workflow.set_current_details(
-            f"{how}{self._started} messages started, {len(self._waiting)} wait, {self._duplicates} came again{refused}"
+            f"{how}{self._started} messages started, {waiting} wait, {self._duplicates} came again{refused}"
         )
+
+
+def _size(messages: Sequence[Waiting]) -> int:
+    """Bytes of messages, as they are carried."""
+    return sum(len(one.model_dump_json()) for one in messages)
 
 
 def _short(text: str) -> str:

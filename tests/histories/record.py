@@ -26,7 +26,7 @@ from temporalio.service import RPCError
 
 from activities.dispatch import Dispatcher
 from activities.outbox import Order, OutboxState
-from activities.peers import PeerMessage, PeerRun
+from activities.peers import PeerMessage, PeerRun, Shelf, Shelved, Waiting
 from coafi.api.operations import ApiOperator
 from coafi.api.requests import ApiRequest
 from coafi.auth.principal import Principal
@@ -448,6 +448,30 @@ async def peer_continued(stack: Stack, _repository: Repository) -> Run:
     return stack.handle(first.id, first.first_execution_run_id)
 
 
+async def peer_put_aside(stack: Stack, _repository: Repository) -> Run:
+    """The first of several runs of a peer: it fetches messages, puts others aside, and continues as new."""
+    name = "aside.example"
+    events = [
+        event_of(
+            ReceivedMessage(peer=name, via=Via.TEMPORAL, message=said.message),
+            body_digest=sha256(said.message.body),
+            time=datetime.now(UTC),
+        )
+        for said in (_said(f"before-{number}", "info", name) for number in range(3))
+    ]
+    shelved = Shelved(waiting=tuple(Waiting(event=event) for event in events))
+    shelf = Shelf(digest=stack.resources.objects.put(shelved.model_dump_json().encode()), count=len(events))
+    paused = Decision(by="ada", reason="history")
+    start = PeerRun(peer=name, shelves=(shelf,), paused=paused, max_started=4, max_carried=4_000)
+    first = await _peer_run(stack, name, start)
+    for number in range(10):
+        await first.signal(SignalName.MESSAGE, _said(f"aside-{number}", "info", name))
+    await first.execute_update("resume", paused)
+    await until(lambda: _started(stack, first, 13))
+    await stack.handle(first.id).cancel()
+    return stack.handle(first.id, first.first_execution_run_id)
+
+
 async def message_applied(stack: Stack, _repository: Repository) -> Run:
     """A message of a peer in its scope; a subscriber is told, at the second try."""
     return await _sent(stack, "message-applied", accepts=("*",))
@@ -640,6 +664,7 @@ CASES: dict[str, tuple[Callable[[Stack, Repository], Awaitable[Run]], Phase | No
     "outbox-continued": (outbox_continued, None),
     "peer": (peer, None),
     "peer-continued": (peer_continued, None),
+    "peer-put-aside": (peer_put_aside, None),
     "message-applied": (message_applied, Phase.PROCESSED),
     "message-checkpoint": (message_checkpoint, Phase.PROCESSED),
     "message-out-of-scope": (message_out_of_scope, Phase.REJECTED),

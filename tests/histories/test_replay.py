@@ -43,7 +43,11 @@ SANDBOX = SandboxedWorkflowRunner(
 
 
 def history(name: str) -> WorkflowHistory:
-    peers = {"peer": "peer:history.example", "peer-continued": "peer:continued.example"}
+    peers = {
+        "peer": "peer:history.example",
+        "peer-continued": "peer:continued.example",
+        "peer-put-aside": "peer:aside.example",
+    }
     workflow_id = peers.get(name, f"git.commit:history:{name}")
     return WorkflowHistory.from_json(workflow_id, (DIRECTORY / f"{name}.json").read_text())
 
@@ -201,7 +205,7 @@ class WithAnotherStepForPeers(PeerWorkflow):
         return await super().run(start)
 
 
-@pytest.mark.parametrize("name", ["peer", "peer-continued"])
+@pytest.mark.parametrize("name", ["peer", "peer-continued", "peer-put-aside"])
 async def test_a_change_that_open_runs_of_peers_do_not_survive_is_noticed(name: str) -> None:
     with pytest.raises(NondeterminismError):
         await replay(name, WithAnotherStepForPeers)

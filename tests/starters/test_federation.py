@@ -367,12 +367,13 @@ async def test_a_signal_that_is_no_message_is_shown_and_harms_nobody(stack: Stac
     await hans.send(update("h-0", peer="hans.example"))
     run = run_of(stack, "hans.example")
     no_messages: list[Any] = [{}, [], "text", None, 7, {"message": {"id": "x"}}]
-    for garbage in (*no_messages, {"message": {**_plain("h-9"), "id": "a b"}}):
+    too_large = {**_plain("h-8"), "data": {"text": "x" * MAX_MESSAGE}}
+    for garbage in (*no_messages, {"message": {**_plain("h-9"), "id": "a b"}}, {"message": too_large}):
         await run.signal("message", garbage)
     await run.signal("message", {"message": _plain("h-1", "hans.example")})
-    await until(lambda: _refused(run, 7))
+    await until(lambda: _refused(run, 8))
     await hans.concluded("h-1")
-    assert len((await run.query(PeerWorkflow.state)).refusals) == 7
+    assert len((await run.query(PeerWorkflow.state)).refusals) == 8
 
 
 async def _refused(run: WorkflowHandle[PeerWorkflow, PeerStanding], count: int) -> bool:
