@@ -90,6 +90,12 @@ class PostgresqlServer:
         """Whether it was started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Of the process that the others are children of."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self, mode: str = "fast") -> None:
         """Stop it with ``pg_ctl``; ``immediate`` is what a crash is."""
         assert self._process is not None

@@ -19,7 +19,7 @@ import typer
 from coafi.logs import configure_logging
 from coafi.settings import Settings
 from starters.output import err, facts, out, print_json, table
-from tests.bench import api, command_line, endtoend, federation, files, git, index, ledger, postgresql
+from tests.bench import api, capacity, command_line, endtoend, federation, files, git, index, ledger, postgresql
 from tests.bench.chart import draw
 from tests.bench.measure import Bench, Figure
 
@@ -39,6 +39,7 @@ class Area(StrEnum):
     ORDER = "order"
     COMMAND_LINE = "command-line"
     MEMORY = "memory"
+    CAPACITY = "capacity"
 
 
 MEASURES: dict[Area, Callable[[Bench], Awaitable[None]]] = {
@@ -54,6 +55,7 @@ MEASURES: dict[Area, Callable[[Bench], Awaitable[None]]] = {
     Area.ORDER: federation.measure_order,
     Area.COMMAND_LINE: command_line.measure,
     Area.MEMORY: endtoend.measure_memory,
+    Area.CAPACITY: capacity.measure,
 }
 
 

@@ -40,7 +40,7 @@ async def measure(bench: Bench) -> None:
         key = ApiKeyFile(service.settings.api_keys_path).add("bench", ("admin",), expires=None)[1].get_secret_value()
         ours = Server(service.gateway, key)
         async with ours.clients(1) as (client,):
-            made = await client.post("/api/registry/update", _entry())
+            made = await client.post("/api/registry/update", new_entry())
         path = f"/api/registry/entry?registryId=AERO&entryId={made['entryId']}"
         with bare_server(json.dumps(made)) as url:
             await _reads(bench, ours, Server(url, key), path)
@@ -64,7 +64,7 @@ async def _changes(bench: Bench, service: Service, ours: "Server") -> None:
 
     async def change(client: "Client") -> None:
         start = perf_counter()
-        await client.post("/api/registry/update", _entry())
+        await client.post("/api/registry/update", new_entry())
         taken.append(perf_counter() - start)
 
     await bench.compare_all(
@@ -79,7 +79,8 @@ async def _changes(bench: Bench, service: Service, ours: "Server") -> None:
     bench.report("POST registry/update alone: answered, median", 1000 * median(taken), "ms")
 
 
-def _entry() -> JsonObject:
+def new_entry() -> JsonObject:
+    """An entry of a registry that nobody has seen before."""
     data: JsonObject = {"name": "wing", "material": "composite", "mass": {"value": 1200, "unit": "kg"}}
     return {"registryId": "AERO", "entryId": f"BENCH-{next(_numbers)}", "data": data, "tags": ["bench", "wing"]}
 

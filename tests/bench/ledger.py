@@ -45,7 +45,7 @@ async def measure(bench: Bench) -> None:
     """Append, prove, verify; against a bare SQLite table of the same durability."""
     batches, singles, size = bench.amount(30, 2), bench.amount(100, 5), bench.amount(10_000, 500)
     bursts = bench.amount(10, 1)
-    source = _drafts()
+    source = new_drafts()
     plain = _plain(bench.directory / "plain.db")
     with closing(plain), opened(bench.directory) as ledger, ThreadPoolExecutor(CALLERS) as callers:
 
@@ -120,7 +120,7 @@ async def measure(bench: Bench) -> None:
 
 def _grow(bench: Bench) -> None:
     """What proofs cost as a log grows to a million entries, and what it takes to verify it then."""
-    sizes, source = [bench.amount(10**power, 10 * power) for power in (3, 4, 5, 6)], _drafts()
+    sizes, source = [bench.amount(10**power, 10 * power) for power in (3, 4, 5, 6)], new_drafts()
     (bench.directory / "large").mkdir()
     with opened(bench.directory / "large", lock_timeout=HANG) as ledger:
         for size in sizes:
@@ -170,7 +170,7 @@ def _rows(bodies: list[tuple[bytes]], count: int) -> list[tuple[object, ...]]:
     return rows
 
 
-def _drafts() -> Iterator[Draft]:
+def new_drafts() -> Iterator[Draft]:
     """Different entries without end, as those of files are."""
     for number in count():
         path, blob = f"docs/COAFI-ENG-{number:06d}-SPEC-A.md", f"{number:040x}"

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
 
 from coafi.processing import CHUNK
-from tests.bench.ledger import CALLERS, _drafts
+from tests.bench.ledger import CALLERS, new_drafts
 from tests.bench.measure import Bench
 from tests.coafi.ledger.making import opened
 from tests.postgresql import running_server, use_postgresql
@@ -17,7 +17,7 @@ _INSERT = "INSERT INTO plain VALUES (1, %s, %s, %s, %s, %s, %s, %s)"
 async def measure(bench: Bench) -> None:
     """Append in batches, one by one and from many callers."""
     batches, singles = bench.amount(30, 2), bench.amount(100, 5)
-    source, numbers = _drafts(), count()
+    source, numbers = new_drafts(), count()
     with running_server() as server:
         url = server.create()
         use_postgresql(bench.directory, url)

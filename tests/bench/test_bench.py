@@ -14,7 +14,7 @@ import pytest
     [
         ["ledger"],
         pytest.param(
-            ["api", "postgresql", "index", "end-to-end", "memory", "federation", "flood", "order"],
+            ["api", "postgresql", "index", "end-to-end", "memory", "federation", "flood", "order", "capacity"],
             marks=[pytest.mark.soak, pytest.mark.timeout(900)],
         ),
     ],
