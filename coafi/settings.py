@@ -337,6 +337,13 @@ class Settings(BaseSettings):
         le=65_535,
         description="Port on which workers or a listener without a gateway serve `/metrics`; none if unset.",
     )
+    temporal_metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65_535,
+        description="Port on which `coafi worker` serves `/metrics` of Temporal's SDK, which has an exporter of its "
+        "own; none if unset.",
+    )
 
     ledger_origin: str = Field(
         "coafi.local/bitt", pattern=r"^[^\s+]{1,200}$", description="Name of the ledger in its signed checkpoints."

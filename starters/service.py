@@ -50,7 +50,7 @@ from starters.run_counts import RunCounts
 from starters.schedules import apply_at_start
 from starters.witness import WitnessApi
 from workers.auth import build_authenticator
-from workers.client import connect
+from workers.client import connect, measured_runtime
 from workers.resources import Resources, event_source, open_resources
 from workers.wiring import running_workers
 from workers.witnessing import known_witnesses, open_witness
@@ -356,7 +356,8 @@ async def run_workers(queues: Collection[TaskQueue] = ()) -> None:
     settings = load_settings()
     configure_logging(settings)
     stop = stop_on_signals()
-    client = await connected(settings)
+    port = settings.temporal_metrics_port
+    client = await connected(settings, runtime=None if port is None else measured_runtime(port))
     with open_resources(settings) as resources:
         if settings.metrics_port is not None:
             from prometheus_client import start_http_server

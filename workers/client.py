@@ -3,6 +3,7 @@
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfigProfile
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import GrpcCompression
 
 from coafi.errors import ValidationError
@@ -37,13 +38,35 @@ def load_profile(settings: Settings) -> ClientConfigProfile:
     return profile
 
 
-async def connect(settings: Settings, address: str, *, lazy: bool = False) -> Client:
+def measured_runtime(port: int) -> Runtime:
+    """A runtime of the SDK that serves its metrics on ``port``, under names and in units as Prometheus wants them.
+
+    Raises:
+        ValidationError: the port is taken.
+    """
+    exporter = PrometheusConfig(
+        bind_address=f"0.0.0.0:{port}",
+        counters_total_suffix=True,
+        unit_suffix=True,
+        durations_as_seconds=True,
+    )
+    try:
+        return Runtime(telemetry=TelemetryConfig(metrics=exporter))
+    except ValueError as error:  # what the SDK raises for every failure to listen
+        raise ValidationError(
+            f"metrics of Temporal's SDK cannot be served on port {port}: {error}",
+            remedy="set COAFI_TEMPORAL_METRICS_PORT to a free port",
+        ) from None
+
+
+async def connect(settings: Settings, address: str, *, lazy: bool = False, runtime: Runtime | None = None) -> Client:
     """A client of Temporal.
 
     Args:
         settings: name the namespace, and the profile with TLS and API key, if there is one.
         address: ``host:port``.
         lazy: connect at the first call instead of now.
+        runtime: of the SDK, where its metrics are wanted.
 
     Raises:
         ValidationError: the profile is not right.
@@ -55,6 +78,7 @@ async def connect(settings: Settings, address: str, *, lazy: bool = False) -> Cl
         data_converter=pydantic_data_converter,
         grpc_compression=GrpcCompression.NONE,  # it costs CPU, and helps only on slow networks
         lazy=lazy,
+        runtime=runtime,
         tls=options.get("tls", False),
         api_key=options.get("api_key"),
         rpc_metadata=options.get("rpc_metadata", {}),

@@ -158,7 +158,10 @@ async def topology(root: Path, postgresql: PostgresqlServer, s3: S3Server) -> As
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("COAFI_")}
 
         def made(name: str, number: int) -> Running:
-            ports = {"COAFI_METRICS_PORT": str(free_port()), "COAFI_GATEWAY_PORT": str(free_port())}
+            ports = {
+                name: str(free_port())
+                for name in ("COAFI_METRICS_PORT", "COAFI_TEMPORAL_METRICS_PORT", "COAFI_GATEWAY_PORT")
+            }
             service = services[name]
             environment = {**inherited, **service.environment, **here, **ports}
             return Running(service, environment, root / f"{name}-{number}.log")

@@ -620,8 +620,29 @@ async def test_what_nobody_can_count_is_no_number(stack: Stack) -> None:
     away = await connect(stack.settings, "127.0.0.1:1", lazy=True)
     await RunCounts(away).refresh()
     assert math.isnan(_open_runs("parked"))
+    assert math.isnan(REGISTRY.get_sample_value("coafi_queue_backlog", {"queue": "coafi-git", "kind": "activity"}) or 0)
     await RunCounts(stack.client).refresh()
     assert _open_runs("parked") >= 0
+
+
+async def test_what_waits_for_a_worker_is_counted(tmp_path: Path) -> None:
+    backlog = {"queue": "coafi-events", "kind": "workflow"}
+    async with running_stack(tmp_path, workers=False) as stack:
+        counts = RunCounts(stack.client, age=0.0)
+        for _ in range(3):
+            await stack.accepted(push_payload("https://git.invalid/acme/docs", "b" * 40))
+
+        async def counted() -> bool:
+            await counts.refresh()
+            return REGISTRY.get_sample_value("coafi_queue_backlog", backlog) == 3
+
+        await until(counted)
+        age = REGISTRY.get_sample_value("coafi_queue_age_seconds", backlog)
+        assert age is not None
+        assert 0 < age < 60
+        idle = {"queue": "coafi-git", "kind": "activity"}
+        assert REGISTRY.get_sample_value("coafi_queue_backlog", idle) == 0
+        assert REGISTRY.get_sample_value("coafi_queue_age_seconds", idle) == 0
 
 
 def _open_runs(state: str) -> float:

@@ -12,9 +12,11 @@ import httpx
 import psutil
 import pytest
 
+from coafi.errors import ValidationError
 from coafi.names import Phase
 from tests.harness import Repository, documents, until
 from tests.starters.support import COMMAND, HANG, Home
+from workers.client import measured_runtime
 
 
 async def _get(url: str) -> httpx.Response:
@@ -204,3 +206,11 @@ async def test_it_can_be_stopped_before_it_is_ready(home: Home) -> None:
     finally:
         if process.returncode is None:
             process.kill()
+
+
+def test_a_port_of_metrics_that_is_taken_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))  # noqa: S104
+        taken.listen()
+        with pytest.raises(ValidationError, match="COAFI_TEMPORAL_METRICS_PORT"):
+            measured_runtime(taken.getsockname()[1])
