@@ -35,6 +35,19 @@ def test_it_runs_what_the_makefile_has_and_pins_what_others_made() -> None:
     assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action) and version for action, version in uses)
 
 
+def test_lists_of_what_it_is_made_of_are_of_what_the_image_installs() -> None:
+    jobs = yaml.safe_load(FILE.read_text())["jobs"]
+    words = next(step["run"].split() for step in jobs["sbom"]["steps"] if "run" in step)
+    assert re.fullmatch(r"cyclonedx-bom==\d+\.\d+\.\d+", words[words.index("--spec") + 1])
+    lock = words[words.index("requirements") + 1]
+    assert (ROOT / lock).is_file()
+    assert f"--requirement {Path(lock).name}" in (ROOT / "deploy" / "Dockerfile").read_text()
+    kept = [step["with"]["path"] for step in jobs["sbom"]["steps"] if "upload-artifact" in step.get("uses", "")]
+    assert kept == [words[words.index("--output-file") + 1]]
+    (build,) = [step for step in jobs["image"]["steps"] if "build-push" in step.get("uses", "")]
+    assert build["with"]["sbom"] is True
+
+
 def test_only_what_was_pushed_is_published_and_deployed() -> None:
     workflow = yaml.safe_load(FILE.read_text())
     jobs = workflow["jobs"]
