@@ -8,20 +8,37 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-import temporalio.bridge
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from temporalio import activity, workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from coafi.names import SearchAttribute, TaskQueue
 from tests.deploy.compose import ROOT, document
 from tests.deploy.dashboards import BOARDS, GRAFANA, PANELS, PROMETHEUS, QUERIES, Query, own_series
-from tests.harness import Repository, Stack, documents, push_payload, running_stack, until, worker_process
+from tests.harness import (
+    Repository,
+    Stack,
+    documents,
+    push_payload,
+    running_stack,
+    settings_for,
+    temporal_server,
+    until,
+    worker_process,
+)
 from tests.test_docs import anchors
+from workers.client import connect, measured_runtime
 
 RARE = {
     "temporal_local_activity_execution_failed_total": {"activity_type", "task_queue"},
@@ -32,6 +49,8 @@ RARE = {
     "temporal_workflow_task_execution_failed_total": {"failure_reason", "task_queue"},
 }
 """Series of Temporal's SDK that are there only once something went wrong that does not here, and their labels."""
+
+LIMIT = timedelta(seconds=5)
 
 ADDED = {"job", "instance", "service"}
 """Labels that Prometheus gives to whatever it reads."""
@@ -152,13 +171,6 @@ def test_every_metric_of_ours_is_shown() -> None:
     asked = set().union(*(one.metrics for one in QUERIES))
     shown = {re.sub(r"_(bucket|count|sum)$", "", name) for name in asked}
     assert {re.sub(r"_(bucket|count|sum)$", "", name) for name in own_series()} <= shown
-
-
-def test_what_is_rare_is_something_that_the_sdk_knows() -> None:
-    (library,) = Path(temporalio.bridge.__path__[0]).glob("*bridge*.so")
-    names = library.read_bytes()
-    for name in RARE:
-        assert name.removeprefix("temporal_").removesuffix("_total").encode() in names
 
 
 # ------------------------------------------------------------------------------ provisioning
@@ -302,6 +314,69 @@ async def test_prometheus_reads_a_real_service_and_every_query_finds_what_there_
                 await bring_about(stack, tmp_path)
                 await until(lambda: everything_counted(client))
                 await look_at(client)
+
+
+@activity.defn
+async def fail() -> None:
+    raise ApplicationError("on purpose")
+
+
+@workflow.defn
+class Trouble:
+    """A workflow that goes wrong in each way that there is."""
+
+    @workflow.run
+    async def run(self, kind: str) -> None:
+        """Go wrong, or wait."""
+        if kind == "defect":
+            raise RuntimeError("on purpose")
+        if kind == "failing":
+            await workflow.execute_local_activity(
+                fail, start_to_close_timeout=LIMIT, retry_policy=RetryPolicy(maximum_attempts=1)
+            )
+        await workflow.sleep(1)
+
+
+@pytest.mark.soak
+async def test_what_is_rare_is_there_once_it_happens(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    (port,) = free_ports(1)
+    async with temporal_server(settings) as server, httpx.AsyncClient() as http:
+        client = await connect(settings, server.address, runtime=measured_runtime(port))
+        worker = Worker(
+            client,
+            task_queue="trouble",
+            workflows=[Trouble],
+            activities=[fail],
+            workflow_runner=UnsandboxedWorkflowRunner(),
+            max_cached_workflows=2,
+            max_concurrent_workflow_tasks=2,
+        )
+
+        async def missing() -> set[str]:
+            """The series that are not there yet; those that are have the labels that are asked for."""
+            families = text_string_to_metric_families((await http.get(f"http://127.0.0.1:{port}/metrics")).text)
+            labels = {sample.name: set(sample.labels) for family in families for sample in family.samples}
+            for name in RARE.keys() & labels.keys():
+                assert RARE[name] <= labels[name]
+            return RARE.keys() - labels.keys()
+
+        async with worker:
+            for number, kind in enumerate(("defect", "failing", *["calm"] * 6)):
+                await client.start_workflow(Trouble.run, kind, id=f"trouble-{number}", task_queue="trouble")
+            with pytest.raises(RPCError):
+                await client.get_workflow_handle("nobody").describe()
+
+            async def all_but_one() -> bool:
+                return await missing() <= {"temporal_long_request_failure_total"}
+
+            await until(all_but_one)
+            server.stop()
+
+            async def every_one() -> bool:
+                return not await missing()
+
+            await until(every_one)
 
 
 async def everything_counted(client: httpx.AsyncClient) -> bool:
