@@ -63,6 +63,10 @@ REGISTRY_READS = 16
 MAX_HEADERS = 64 * 1024
 """Bytes of headers that are kept while more may come; whoever sends more is answered 400."""
 
+KEEP_ALIVE = 90
+"""Seconds that an idle connection is kept: longer than a load balancer in front keeps it, which would otherwise send a
+request while it is closed here, and answer 502."""
+
 
 @dataclass(frozen=True)
 class Service:
@@ -188,6 +192,7 @@ async def running_gateway(client: Client, resources: Resources, *, fall_back: bo
         lifespan="off",
         access_log=False,
         timeout_graceful_shutdown=5,
+        timeout_keep_alive=KEEP_ALIVE,
         http="h11",
         h11_max_incomplete_event_size=MAX_HEADERS,
     )

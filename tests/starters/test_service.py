@@ -6,6 +6,9 @@ import os
 import signal
 import socket
 import stat
+import time
+from pathlib import Path
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,6 +17,7 @@ import pytest
 
 from coafi.errors import ValidationError
 from coafi.names import Phase
+from tests.coafi.ledger.serving import served
 from tests.harness import Repository, documents, until
 from tests.starters.support import COMMAND, HANG, Home
 from workers.client import measured_runtime
@@ -214,3 +218,15 @@ def test_a_port_of_metrics_that_is_taken_is_named() -> None:
         taken.listen()
         with pytest.raises(ValidationError, match="COAFI_TEMPORAL_METRICS_PORT"):
             measured_runtime(taken.getsockname()[1])
+
+
+def test_idle_connections_are_kept_as_long_as_is_said(tmp_path: Path) -> None:
+    with patch("starters.service.KEEP_ALIVE", 1), served(tmp_path) as gateway:
+        address = urlsplit(gateway.url)
+        with socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=HANG) as connection:
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: gateway\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            answered = time.monotonic()
+            while connection.recv(65536):
+                pass
+            assert 0.5 < time.monotonic() - answered < 4  # uvicorn would keep it for five seconds
