@@ -1,5 +1,6 @@
 """What only S3 does: what is put aside, what is damaged, and a server that refuses, or is away."""
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,6 +123,49 @@ def answering(status: int, body: bytes = b"") -> Iterator[Bucket]:
         Thread(target=server.serve_forever, daemon=True).start()
         yield Bucket("b", "", f"http://127.0.0.1:{server.server_port}", "us-east-1", "id", SecretStr("a-secret"))
         server.shutdown()
+
+
+def test_a_task_of_ecs_asks_as_its_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its agent answers at an address of its own, which a proxy stands for."""
+    role = {
+        "AccessKeyId": "of-the-role",
+        "SecretAccessKey": "x",
+        "Token": "token",
+        "Expiration": "2099-01-01T00:00:00Z",
+    }
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, self.headers.get("authorization", ""), self.headers.get("x-amz-security-token")))
+            body = json.dumps(role).encode() if "credentials" in self.path else b"content"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Last-Modified", "Fri, 27 Nov 2026 12:00:00 GMT")
+            self.send_header("ETag", "x")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name, raising=False)
+        for name in ("HTTP_PROXY", "http_proxy"):
+            monkeypatch.setenv(name, url)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.setenv(name, "127.0.0.1")
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials/of-this-task")
+        store = S3ObjectStore(Bucket.parse("s3://b/objects", endpoint=url, region="eu-central-1"))
+        assert store.get(sha256(b"content")) == b"content"
+        server.shutdown()
+    (agent, bucket) = asked
+    assert agent == ("http://169.254.170.2/v2/credentials/of-this-task", "", None)
+    assert "Credential=of-the-role/" in bucket[1]
+    assert bucket[2] == "token"
 
 
 def test_who_may_not_is_told_so_and_no_secret_is_said() -> None:
