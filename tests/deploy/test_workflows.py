@@ -29,8 +29,8 @@ def test_an_auditor_finds_nothing() -> None:
 def test_it_runs_what_the_makefile_has_and_pins_what_others_made() -> None:
     text = FILE.read_text()
     targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert {"lint", "test", "soak"} <= targets
-    assert set(re.findall(r"run: make (\S+)", text)) == {"lint", "test", "soak"}
+    assert {"lint", "test", "soak", "scan"} <= targets
+    assert set(re.findall(r"run: make (\S+)", text)) == {"lint", "test", "soak", "scan"}
     uses = re.findall(r"uses: (\S+)( # v\S+)?", text)
     assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action) and version for action, version in uses)
 
@@ -55,6 +55,7 @@ def test_only_what_was_pushed_is_published_and_deployed() -> None:
     assert jobs["deploy-dev"]["environment"] == "development"
     assert jobs["deploy-production"]["environment"] == "production"
     assert "soak" in jobs["deploy-production"]["needs"]
+    assert set(jobs["image"]["needs"]) == {"lint", "test", "policies"}
     for name in ("scan", "deploy-dev", "deploy-production"):
         assert "github.event_name != 'pull_request'" in jobs[name]["if"]
     (build,) = [step for step in jobs["image"]["steps"] if "build-push" in step.get("uses", "")]
