@@ -8,8 +8,8 @@ variable "environment" {
   type        = string
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{1,10}$", var.environment))
-    error_message = "Names are made of it: 2 to 11 lower-case letters, digits and dashes."
+    condition     = can(regex("^[a-z][a-z0-9]{1,10}$", var.environment))
+    error_message = "Names are made of it: 2 to 11 lower-case letters and digits."
   }
 }
 

@@ -175,6 +175,7 @@ def allowed(name: str, value: Any) -> bool:
     [
         ("environment", "Production"),
         ("environment", "an-environment"),
+        ("environment", "verylongname"),
         ("public_url", "http://events.example.org"),
         ("public_url", "https://events.example.org/"),
         ("private_subnet_ids", ["subnet-1"]),
@@ -516,3 +517,26 @@ def test_what_the_migration_needs_is_there_first_and_no_service_is_touched() -> 
     assert {"module.ecr", "module.secrets", "module.database", "aws_ecs_cluster.coafi"} <= found
     assert {"aws_security_group.ecs_service_sg", "aws_cloudwatch_log_group.event_handlers_log_group"} <= found
     assert not {"module.service", "module.task", "module.load_balancer"} & found
+
+
+# ---------------------------------------------------------------------- docs/operations.md
+
+
+def test_operations_names_what_is_there() -> None:
+    _, _, rest = (ROOT / "docs" / "operations.md").read_text().partition("\n## On AWS\n")
+    text = rest.partition("\n## ")[0]
+    targets = set(re.findall(r"-target=(\S+)", text))
+    assert targets <= {f"module.{name}" for name in MODULE.calls}
+    assert "aws_security_group.ecs_service_sg" in needs(MODULE, targets)
+    named = set(re.findall(r"terraform output (?:-raw )?(\w+)|`(load_balancer_\w+)`", text))
+    assert {one or other for one, other in named} <= set(MODULE.outputs)
+    variables = set(re.findall(r"`((?:temporal|service|worker|database|web|egress|extra)_[a-z_]+)`", text))
+    assert variables <= set(MODULE.variables)
+    assert WHOLE.look_up("aws_security_group", "ecs_service_sg").arguments["name"] in text
+    assert WHOLE.look_up("aws_cloudwatch_log_group", "event_handlers_log_group").arguments["name"] in text
+    parameters = {one.arguments["name"] for one in called("secrets").look_up("aws_ssm_parameter", "secret").values()}
+    assert set(re.findall(r"--name (\S+)", text)) <= parameters
+    assert set(re.findall(r"--key-id (\S+)", text)) == {arguments(called("key"), "aws_kms_alias", "key")["name"]}
+    assert set(re.findall(r"--cluster (\S+)", text)) == {arguments(WHOLE, "aws_ecs_cluster", "coafi")["name"]}
+    (services,) = re.findall(r"--services (\w+) (\w+)", text)
+    assert {*services, *re.findall(r"--service (\S+)", text)} <= set(SERVICES)
