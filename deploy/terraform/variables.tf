@@ -99,7 +99,11 @@ variable "ledger_origin" {
 variable "temporal_address" {
   description = "host:port of Temporal without TLS; empty if a profile says it"
   type        = string
-  default     = ""
+
+  validation {
+    condition     = var.temporal_address != "" || var.temporal_profile != ""
+    error_message = "Say where Temporal is: its address, or a profile."
+  }
 }
 
 variable "temporal_profile" {

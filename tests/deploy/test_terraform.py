@@ -167,7 +167,8 @@ def test_the_example_gives_what_has_no_default_and_all_of_it_is_allowed() -> Non
 
 def allowed(name: str, value: Any) -> bool:
     rules = MODULE.variables[name].get("validation", ())
-    return all(expression(rule["condition"]).value({"var": {name: value}}) for rule in rules)
+    told = {**WHOLE.scope["var"], name: value}
+    return all(expression(rule["condition"]).value({"var": told}) for rule in rules)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +182,7 @@ def allowed(name: str, value: Any) -> bool:
         ("private_subnet_ids", ["subnet-1"]),
         ("public_subnet_ids", ["subnet-1"]),
         ("task_storage", 20),
+        ("temporal_address", ""),
     ],
 )
 def test_what_would_not_work_is_refused(name: str, value: Any) -> None:
@@ -262,6 +264,7 @@ def test_processes_are_told_settings_that_are_allowed(
         monkeypatch.setenv(one, value)
     home = re.findall(r"COAFI_HOME=(\S+)", DOCKERFILE)[0]
     assert told["COAFI_SECRETS_DIR"] == f"{home}/secrets"
+    assert (told["BITT_API_URL"], told["REGISTRY_API_URL"]) == ("", "")  # of an instance that is for itself
     for one in json.loads(environment(writer)["SECRETS"]):
         (tmp_path / one).write_text("{}" if one == "COAFI_EVENTS_SECRETS" else "")
     monkeypatch.setenv("COAFI_SECRETS_DIR", str(tmp_path))
@@ -536,6 +539,8 @@ def test_operations_names_what_is_there() -> None:
     assert WHOLE.look_up("aws_cloudwatch_log_group", "event_handlers_log_group").arguments["name"] in text
     parameters = {one.arguments["name"] for one in called("secrets").look_up("aws_ssm_parameter", "secret").values()}
     assert set(re.findall(r"--name (\S+)", text)) <= parameters
+    config = {one.arguments["name"] for one in WHOLE.look_up("aws_ssm_parameter", "config").values()}
+    assert set(re.findall(r"/coafi/prod/config/[\w-]+", text)) == config
     assert set(re.findall(r"--key-id (\S+)", text)) == {arguments(called("key"), "aws_kms_alias", "key")["name"]}
     assert set(re.findall(r"--cluster (\S+)", text)) == {arguments(WHOLE, "aws_ecs_cluster", "coafi")["name"]}
     (services,) = re.findall(r"--services (\w+) (\w+)", text)

@@ -14,7 +14,7 @@ locals {
     user                   = local.user
     readonlyRootFilesystem = true
     linuxParameters        = { initProcessEnabled = true, capabilities = { drop = ["ALL"] } }
-    mountPoints            = [for name, path in local.volumes : { sourceVolume = name, containerPath = path, readOnly = false }]
+    mountPoints            = [for name, place in local.volumes : { sourceVolume = name, containerPath = place, readOnly = false }]
     logConfiguration = {
       logDriver = "awslogs"
       options = {
