@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -25,6 +26,8 @@ from tests.deploy.compose import ROOT
 from tests.deploy.terraform import DIRECTORY, Instance, Module, expression, needs, plain, problems, read
 from tests.deploy.test_kubernetes import DIRECTORY as KUBERNETES
 from tests.deploy.test_kubernetes import NAMED, PODS, objects
+from tests.postgresql import PASSWORD, running_server
+from tests.starters.support import COMMAND
 
 PROVIDER = provider.load()
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
@@ -510,6 +513,23 @@ def test_services_stay_as_they_are_if_that_fails(code: str, tmp_path: Path) -> N
     returned, calls = deploy(tmp_path, code)
     assert returned == 1
     assert calls[-1].startswith("aws ecs describe-tasks")
+
+
+def test_the_migration_gets_in_with_a_password_that_is_not_in_its_url(tmp_path: Path) -> None:
+    _, process = containers(MIGRATE)
+    told = urlsplit(environment(process)["COAFI_DATABASE_URL"])
+    assert told.password is None
+    with running_server() as server:
+        where = urlsplit(server.create())
+        url = f"postgresql://{where.username}@{where.hostname}:{where.port}{where.path}"
+        done = subprocess.run(
+            [COMMAND, *process["command"]],
+            env={"COAFI_HOME": str(tmp_path), "COAFI_DATABASE_URL": url, process["secrets"][0]["name"]: PASSWORD},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def test_what_the_migration_needs_is_there_first_and_no_service_is_touched() -> None:
