@@ -93,6 +93,13 @@ def test_what_pods_are_told_are_settings_that_are_allowed(
     assert all(Path(value).parent == Path(told["COAFI_SECRETS_DIR"]) for value in files)
 
 
+@pytest.mark.parametrize("name", [name for name in PODS if name.startswith("Deployment/")])
+def test_mirrors_leave_room_in_a_home(name: str) -> None:
+    (home,) = [one["emptyDir"]["sizeLimit"] for one in PODS[name]["volumes"] if one["name"] == "home"]
+    mirrors = int(NAMED["ConfigMap/coafi-config"]["data"]["COAFI_GIT_MIRRORS_BYTES"])
+    assert mirrors <= int(home.removesuffix("Gi")) * 2**30 / 2
+
+
 def test_the_gateway_is_as_the_plan_wants_it() -> None:
     spec = NAMED["Deployment/coafi-gateway"]["spec"]
     (container,) = spec["template"]["spec"]["containers"]

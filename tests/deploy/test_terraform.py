@@ -259,7 +259,7 @@ def test_processes_are_told_settings_that_are_allowed(
     assert set(told) - {"TEMPORAL_CONFIG_FILE"} <= KNOWN
     of_files = {one for one in NAMED["ConfigMap/coafi-config"]["data"] if one.endswith("_FILE")}
     kubernetes = {one for one in NAMED["ConfigMap/coafi-config"]["data"] if one.isupper()} - of_files
-    assert kubernetes <= set(told)
+    assert kubernetes - {"COAFI_TEMPORAL_METRICS_PORT"} <= set(told)  # no Prometheus reads these here
     for one in list(os.environ):
         if one.startswith("COAFI_"):
             monkeypatch.delenv(one)
