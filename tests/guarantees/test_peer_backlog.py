@@ -246,16 +246,16 @@ async def test_a_gateway_takes_no_more_than_a_history_can_hold_while_no_worker_r
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(1_800)
-async def test_thousands_of_signals_that_came_while_no_worker_ran_are_all_handled(tmp_path: Path) -> None:
+@pytest.mark.timeout(900)
+async def test_more_than_a_thousand_signals_that_came_while_no_worker_ran_are_all_handled(tmp_path: Path) -> None:
     async with running_stack(tmp_path, workers=False) as stack:
         partner(stack)
-        ids = [f"m-{number}" for number in range(5_000)]
+        ids = [f"m-{number}" for number in range(1_200)]
         run = await peer_run(stack)
         await asyncio.gather(*(signal(run, ids[lane::16]) for lane in range(16)))
         with worker_process(stack):
-            await until(lambda: concluded(stack) == len(ids), seconds=1_500)
+            await until(lambda: concluded(stack) == len(ids), seconds=600)
         started, did = await histories(stack)
         assert sorted(started) == sorted(ids)
-        assert did[ActivityName.SHELVE_MESSAGES] > 3
+        assert did[ActivityName.SHELVE_MESSAGES] > 0
         assert_each_once(stack, ids)
