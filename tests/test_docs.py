@@ -131,13 +131,14 @@ def settings_table() -> str:
     """Every setting: name of its variable, default, description."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        rows.append(f"| `{variable(name)}` | {shown(name, field.default)} | {field.description} |")
+        default = field.get_default(call_default_factory=True)
+        rows.append(f"| `{variable(name)}` | {shown(name, default)} | {field.description} |")
     return "\n".join(rows)
 
 
 def shown(name: str, default: object) -> str:
     """A default for people: numbers with their unit, nothing for what is empty."""
-    if default in (None, "", (), SecretStr("")) or name.endswith(("_tokens", "_token")):
+    if default in (None, "", (), {}, SecretStr("")) or name.endswith(("_tokens", "_token")):
         return ""
     if isinstance(default, bool):
         return f"`{default}`".lower()
