@@ -104,6 +104,7 @@ from starters.api_requests import LONGEST_WAIT, MAX_HEADERS
 from starters.cli import app
 from starters.embedded import temporal_executable
 from starters.reacting import EntryReactions
+from tests.bench import capacity
 from tests.coafi.federation.making import peer_of, signer
 from tests.coafi.federation.test_messages import WHOLE
 from tests.coafi.federation.witnesses import setting_of
@@ -247,7 +248,38 @@ def limits_table() -> str:
     return "\n".join(rows)
 
 
+def costs_table() -> str:
+    """What an event of each kind costs, as measured."""
+    measured = capacity.recorded()
+    columns = {kind: measured.costs[kind] for kind in capacity.MIX} | {"the mix": capacity.mixed(measured.costs)}
+    rows = ["| | " + " | ".join(f"`{kind}`" if "." in kind else kind for kind in columns) + " |"]
+    rows.append("|---|" + "---:|" * len(columns))
+    for name, what in capacity.COST_NAMES.items():
+        values = (getattr(cost, name) for cost in columns.values())
+        rows.append(
+            f"| {what} | " + " | ".join(f"{value:,.0f}" if value >= 10 else f"{value:.1f}" for value in values) + " |"
+        )
+    return "\n".join(rows)
+
+
+def clusters_table() -> str:
+    """What clusters need."""
+    measured = capacity.recorded()
+    sized = {
+        f"{rate:,}/s {what}": capacity.cluster(cost, rate, entries_per_second=measured.entries_per_second)
+        for what, cost in {"of the mix": capacity.mixed(measured.costs), "pushes": measured.costs["git.commit"]}.items()
+        for rate in capacity.RATES
+    }
+    rows = ["| | " + " | ".join(sized) + " |", "|---|" + "---:|" * len(sized)]
+    for name, what in capacity.CLUSTER_NAMES.items():
+        values = (getattr(one, name) for one in sized.values())
+        rows.append(f"| {what} | " + " | ".join(f"{value:,}" for value in values) + " |")
+    return "\n".join(rows)
+
+
 GENERATED = {
+    "capacity-costs": (DOCS / "capacity.md", costs_table),
+    "capacity-clusters": (DOCS / "capacity.md", clusters_table),
     "endpoints": (DOCS / "api.md", endpoints_table),
     "request-headers": (DOCS / "api.md", lambda: headers_table(REQUEST_HEADERS)),
     "answer-headers": (DOCS / "api.md", lambda: headers_table(RESPONSE_HEADERS)),

@@ -64,7 +64,7 @@ class Cost:
         gateway, worker, git, temporal, postgresql: milliseconds on a processor.
         transitions, history: of all runs that it starts; state transitions and events.
         history_bytes: of these runs, as Temporal counts them.
-        commits: transactions of PostgreSQL.
+        commits: transactions of PostgreSQL that write.
         entries: of the ledger.
         wal_bytes, database_bytes, object_bytes: written to PostgreSQL's log, grown by, put into the store.
     """
@@ -147,6 +147,33 @@ def cluster(cost: Cost, rate: float, *, entries_per_second: float, retention_day
     )
 
 
+RECORD = Path(__file__).with_suffix(".json")
+"""What ``python -m tests.bench --only capacity --json`` printed; docs/capacity.md shows it."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run of this benchmark.
+
+    Attributes:
+        costs: of an event, by kind.
+        entries_per_second: that one ledger took.
+        machine: that it ran on.
+    """
+
+    costs: Mapping[str, Cost]
+    entries_per_second: float
+    machine: Mapping[str, str]
+
+
+def recorded() -> Measured:
+    """What was measured last, and put on record."""
+    record = json.loads(RECORD.read_text())
+    values = {figure["name"]: float(figure["value"]) for figure in record["figures"]}
+    costs = {kind: Cost(**{one.name: values[f"{kind}: {one.name}"] for one in fields(Cost)}) for kind in MIX}
+    return Measured(costs, values[LEDGER], record["machine"])
+
+
 def mixed(costs: Mapping[str, Cost]) -> Cost:
     """The cost of an event of the usual mix."""
     total = NOTHING
@@ -176,11 +203,43 @@ CLUSTER_UNITS = {
     "histories": "GB",
 }
 
+COST_NAMES = {
+    "gateway": "gateway, ms of a core",
+    "worker": "worker, ms of a core",
+    "git": "git, ms of a core",
+    "temporal": "Temporal, ms of a core",
+    "postgresql": "PostgreSQL, ms of a core",
+    "transitions": "state transitions of Temporal",
+    "history": "events in histories",
+    "history_bytes": "bytes of histories",
+    "commits": "transactions of PostgreSQL that write",
+    "entries": "ledger entries",
+    "wal_bytes": "bytes of PostgreSQL's log (WAL)",
+    "database_bytes": "bytes that the database grows by",
+    "object_bytes": "bytes of objects",
+}
+CLUSTER_NAMES = {
+    "gateways": "cores of gateways",
+    "workers": "cores of workers, without git",
+    "git": "cores of git, on the workers of `coafi-git`",
+    "temporal": "cores of Temporal's server",
+    "postgresql": "cores of PostgreSQL",
+    "ledgers": "ledgers, so instances",
+    "shards": "history shards",
+    "wal": "WAL, MB/s",
+    "database": "database, GB a day",
+    "objects": "objects, GB a day",
+    "histories": "closed histories, GB in 3 days",
+}
+"""What the documentation calls them."""
+
 RATES = (10, 1_000, 10_000)
 """Events a second that clusters are sized for."""
 
 TOGETHER = 8
 """Entries that are appended together: a push of ten files appends 32 in four transactions."""
+
+LEDGER = f"one ledger, {AT_ONCE} callers, {TOGETHER} entries each time"
 
 Send = Callable[[], Awaitable[object]]
 """Sends an event, and waits until its run has ended."""
@@ -207,7 +266,7 @@ async def measure(bench: Bench) -> None:
                             bench.report(f"{kind}: {name}", value, UNITS.get(name, "ms"))
             bench.progress(f"{bench.area}: ledger")
             entries = _ledger_rate(stack.resources.ledger, bench.amount(300, 10))
-            bench.report(f"one ledger, {AT_ONCE} callers, {TOGETHER} entries each time", entries, "entries/s")
+            bench.report(LEDGER, entries, "entries/s")
     for what, cost in {"the mix": mixed(costs), "pushes": costs["git.commit"]}.items():
         for rate in RATES:
             needed = cluster(cost, rate, entries_per_second=entries)
@@ -254,13 +313,14 @@ class Meter:
         return NOTHING.plus(after.plus(before, -1), 1 / number)
 
     def _read(self) -> Cost:
-        time.sleep(1.5)  # PostgreSQL counts transactions a second late
+        time.sleep(1)  # what runs leave to do is done, and they are listed
         worker = self.parts["worker"].cpu_times()
         gateway, temporal = (one.cpu_times() for one in (self.parts["gateway"], self._temporal()))
         with self.postgresql.connect() as connection:
             row = connection.execute(
-                "SELECT xact_commit, pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint, pg_database_size(datname)"
-                " FROM pg_stat_database WHERE datname = %s",
+                # The next transaction id is told at once; the statistics count seconds late.
+                "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint,"
+                " pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint, pg_database_size(%s)",
                 (self.database,),
             ).fetchone()
         assert row is not None
@@ -285,7 +345,7 @@ class Meter:
     async def _runs(self) -> Cost:
         """Histories of all runs that there are, whoever started them."""
         total = NOTHING
-        async for one in self.stack.client.list_workflows():  # a moment has passed: by now they are listed
+        async for one in self.stack.client.list_workflows():
             run = await self.stack.client.get_workflow_handle(one.id, run_id=one.run_id).describe()
             info = run.raw_description.workflow_execution_info
             found = replace(
