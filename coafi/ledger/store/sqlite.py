@@ -1,10 +1,14 @@
 """The ledger's hot statements in SQLite's own words, given to its driver as they are.
 
 With what SQLAlchemy does around a statement they took a tenth of the time of a batch.
+
+What comes by the hundred, entries and keys, goes over as ``bytearray``. For each value of type ``bytes`` the driver
+first looks for an adapter, by raising and dropping an exception, which took half the time of an insert; it knows
+``bytearray`` as a type that needs none. The database stores the same BLOB for either.
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from typing import Any
 
 import pysqlite3.dbapi2
@@ -46,7 +50,7 @@ class SqliteLedgerStore(LedgerStore):
         rest = iter(keys)
         while chunk := list(islice(rest, CHUNK)):
             statement = _WITH_KEYS % (", ?" * (len(chunk) - 1))
-            for row in map(EntryRow._make, _rows(connection, statement, (self._log_id, *chunk))):
+            for row in map(EntryRow._make, _rows(connection, statement, (self._log_id, *map(bytearray, chunk)))):
                 found[row.key] = row
         return found
 
@@ -63,7 +67,9 @@ class SqliteLedgerStore(LedgerStore):
     def extend(self, connection: Connection, rows: Sequence[EntryRow], growth: Growth, head: Head) -> None:
         """See :meth:`LedgerStore.extend`."""
         log = self._log_id
-        _write(connection, _ADD_ENTRIES, [(log, *row) for row in rows])
+        index, key, request, leaf, event, type_, body = zip(*rows, strict=True)
+        blobs = [map(bytearray, column) for column in (key, request, leaf, body)]
+        _write(connection, _ADD_ENTRIES, zip(repeat(log), index, *blobs[:3], event, type_, blobs[3], strict=False))
         _write(connection, _GROW_TILE, [(hashes, log, *id_) for id_, hashes in growth.grown.items()])
         _write(connection, _ADD_TILE, [(log, *id_, hashes) for id_, hashes in growth.fresh.items()])
         _write(connection, _SET_HEAD, [(*head, log)])
@@ -78,7 +84,7 @@ def _rows(connection: Connection, statement: str, values: Sequence[object]) -> l
     return found
 
 
-def _write(connection: Connection, statement: str, rows: Sequence[Sequence[object]]) -> None:
+def _write(connection: Connection, statement: str, rows: Iterable[Sequence[object]]) -> None:
     """Do a statement for each of some rows."""
     try:
         _driver(connection).executemany(statement, rows)
