@@ -1,9 +1,10 @@
 """What the log asks of its store holds on both databases."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from coafi.database import Database
@@ -86,6 +87,40 @@ def test_the_text_names_the_columns_in_the_order_of_their_values() -> None:
     assert f"(log_id, {columns})" in sqlite._ADD_ENTRIES
     assert f"(log_id, {columns})" in postgresql._EXTEND
     assert {column.name for column in entry_table.c} == {"log_id", *EntryRow._fields}
+
+
+def test_bytes_that_come_by_the_hundred_go_to_sqlite_in_the_type_that_it_takes_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For each ``bytes`` its driver looks for an adapter, which takes as long as to insert it."""
+    given: list[object] = []
+    driver = sqlite._driver
+
+    class Spy:
+        def __init__(self, connection: Connection) -> None:
+            self._driver = driver(connection)
+
+        def execute(self, statement: str, values: Sequence[object]) -> object:
+            given.extend(values)
+            return self._driver.execute(statement, values)
+
+        def executemany(self, statement: str, rows: Iterable[Sequence[object]]) -> object:
+            kept = list(rows)
+            given.extend(value for row in kept for value in row)
+            return self._driver.executemany(statement, kept)
+
+    made = Database(tmp_path / "coafi.db")
+    made.create_tables()
+    with monkeypatch.context() as patch, made.write() as connection:
+        patch.setattr(sqlite, "_driver", Spy)
+        store = store_for(made)
+        store.extend(connection, ROWS, Growth(grown={}, fresh={}, edge={}), AFTER)
+        assert store.with_keys(connection, [row.key for row in ROWS]).keys() == {row.key for row in ROWS}
+    assert [value for value in given if isinstance(value, bytes)] == [AFTER.root]
+    with made.read() as connection:
+        stored = connection.exec_driver_sql("SELECT DISTINCT typeof(key), typeof(body) FROM ledger_entry").all()
+    assert stored == [("blob", "blob")]
+    made.close()
 
 
 def test_a_store_that_lacks_a_statement_cannot_be_made() -> None:
