@@ -45,6 +45,10 @@ _LOG = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
+class _NotAllNew(Exception):
+    """A key that was presumed to be new may be recorded already."""
+
+
 class SignCheckpoint(Protocol):
     """See :meth:`coafi.ledger.signing.CheckpointSigner.checkpoint`."""
 
@@ -165,10 +169,10 @@ class Appender:
             waiting_now = self._accepted
         taken: list[Waiting] = []
         try:
-            with self._state.database.write() as connection:
-                # Taken only now: who came while we waited for the lock goes along.
-                taken = self._take()
-                size = self._run(connection, taken)
+            try:
+                size = self._commit(taken, presume_new=True)
+            except _NotAllNew:
+                size = self._commit(taken, presume_new=False)
         except BaseException as error:  # nobody may be left waiting, whatever happened
             self._fail(taken or self._take(until=waiting_now), error)
             return False
@@ -179,7 +183,31 @@ class Appender:
             waiting.answer()
         return True
 
-    def _run(self, connection: Connection, taken: Iterable["Waiting"]) -> int:
+    def _commit(self, taken: list[Waiting], *, presume_new: bool) -> int:
+        """Commit ``taken``, or the next group if that is empty, which is then put there; the size of the log then.
+
+        Nearly all that is appended is new, and to look its keys up first costs more than to begin again when one turns
+        out to be recorded. So units that only append are run on the presumption that all keys are new. The unique
+        index has the last word on that, and what went wrong on a mere presumption does not count.
+
+        Raises:
+            _NotAllNew: that was presumed and may be wrong. Nothing was written.
+        """
+        with self._state.database.write() as connection:
+            if not taken:  # only now: who came while we waited for the lock goes along
+                taken += self._take()
+            presume_new = presume_new and all(waiting.keys for waiting in taken)
+            try:
+                size = self._run(connection, taken, presume_new=presume_new)
+            except IntegrityError as error:
+                if presume_new:
+                    raise _NotAllNew from error
+                raise
+            if presume_new and any(waiting.error is not None for waiting in taken):
+                raise _NotAllNew
+            return size
+
+    def _run(self, connection: Connection, taken: Iterable["Waiting"], *, presume_new: bool) -> int:
         """Run units and write what they appended; the size of the log then."""
         head = self._state.head(connection, lock=True)
         before = self._state.known
@@ -189,7 +217,7 @@ class Appender:
                 " while it was in use",
                 remedy=self._state.how_to_recover(before),
             )
-        group = Group(self._state.store, connection, head.size, timestamp(self._clock()))
+        group = Group(self._state.store, connection, head.size, timestamp(self._clock()), presume_new=presume_new)
         group.look_up([key for waiting in taken for key in waiting.keys])
         for waiting in taken:
             group.run(waiting)

@@ -101,21 +101,29 @@ class Waiting:
 
 
 class Group:
-    """The units of one transaction, and the entries they append."""
+    """The units of one transaction, and the entries they append.
 
-    def __init__(self, store: LedgerStore, connection: Connection, size: int, moment: str) -> None:
+    Args:
+        presume_new: take every key for new, without looking. Nothing of this group counts if an entry turns out to be
+            recorded, or a unit raises.
+    """
+
+    def __init__(
+        self, store: LedgerStore, connection: Connection, size: int, moment: str, *, presume_new: bool = False
+    ) -> None:
         self.connection = connection
         self.rows: list[EntryRow] = []
         self._store = store
         self._size = size
         self._moment = moment
+        self._presume_new = presume_new
         self._known: dict[bytes, EntryRow | None] = {}
 
     def look_up(self, keys: Iterable[bytes]) -> None:
         """Learn which of these keys are recorded."""
         missing = dict.fromkeys(key for key in keys if key not in self._known)
-        if missing:
-            self._known.update(missing)
+        self._known.update(missing)
+        if missing and not self._presume_new:
             self._known.update(self._store.with_keys(self.connection, missing))
 
     def append(self, drafts: Sequence[Draft]) -> list[Recorded]:
@@ -150,6 +158,7 @@ class Group:
         """Run a unit; if it raises, undo what it did and keep its error."""
         before = len(self.rows)
         transaction = LedgerTransaction(self)
+        waiting.error = None  # of a run that did not count
         try:
             waiting.result = waiting.context.run(waiting.unit, transaction)
         except BaseException as error:  # it is given to its caller

@@ -1,6 +1,6 @@
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy.exc
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from coafi.database import Database
 from coafi.errors import (
@@ -23,11 +23,12 @@ from coafi.errors import (
 )
 from coafi.ledger import merkle
 from coafi.ledger.checkpoint import open_checkpoint
-from coafi.ledger.entry import Recorded
+from coafi.ledger.entry import MAX_BODY, Recorded
 from coafi.ledger.keys import Signer
 from coafi.ledger.log import Ledger as LocalLedger
 from coafi.ledger.nodes import NodeCache
 from coafi.ledger.port import Ledger, LedgerTransaction
+from coafi.ledger.store import EntryRow
 from coafi.ledger.verifier import verify_inclusion, verify_log
 from tests.coafi.ledger.making import HANG, ORIGIN, SIGNER, draft, opened
 from tests.postgresql import where
@@ -111,6 +112,36 @@ def test_an_entry_that_is_too_long_is_refused_and_the_rest_of_its_unit_undone(le
     with pytest.raises(ValidationError, match="65,5"):
         ledger.append([draft(0), draft(1, data={"x": "a" * 70_000})])
     assert ledger.size() == 0
+
+
+@only_local  # a remote one refuses what is too long before it asks
+def test_what_would_be_refused_comes_back_if_it_is_recorded(ledger: Ledger) -> None:
+    """The first write wins, whatever the second one would record."""
+    first = ledger.append([draft("a")])[0]
+    assert ledger.append([draft("a", data={"x": "y" * MAX_BODY})]) == [Recorded(0, first.body)]
+    with pytest.raises(ValidationError, match="bytes and may have"):
+        ledger.append([draft("a"), draft("b", data={"x": "y" * MAX_BODY})])
+    assert [one.index for one in ledger.append([draft("b"), draft("a"), draft("c")])] == [1, 0, 2]
+    assert verified(ledger) == 3
+
+
+@only_local
+def test_keys_are_looked_up_only_when_one_may_be_recorded(ledger: LocalLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ledger._state.store
+    asked: list[int] = []
+
+    def with_keys(connection: Connection, keys: Iterable[bytes]) -> dict[bytes, EntryRow]:
+        asked.append(len(list(keys)))
+        return type(store).with_keys(store, connection, keys)
+
+    monkeypatch.setattr(store, "with_keys", with_keys)
+    ledger.append([draft(i) for i in range(5)])
+    assert asked == []
+    assert [one.fresh for one in ledger.append([draft(5), draft(4), draft(6)])] == [True, False, True]
+    assert asked == [3]
+    ledger.transact(lambda transaction: transaction.append([draft(7)]))  # what it does may depend on the answer
+    assert asked == [3, 1]
+    assert verified(ledger) == 8
 
 
 def test_sixteen_threads_racing_for_the_same_keys_write_each_once(ledger: Ledger) -> None:
