@@ -28,9 +28,9 @@ FEW_BYTES = 8_000
 
 
 def short_histories() -> Any:
-    """Let Temporal suggest to continue as new after a few dozen events, not thousands."""
+    """Let Temporal suggest to continue as new after a dozen events, not thousands."""
     return patch(
-        "temporalio.workflow.Info.is_continue_as_new_suggested", lambda info: info.get_current_history_length() > 30
+        "temporalio.workflow.Info.is_continue_as_new_suggested", lambda info: info.get_current_history_length() > 15
     )
 
 
@@ -88,10 +88,11 @@ async def histories(stack: Stack) -> tuple[list[str], Counter[str]]:
     return started, did
 
 
+@pytest.mark.also_in_soak
 async def test_what_is_too_much_to_carry_is_put_aside_and_comes_back_in_order(tmp_path: Path) -> None:
     async with running_stack(tmp_path) as stack:
         partner(stack)
-        ids = [f"m-{number}" for number in range(size(40, soak=400))]
+        ids = [f"m-{number}" for number in range(size(40, soak=150))]
         run = await peer_run(stack, max_started=7, max_carried=FEW_BYTES)
         await signal(run, ids)
         await until(lambda: concluded(stack) == len(ids), seconds=60 + len(ids))
@@ -104,20 +105,20 @@ async def test_what_is_too_much_to_carry_is_put_aside_and_comes_back_in_order(tm
 
 
 async def test_a_run_that_is_paused_goes_on_as_a_new_one_however_much_comes(tmp_path: Path) -> None:
-    async with running_stack(tmp_path) as stack:
-        partner(stack)
-        ids = [f"m-{number}" for number in range(40)]
-        run = await peer_run(stack, max_started=5, max_carried=FEW_BYTES)
-        await run.execute_update(PeerWorkflow.pause, BY)
-        with short_histories():
+    with short_histories():
+        async with running_stack(tmp_path) as stack:
+            partner(stack)
+            ids = [f"m-{number}" for number in range(30)]
+            run = await peer_run(stack, max_carried=FEW_BYTES)
+            await run.execute_update(PeerWorkflow.pause, BY)
             await signal(run, ids)
             await until(lambda: _continued(stack))
-        assert await standing_of(run, waiting=len(ids), started=0)
-        assert (await run.query(PeerWorkflow.state)).paused == BY
-        await run.execute_update(PeerWorkflow.resume, BY)
-        await until(lambda: concluded(stack) == len(ids), seconds=120)
-        assert (await histories(stack))[0] == ids
-        assert_each_once(stack, ids)
+            await until(lambda: standing_of(run, waiting=len(ids), started=0))
+            assert (await run.query(PeerWorkflow.state)).paused == BY
+            await run.execute_update(PeerWorkflow.resume, BY)
+            await until(lambda: concluded(stack) == len(ids), seconds=120)
+            assert (await histories(stack))[0] == ids
+            assert_each_once(stack, ids)
 
 
 async def test_what_was_put_aside_is_started_also_when_somebody_cancels_the_run(tmp_path: Path) -> None:
@@ -132,10 +133,11 @@ async def test_what_was_put_aside_is_started_also_when_somebody_cancels_the_run(
         assert_each_once(stack, ids)
 
 
+@pytest.mark.also_in_soak
 async def test_workers_that_are_killed_lose_and_double_nothing_of_what_was_put_aside(tmp_path: Path) -> None:
     async with running_stack(tmp_path, workers=False) as stack:
         partner(stack)
-        ids = [f"m-{number}" for number in range(size(30, soak=300))]
+        ids = [f"m-{number}" for number in range(size(30, soak=120))]
         run = await peer_run(stack, max_started=7, max_carried=FEW_BYTES)
         await signal(run, ids)
         for share in (0.2, 0.5)[: size(1, soak=2)]:
@@ -150,15 +152,14 @@ async def test_workers_that_are_killed_lose_and_double_nothing_of_what_was_put_a
 
 
 async def test_what_cannot_be_read_back_pauses_the_run_until_it_is_restored(tmp_path: Path) -> None:
-    async with running_stack(tmp_path) as stack:
-        partner(stack)
-        ids = [f"m-{number}" for number in range(30)]
-        run = await peer_run(stack, max_started=3, max_carried=FEW_BYTES)
-        with patch("activities.boundary.UNEXPECTED_ATTEMPTS", 1), patch("workflows.lifecycle.FIRST_RETRY", 0.01):
+    with short_histories(), patch("activities.boundary.UNEXPECTED_ATTEMPTS", 1):
+        async with running_stack(tmp_path) as stack:
+            partner(stack)
+            ids = [f"m-{number}" for number in range(30)]
+            run = await peer_run(stack, max_carried=FEW_BYTES)
             await run.execute_update(PeerWorkflow.pause, BY)
-            with short_histories():
-                await signal(run, ids)
-                await until(lambda: _continued(stack))
+            await signal(run, ids)
+            await until(lambda: _continued(stack))
             shelves = await _carried_shelves(run)
             lost = stack.settings.home / "objects" / object_path(shelves[0])
             aside = lost.rename(lost.with_suffix(".aside"))
@@ -168,19 +169,19 @@ async def test_what_cannot_be_read_back_pauses_the_run_until_it_is_restored(tmp_
                 paused = (await run.query(PeerWorkflow.state)).paused
                 return paused is not None and shelves[0] in paused.reason
 
-            await until(stopped, seconds=60)
+            await until(stopped)
             assert concluded(stack) < len(ids)
             aside.rename(lost)
             await run.execute_update(PeerWorkflow.resume, BY)
             await until(lambda: concluded(stack) == len(ids), seconds=120)
-        assert (await histories(stack))[0] == ids
-        assert_each_once(stack, ids)
+            assert (await histories(stack))[0] == ids
+            assert_each_once(stack, ids)
 
 
 async def _continued(stack: Stack) -> bool:
     """Whether the run has put messages aside and then continued as new."""
-    _, did = await histories(stack)
-    return did["continued"] > 0 and did[ActivityName.SHELVE_MESSAGES] > 0
+    run = stack.client.get_workflow_handle(peer_workflow_id(PEER))
+    return bool(await _carried_shelves(run))
 
 
 async def _carried_shelves(run: WorkflowHandle[Any, Any]) -> list[str]:
