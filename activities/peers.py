@@ -1,6 +1,7 @@
 """How a peer's messages come to its run, and what each of them does (``peers.apply``)."""
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -52,8 +53,8 @@ MAX_UNREAD_BYTES = 20 * 1024 * 1024
 """What the history of a peer's run may hold before the gateway takes no more: no worker reads it, or too slowly.
 Temporal ends a run, and what waits in it, at 51,200 events or 50 MB."""
 
-LOOK = 2.0
-"""Seconds for which a gateway believes what it saw of a run."""
+LOOK, LOOK_BYTES = 2.0, 1024 * 1024
+"""Seconds for which a gateway believes what it saw of a run, unless it has itself sent it so much meanwhile."""
 
 
 class PeerMessage(Wire):
@@ -73,10 +74,16 @@ class PeerMessage(Wire):
 
 
 class Waiting(Wire):
-    """A message that was taken and not started yet. ``conflict``: another body came under its id before."""
+    """A message that was taken and not started yet.
+
+    Attributes:
+        conflict: another body came under its id before.
+        size: bytes of the event as JSON.
+    """
 
     event: Event
     conflict: bool = False
+    size: int = 0
 
 
 class Shelf(Wire):
@@ -109,6 +116,7 @@ class PeerRun(Wire):
         paused: by whom, and why.
         refusals: why the last of the signals that were no messages were none.
         last: workflow id of the message that was started last.
+        ending: somebody has cancelled the run: it goes on until nothing waits.
         max_started: messages that this run starts before it continues as new.
         max_carried: bytes of waiting messages that are carried along; those beyond are put into the object store.
     """
@@ -125,6 +133,7 @@ class PeerRun(Wire):
     paused: Decision | None = None
     refusals: tuple[str, ...] = ()
     last: str | None = None
+    ending: bool = False
     max_started: int = MAX_STARTED
     max_carried: int = MAX_CARRIED
 
@@ -141,6 +150,20 @@ class ApplyResult(Wire):
         return self.applied.entries
 
 
+@dataclass
+class _Seen:
+    """What a gateway saw of the run of a peer.
+
+    Attributes:
+        moment: when; of the monotonic clock.
+        sent: bytes that were sent to it since.
+    """
+
+    moment: float = -math.inf
+    sent: int = 0
+    behind: bool = False
+
+
 @dataclass(frozen=True)
 class PeerGate:
     """Hands messages to the runs of peers.
@@ -152,8 +175,7 @@ class PeerGate:
 
     client: Client
     timeout: float
-    _seen: dict[str, tuple[float, bool]] = field(default_factory=dict, init=False)
-    """When the run of a peer was looked at, and whether it was behind then."""
+    _seen: dict[str, "_Seen"] = field(default_factory=dict, init=False)
 
     async def deliver(self, peer: str, message: Message, *, keyid: str, body_digest: str, received: datetime) -> str:
         """Signal the run of a peer, started if there is none; the id of the message's own run, which that one starts.
@@ -187,20 +209,21 @@ class PeerGate:
                 remedy="send it again: it is taken once",
                 retry_after=30,
             ) from error
+        self._seen[peer].sent += len(signal.model_dump_json())
         metrics.ACCEPTED.labels(EventType.FEDERATED_MESSAGE).inc()
         return workflow_id(EventType.FEDERATED_MESSAGE, source, message.id)
 
     async def _is_behind(self, peer: str) -> bool:
         """Whether so much waits in the run of a peer that more could be lost. Seen some seconds late."""
+        seen = self._seen.setdefault(peer, _Seen())
         now = time.monotonic()
-        looked, behind = self._seen.get(peer, (-LOOK, False))
-        if now - looked < LOOK:
-            return behind
-        self._seen[peer] = (now, behind)  # the others that ask meanwhile need not look
+        if now - seen.moment < LOOK and seen.sent < LOOK_BYTES:
+            return seen.behind
+        seen.moment, seen.sent = now, 0  # the others that ask meanwhile need not look
         try:
             async with asyncio.timeout(self.timeout):
                 run = await self.client.get_workflow_handle(peer_workflow_id(peer)).describe()
-                behind = run.status is WorkflowExecutionStatus.RUNNING and (
+                seen.behind = run.status is WorkflowExecutionStatus.RUNNING and (
                     run.history_length > MAX_UNREAD_EVENTS
                     or run.raw_description.workflow_execution_info.history_size_bytes > MAX_UNREAD_BYTES
                     or bool(await run.memo_value(BEHIND, default=False))
@@ -208,11 +231,10 @@ class PeerGate:
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise _unasked(peer) from error
-            behind = False
+            seen.behind = False
         except (TimeoutError, RuntimeError) as error:
             raise _unasked(peer) from error
-        self._seen[peer] = (now, behind)
-        return behind
+        return seen.behind
 
     async def knows(self, peer: str, message_id: str) -> bool:
         """Whether the run of a peer has a message that may not have been claimed yet.

@@ -22,13 +22,15 @@ Updates:
 import asyncio
 import contextlib
 import hashlib
+from collections import deque
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import NamedTuple
 
 from temporalio import workflow
 from temporalio.common import (
     Priority,
+    RawValue,
     SearchAttributeKey,
     SearchAttributePair,
     TypedSearchAttributes,
@@ -71,8 +73,12 @@ IDLE = timedelta(hours=1)
 MAX_SEEN = 2_000
 """Messages that are remembered; those before are found in the table of deliveries."""
 
-AT_ONCE = 500
-"""Signals that one workflow task looks at: ten thousand that came while no worker ran would take it too long."""
+AT_ONCE, WEIGHT_AT_ONCE = 500, 20_000
+"""Signals that one workflow task reads at most, and their weight (:func:`_weight`), but one in any case. All those that
+came while no worker ran would take longer than the two seconds that the SDK lets a task take; these take a tenth."""
+
+PUTS_ASIDE = "peer-puts-aside"
+"""Patch: runs that began before it do not continue as new while they are paused or too much waits."""
 
 MOST_PIECES = 8
 """Pieces of what waits that one workflow task puts aside at most: signals that come meanwhile are held back."""
@@ -83,6 +89,14 @@ AGAIN = timedelta(minutes=1)
 
 MAX_REFUSALS = 10
 """Signals that were no messages and are shown."""
+
+
+class _Read(NamedTuple):
+    """What a workflow task has read: the task by the length of its history, signals, and the weight of these."""
+
+    task: int = 0
+    signals: int = 0
+    weight: int = 0
 
 
 class PeerStanding(Wire):
@@ -106,45 +120,38 @@ class PeerWorkflow:
     @workflow.init
     def __init__(self, start: PeerRun) -> None:
         self._peer = parse_peer_workflow_id(workflow.info().workflow_id)  # whatever the input says
+        self._puts_aside = workflow.patched(PUTS_ASIDE)
         self._start = start
-        self._waiting = list(start.waiting)
+        self._waiting = [one if one.size else _waiting(one.event, conflict=one.conflict) for one in start.waiting]
         self._shelves = list(start.shelves)
         self._later = list(start.later)
-        self._unread: list[Any] = []
-        self._read = (0, 0)
+        self._unread: deque[RawValue] = deque()
+        self._read = _Read()
         self._seen = dict(start.seen)
         self._taken, self._started = start.taken, start.started
         self._duplicates, self._refused = start.duplicates, start.refused
         self._paused = start.paused
         self._refusals = list(start.refusals)
         self._last = start.last
+        self._ending = start.ending
 
     @workflow.run
     async def run(self, _start: PeerRun) -> PeerStanding:
         """Start what comes, in order, until nothing comes any more."""
         try:
-            while await self._is_asked():
-                await self._read_on()
-                if self._paused is None and self._count():
-                    await self._start_next()
-                if self._is_long() and await self._is_carriable():
-                    await workflow.wait_condition(workflow.all_handlers_finished)
-                    workflow.continue_as_new(self._carried())
+            await self._work()
         except (asyncio.CancelledError, FailureError) as error:
             if not is_cancelled_exception(error):
                 raise
-            self._paused = None
-            while self._unread or self._count():  # what was taken is not lost, also when somebody cancels the run
-                await self._read_on()
-                if self._count():
-                    await self._start_next()
+            self._ending, self._paused = True, None
+            await self._work()  # what was taken is not lost, also when somebody cancels the run
             raise
         return self.state()
 
     @workflow.signal(name=SignalName.MESSAGE, description="A message of the peer")
-    def message(self, signal: Any) -> None:  # noqa: ANN401  # what does not fit a type would be dropped unseen
-        """Take a message, once."""
-        if self._unread or not self._may_read():
+    def message(self, signal: RawValue) -> None:
+        """Take a message, once. It is not decoded before its turn: some JSON takes long, and much may have come."""
+        if self._unread or not self._may_read(signal):
             self._unread.append(signal)
         else:
             self._take(signal)
@@ -193,13 +200,27 @@ class PeerWorkflow:
         if self._paused is None:
             raise ApplicationError("the peer is not paused: there is nothing to resume", type="NotPaused")
 
+    async def _work(self) -> None:
+        """Start what comes until nothing does, or, when the run shall end, until nothing waits."""
+        while await self._is_asked():
+            await self._read_on()
+            if self._paused is None and self._count():
+                await self._start_next()
+            if self._is_long() and await self._is_carriable():
+                await workflow.wait_condition(workflow.all_handlers_finished)
+                marks = {BEHIND: True} if self._is_marked() else {}
+                workflow.continue_as_new(self._carried(), memo=marks if self._puts_aside else None)
+
     async def _is_asked(self) -> bool:
         """Wait until there is something to do."""
 
         def asked() -> bool:
-            return bool(self._unread) or self._is_long() or (self._paused is None and bool(self._count()))
+            startable = self._paused is None and bool(self._count())
+            return startable or bool(self._unread) or (self._puts_aside and self._is_long())
 
         while not asked():
+            if self._ending and self._paused is None:
+                return False
             limit = None if self._paused is not None else IDLE
             with contextlib.suppress(TimeoutError):
                 await workflow.wait_condition(asked, timeout=limit, timeout_summary="Wait for a message")
@@ -208,28 +229,34 @@ class PeerWorkflow:
                 return False
         return True
 
-    def _may_read(self) -> bool:
-        """Whether this workflow task may look at another signal."""
-        task = workflow.info().get_current_history_length()
-        count = self._read[1] + 1 if self._read[0] == task else 1
-        if count > AT_ONCE:
+    def _may_read(self, signal: RawValue) -> bool:
+        """Whether this workflow task may read another signal."""
+        if not self._puts_aside:
+            return True
+        task, weight = workflow.info().get_current_history_length(), _weight(signal.payload.data)
+        before = self._read if self._read.task == task else _Read(task)
+        if before.signals and (before.signals >= AT_ONCE or before.weight + weight > WEIGHT_AT_ONCE):
             return False
-        self._read = (task, count)
+        self._read = _Read(task, before.signals + 1, before.weight + weight)
         return True
 
     async def _read_on(self) -> None:
-        """Look at the signals that were too many for one workflow task."""
+        """Read the signals that were too many for one workflow task."""
         while self._unread:
-            if self._may_read():
-                self._take(self._unread.pop(0))
+            if self._may_read(self._unread[0]):
+                self._take(self._unread.popleft())
             else:
                 await workflow.sleep(BREATH, summary="Go on in another workflow task")
 
-    def _take(self, signal: Any) -> None:  # noqa: ANN401
+    def _take(self, signal: RawValue) -> None:
         try:
-            event = self._event(PeerMessage.model_validate(signal))
+            said = workflow.payload_converter().from_payload(signal.payload)
+            event = self._event(PeerMessage.model_validate(said))
         except (ValidationError, CoafiError) as error:
             self._refuse(_why(error))
+            return
+        except Exception:  # bytes that are no JSON, or of another encoding
+            self._refuse("the signal cannot be decoded")
             return
         key, body = _short(event.id), event.bodydigest[:24]
         known = self._seen.get(key)
@@ -241,14 +268,17 @@ class PeerWorkflow:
             if len(self._seen) > MAX_SEEN:
                 del self._seen[next(iter(self._seen))]
         self._taken += 1
-        one = Waiting(event=event, conflict=known is not None)
+        one = _waiting(event, conflict=known is not None)
         (self._later if self._shelves or self._later else self._waiting).append(one)
         self._mark()
 
+    def _is_marked(self) -> bool:
+        return bool(workflow.memo_value(BEHIND, default=False))
+
     def _mark(self) -> None:
         """Let gateways see whether so many wait that they had better take no more."""
-        marked = bool(workflow.memo_value(BEHIND, default=False))
-        if marked != (self._count() > (MAX_WAITING // 2 if marked else MAX_WAITING)):
+        marked = self._is_marked()
+        if self._puts_aside and marked != (self._count() > (MAX_WAITING // 2 if marked else MAX_WAITING)):
             workflow.upsert_memo({BEHIND: None if marked else True})
 
     def _count(self) -> int:
@@ -330,19 +360,23 @@ class PeerWorkflow:
 
     async def _is_carriable(self) -> bool:
         """Whether what waits can be carried along as it is; if not, some of it is put into the store."""
+        if not self._puts_aside:
+            carried = sum(
+                len(Waiting(event=one.event, conflict=one.conflict).model_dump_json()) for one in self._waiting
+            )
+            return not self._ending and carried <= self._start.max_carried
         if self._unread:
             return False
-        if self._fits():
-            return True
         for _ in range(MOST_PIECES):
             if self._fits():
                 break
             if not await self._put_aside():
                 await workflow.sleep(AGAIN, summary="Wait for the object store")
                 return False
-        # Recorded before the run ends: a signal in the same moment would undo both.
+        # All is recorded before the run ends: a signal in the same moment would undo what this task did. And if the
+        # task were repeated with another result, a timer that is not in the history shows it.
         await workflow.sleep(BREATH, summary="Go on in another workflow task")
-        return False
+        return not self._unread and self._fits()
 
     def _fits(self) -> bool:
         return _size(self._waiting) + _size(self._later) <= self._start.max_carried
@@ -370,7 +404,7 @@ class PeerWorkflow:
         """How many of the first messages are one piece, at least one; small, as it comes back through the history."""
         size = 0
         for number, one in enumerate(messages):
-            size += _size([one])
+            size += one.size
             if size > self._start.max_carried // 2:
                 return max(number, 1)
         return len(messages)
@@ -389,6 +423,7 @@ class PeerWorkflow:
                 "paused": self._paused,
                 "refusals": tuple(self._refusals),
                 "last": self._last,
+                "ending": self._ending,
             }
         )
 
@@ -401,9 +436,18 @@ class PeerWorkflow:
         )
 
 
+def _weight(data: bytes) -> int:
+    """How long some JSON takes to be read: a point for each value, a few microseconds, and for each hundred bytes."""
+    return data.count(b",") + data.count(b"[") + data.count(b"{") + len(data) // 100
+
+
+def _waiting(event: Event, *, conflict: bool) -> Waiting:
+    return Waiting(event=event, conflict=conflict, size=len(event.model_dump_json().encode()))
+
+
 def _size(messages: Sequence[Waiting]) -> int:
     """Bytes of messages, as they are carried."""
-    return sum(len(one.model_dump_json()) for one in messages)
+    return sum(one.size for one in messages)
 
 
 def _short(text: str) -> str:

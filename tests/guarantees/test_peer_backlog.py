@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError
 
@@ -23,15 +24,15 @@ from workflows.peer import PeerStanding, PeerWorkflow
 
 PEER = "a.example"
 BY = Decision(by="ada", reason="test")
+UNHANDLED = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
+"""A signal came while a task ended the run: that task is done again."""
+
 FEW_BYTES = 8_000
 """That a run carries along: some eight of these messages."""
 
 
-def short_histories() -> Any:
-    """Let Temporal suggest to continue as new after a dozen events, not thousands."""
-    return patch(
-        "temporalio.workflow.Info.is_continue_as_new_suggested", lambda info: info.get_current_history_length() > 15
-    )
+SHORT_HISTORIES = ("--dynamic-config-value=limit.historyCount.suggestContinueAsNew=15",)
+"""Let Temporal suggest to continue as new after a dozen events, not thousands."""
 
 
 async def peer_run(stack: Stack, **limits: int) -> WorkflowHandle[PeerWorkflow, PeerStanding]:
@@ -82,8 +83,11 @@ async def histories(stack: Stack) -> tuple[list[str], Counter[str]]:
                 started.append(child.rpartition(":")[2])
             elif event.HasField("workflow_execution_continued_as_new_event_attributes"):
                 did["continued"] += 1
+            elif event.HasField("workflow_task_failed_event_attributes"):
+                did["failed"] += event.workflow_task_failed_event_attributes.cause != UNHANDLED
             elif event.HasField("marker_recorded_event_attributes"):
-                data = event.marker_recorded_event_attributes.details["data"].payloads[0].data
+                details = event.marker_recorded_event_attributes.details
+                data = b"".join(one.data for some in details.values() for one in some.payloads)
                 did.update(name for name in ActivityName if f'"{name}"'.encode() in data)
     return started, did
 
@@ -105,31 +109,34 @@ async def test_what_is_too_much_to_carry_is_put_aside_and_comes_back_in_order(tm
 
 
 async def test_a_run_that_is_paused_goes_on_as_a_new_one_however_much_comes(tmp_path: Path) -> None:
-    with short_histories():
-        async with running_stack(tmp_path) as stack:
-            partner(stack)
-            ids = [f"m-{number}" for number in range(30)]
-            run = await peer_run(stack, max_carried=FEW_BYTES)
-            await run.execute_update(PeerWorkflow.pause, BY)
-            await signal(run, ids)
-            await until(lambda: _continued(stack))
-            await until(lambda: standing_of(run, waiting=len(ids), started=0))
-            assert (await run.query(PeerWorkflow.state)).paused == BY
-            await run.execute_update(PeerWorkflow.resume, BY)
-            await until(lambda: concluded(stack) == len(ids), seconds=120)
-            assert (await histories(stack))[0] == ids
-            assert_each_once(stack, ids)
-
-
-async def test_what_was_put_aside_is_started_also_when_somebody_cancels_the_run(tmp_path: Path) -> None:
-    async with running_stack(tmp_path) as stack:
+    async with running_stack(tmp_path, server_options=SHORT_HISTORIES) as stack:
         partner(stack)
-        ids = [f"m-{number}" for number in range(40)]
-        run = await peer_run(stack, max_started=3, max_carried=FEW_BYTES)
+        ids = [f"m-{number}" for number in range(30)]
+        run = await peer_run(stack, max_carried=FEW_BYTES)
+        await run.execute_update(PeerWorkflow.pause, BY)
         await signal(run, ids)
-        await run.cancel()
+        await until(lambda: _continued(stack))
+        await until(lambda: standing_of(run, waiting=len(ids), started=0))
+        assert (await run.query(PeerWorkflow.state)).paused == BY
+        await run.execute_update(PeerWorkflow.resume, BY)
         await until(lambda: concluded(stack) == len(ids), seconds=120)
         assert (await histories(stack))[0] == ids
+        assert_each_once(stack, ids)
+
+
+async def test_a_run_that_is_cancelled_goes_on_run_by_run_until_nothing_waits(tmp_path: Path) -> None:
+    async with running_stack(tmp_path) as stack:
+        partner(stack)
+        ids = [f"m-{number}" for number in range(20)]
+        run = await peer_run(stack, max_started=6, max_carried=FEW_BYTES)
+        await signal(run, ids)
+        await run.cancel()
+        standing = await run.result()
+        assert (standing.waiting, standing.started) == (0, len(ids))
+        await until(lambda: concluded(stack) == len(ids))
+        started, did = await histories(stack)
+        assert started == ids
+        assert did["continued"] >= 2
         assert_each_once(stack, ids)
 
 
@@ -152,8 +159,8 @@ async def test_workers_that_are_killed_lose_and_double_nothing_of_what_was_put_a
 
 
 async def test_what_cannot_be_read_back_pauses_the_run_until_it_is_restored(tmp_path: Path) -> None:
-    with short_histories(), patch("activities.boundary.UNEXPECTED_ATTEMPTS", 1):
-        async with running_stack(tmp_path) as stack:
+    with patch("activities.boundary.UNEXPECTED_ATTEMPTS", 1):
+        async with running_stack(tmp_path, server_options=SHORT_HISTORIES) as stack:
             partner(stack)
             ids = [f"m-{number}" for number in range(30)]
             run = await peer_run(stack, max_carried=FEW_BYTES)
@@ -204,6 +211,19 @@ async def test_signals_that_came_while_no_worker_ran_are_read_in_several_tasks(t
             assert await standing_of(run, waiting=0, taken=len(ids), started=len(ids), duplicates=2)
             assert (await histories(stack))[0] == ids
             assert_each_once(stack, ids)
+
+
+async def test_json_that_takes_long_to_read_stops_no_run(tmp_path: Path) -> None:
+    dense: Any = {**update("d").model_dump(mode="json"), "data": {"list": [[]] * 21_000}}
+    async with running_stack(tmp_path, workers=False) as stack:
+        partner(stack)
+        run = await peer_run(stack)
+        for number in range(20):  # one task that read them all would take longer than it may
+            await run.signal(SignalName.MESSAGE, {"message": {**dense, "id": f"d-{number}"}})
+        async with running_workers(stack.client, stack.resources):
+            await until(lambda: standing_of(run, waiting=0, started=20), seconds=150)
+        _, did = await histories(stack)
+        assert not did["failed"], "no workflow task was given up"
 
 
 async def test_a_gateway_takes_no_more_of_a_peer_that_is_too_far_behind(tmp_path: Path) -> None:

@@ -459,7 +459,7 @@ async def peer_put_aside(stack: Stack, _repository: Repository) -> Run:
         )
         for said in (_said(f"before-{number}", "info", name) for number in range(3))
     ]
-    shelved = Shelved(waiting=tuple(Waiting(event=event) for event in events))
+    shelved = Shelved(waiting=tuple(Waiting(event=event, size=700) for event in events))
     shelf = Shelf(digest=stack.resources.objects.put(shelved.model_dump_json().encode()), count=len(events))
     paused = Decision(by="ada", reason="history")
     start = PeerRun(peer=name, shelves=(shelf,), paused=paused, max_started=4, max_carried=4_000)

@@ -211,6 +211,23 @@ async def test_a_change_that_open_runs_of_peers_do_not_survive_is_noticed(name: 
         await replay(name, WithAnotherStepForPeers)
 
 
+async def _replay_before() -> None:
+    """Replay a run of a peer from before messages were put aside: paused, it went on past what Temporal suggested."""
+    text = (DIRECTORY / "before" / "peer-paused.json").read_text()
+    replayer = Replayer(workflows=WORKFLOWS, workflow_runner=SANDBOX, data_converter=pydantic_data_converter)
+    await replayer.replay_workflow(WorkflowHistory.from_json("peer:a.example", text))
+
+
+async def test_a_run_of_a_peer_from_before_messages_were_put_aside_goes_on_as_it_began() -> None:
+    await _replay_before()
+
+
+async def test_that_run_would_go_another_way_without_its_patch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("temporalio.workflow.patched", lambda _id: True)
+    with pytest.raises(NondeterminismError):
+        await _replay_before()
+
+
 def test_every_case_has_its_history_and_they_are_small() -> None:
     files = {file.stem: file for file in DIRECTORY.glob("*.json")}
     assert files.keys() == CASES.keys()

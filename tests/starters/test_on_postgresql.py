@@ -106,7 +106,8 @@ async def test_a_push_survives_a_crash_of_the_server(tmp_path: Path) -> None:
 
 def test_the_roles_of_the_documentation_suffice(tmp_path: Path, postgresql: PostgresqlServer) -> None:
     page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
-    make, grant = re.findall(r"^```sql\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    section = page.partition("## On PostgreSQL\n")[2].partition("\n## ")[0]
+    make, grant = re.findall(r"^```sql\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     with postgresql.connect() as owner:
         for statement in make.replace("…", PASSWORD).strip().split("\n"):
             owner.execute(statement.encode())
