@@ -20,7 +20,7 @@ from coafi.names import EntryType
 from starters.listener import running_listener
 from tests.federation.partner import notice
 from tests.harness import Stack, running_stack, until
-from tests.starters.support import process
+from tests.starters.support import command
 from workers.wiring import build_outbox
 
 
@@ -96,7 +96,7 @@ class Side:
             "COAFI_LEDGER_ORIGIN": settings.ledger_origin,
             "COAFI_LOG_FORMAT": "json",
         }
-        done = await asyncio.to_thread(process, (*arguments, "--json"), environment)
+        done = await asyncio.to_thread(command, (*arguments, "--json"), environment)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 

@@ -27,7 +27,7 @@ from coafi.recording import Decision, EventRecorder
 from coafi.registry.entry import RegistryId
 from coafi.registry.reader import EntryReader
 from tests.harness import Stack, history_of, running_stack, until
-from tests.starters.support import COMMAND
+from tests.starters.support import command
 from tests.starters.test_api import entry, key_for, problem, workflow_of
 from tests.workflows.support import (
     Run,
@@ -423,12 +423,9 @@ async def coafi(stack: Stack, *arguments: str) -> Any:
 async def printed_by(stack: Stack, *arguments: str) -> list[str]:
     """The lines that a command prints; it must succeed."""
     environment = {"COAFI_HOME": str(stack.settings.home), "COAFI_TEMPORAL_ADDRESS": stack.server.address}
-    process = await asyncio.create_subprocess_exec(
-        COMMAND, *arguments, env={**os.environ, **environment, "COLUMNS": "400"}, stdout=asyncio.subprocess.PIPE
-    )
-    printed, _ = await process.communicate()
-    assert process.returncode == 0
-    return [line.rstrip() for line in printed.decode().splitlines()]
+    done = await asyncio.to_thread(command, arguments, {**os.environ, **environment, "COLUMNS": "400"})
+    assert done.returncode == 0, done.stderr
+    return [line.rstrip() for line in done.stdout.decode().splitlines()]
 
 
 async def workflow_id_of(stack: Stack, key: dict[str, str]) -> str:
