@@ -13,7 +13,7 @@ from tests.fuzz.__main__ import fuzz, harm_of
 from tests.fuzz.mutate import LARGEST, mutant
 from tests.fuzz.targets import TARGETS, Target
 
-FEW = 120
+FEW = 50
 """Inputs per parser in every run of the suite."""
 
 MANY = 5_000
