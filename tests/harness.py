@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import time
 import uuid
@@ -34,6 +33,7 @@ from coafi.trees.recorder import TreeRecorder
 from coafi.webhooks import github
 from starters.embedded import TemporalServer
 from starters.service import running_gateway
+from tests.processes import Process, start
 from workers.client import connect
 from workers.resources import Resources, open_resources
 from workers.wiring import running_workers
@@ -204,16 +204,13 @@ async def running_stack(
 
 
 @contextmanager
-def worker_process(stack: Stack, *command: str, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
+def worker_process(stack: Stack, *command: str, **environment: str) -> Iterator[Process]:
     """Workers in a process of their own, as ``coafi worker`` or another ``command``; killed at the end."""
     settings = stack.settings
     arguments = command or (str(Path(sys.executable).with_name("coafi")), "worker")
-    log = (settings.home / f"worker-{uuid.uuid4().hex[:6]}.log").open("wb")
-    process = subprocess.Popen(
+    process = start(
         arguments,
-        stdout=log,
-        stderr=log,
-        env={
+        {
             **os.environ,
             "COAFI_HOME": str(settings.home),
             "COAFI_TEMPORAL_ADDRESS": stack.server.address,
@@ -221,13 +218,13 @@ def worker_process(stack: Stack, *command: str, **environment: str) -> Iterator[
             "COAFI_LOG_FORMAT": "json",
             **environment,
         },
+        settings.home / f"worker-{uuid.uuid4().hex[:6]}.log",
     )
     try:
         yield process
     finally:
         process.kill()
         process.wait()
-        log.close()
 
 
 def batch_task(processor: BatchProcessor, event: EventRef, batch: BatchRef) -> BatchTask:

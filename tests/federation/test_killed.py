@@ -56,7 +56,7 @@ class Instance:
         assert self.up is not None
         children = self.up.children()
         self.up.process.send_signal(signal.SIGKILL)
-        await self.up.process.wait()
+        await self.up.end()
         await until(lambda: not any(one.is_running() and one.status() != "zombie" for one in children))
 
     @contextmanager

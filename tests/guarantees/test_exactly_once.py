@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from coafi.names import EntryType, Phase
 from coafi.webhooks import github
 from tests.guarantees.support import finished, side_by_side
 from tests.harness import Repository, Stack, documents, running_stack, until, worker_process
+from tests.processes import Process
 from tests.strength import some
 from workers.wiring import running_workers
 
@@ -37,7 +37,7 @@ def assert_recorded_once(stack: Stack, more: Mapping[EntryType, int] = MappingPr
     assert stack.verify() == sum(ENTRIES.values()) + sum(more.values())
 
 
-def deadly_worker(stack: Stack, entry_type: EntryType) -> AbstractContextManager["subprocess.Popen[bytes]"]:
+def deadly_worker(stack: Stack, entry_type: EntryType) -> AbstractContextManager[Process]:
     marker = stack.settings.home / "died"
     return worker_process(stack, sys.executable, "-m", "tests.guarantees.crashing_worker", entry_type, str(marker))
 

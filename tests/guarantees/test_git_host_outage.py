@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from tests.coafi.git.repositories import Repository
 from tests.coafi.git.server import GitServer, serve
 from tests.guarantees.support import activities, finished, local_activities, side_by_side
 from tests.harness import Stack, document, history_of, push_payload, running_stack, until
+from tests.starters.support import command
 from workers.wiring import build_workers
 from workflows.lifecycle import EventWorkflow, Receipt
 
@@ -119,16 +119,10 @@ async def parked(stack: Stack, handle: WorkflowHandle[Any, Receipt], sequence: i
 
 
 async def retry_all_by_command(stack: Stack) -> None:
-    process = await asyncio.create_subprocess_exec(
-        Path(sys.executable).with_name("coafi"),
-        *("dead-letters", "retry", "--all", "--by", "ada", "--reason", "the host is back"),
-        env={
-            **os.environ,
-            "COAFI_HOME": str(stack.settings.home),
-            "COAFI_TEMPORAL_ADDRESS": stack.server.address,
-        },
-    )
-    assert await process.wait() == 0
+    arguments = ("dead-letters", "retry", "--all", "--by", "ada", "--reason", "the host is back")
+    environment = {"COAFI_HOME": str(stack.settings.home), "COAFI_TEMPORAL_ADDRESS": stack.server.address}
+    done = await asyncio.to_thread(command, arguments, {**os.environ, **environment})
+    assert done.returncode == 0, done.stderr
 
 
 async def _down_for_twenty_seconds(home: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from tests.harness import (
     until,
     worker_process,
 )
-from tests.starters.support import COMMAND
+from tests.starters.support import command
 from workflows.lifecycle import EventWorkflow, Receipt
 
 KIB = 1024
@@ -79,13 +80,12 @@ async def is_parked(stack: Stack, handle: WorkflowHandle[Any, Receipt]) -> bool:
 
 
 async def submit(stack: Stack, url: str, commit: str) -> None:
-    """Run ``coafi submit git-commit`` to the end of the run."""
-    process = await asyncio.create_subprocess_exec(
-        COMMAND,
-        *("submit", "git-commit", "--repository", url, "--commit", commit, "--wait"),
-        env={**os.environ, "COAFI_HOME": str(stack.settings.home), "COAFI_TEMPORAL_ADDRESS": stack.server.address},
-    )
-    assert await process.wait() == 1
+    """Run ``coafi submit git-commit`` to the end of the run; what it prints is printed."""
+    arguments = ("submit", "git-commit", "--repository", url, "--commit", commit, "--wait")
+    environment = {"COAFI_HOME": str(stack.settings.home), "COAFI_TEMPORAL_ADDRESS": stack.server.address}
+    done = await asyncio.to_thread(command, arguments, {**os.environ, **environment})
+    assert done.returncode == 1
+    sys.stdout.write(f"{done.stdout.decode()}{done.stderr.decode()}")
 
 
 async def test_neither_contents_nor_secrets_leave_the_places_they_belong_to(

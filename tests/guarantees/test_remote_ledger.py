@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +24,8 @@ from tests.coafi.ledger.making import draft
 from tests.coafi.ledger.serving import APPEND_TOKEN, INSTANCE, served
 from tests.guarantees.support import finished
 from tests.harness import Repository, documents, running_stack, settings_for, until
-from tests.starters.support import command
+from tests.processes import Process, start
+from tests.starters.support import COMMAND, command
 from tests.strength import size
 from workers.resources import open_ledger, open_resources
 
@@ -41,21 +40,19 @@ def free_port() -> int:
 
 
 @contextmanager
-def ledger_process(home: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
+def ledger_process(home: Path, port: int) -> Iterator[Process]:
     """``coafi gateway`` with a ledger and no Temporal; killed at the end."""
-    with (home.parent / "gateway.log").open("ab") as log:
-        process = subprocess.Popen(
-            (str(Path(sys.executable).with_name("coafi")), "gateway"),
-            stdout=log,
-            stderr=log,
-            env={
-                **{name: value for name, value in os.environ.items() if not name.startswith(("COAFI_", "BITT_API_"))},
-                "COAFI_HOME": str(home),
-                "COAFI_TEMPORAL_ADDRESS": "127.0.0.1:1",
-                "COAFI_GATEWAY_PORT": str(port),
-                "COAFI_BITT_APPEND_TOKENS": f'{{"plant-b": "{TOKEN}"}}',
-            },
-        )
+    process = start(
+        (COMMAND, "gateway"),
+        {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("COAFI_", "BITT_API_"))},
+            "COAFI_HOME": str(home),
+            "COAFI_TEMPORAL_ADDRESS": "127.0.0.1:1",
+            "COAFI_GATEWAY_PORT": str(port),
+            "COAFI_BITT_APPEND_TOKENS": f'{{"plant-b": "{TOKEN}"}}',
+        },
+        home.parent / "gateway.log",
+    )
     try:
         yield process
     finally:

@@ -14,6 +14,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -32,6 +33,7 @@ from starters.commands import common
 from starters.embedded import ServiceAddress
 from tests.harness import SECRET, until
 from tests.logs import log_aside
+from tests.processes import Process, start
 from tests.strength import thorough
 from workers.client import connect
 
@@ -69,8 +71,10 @@ WAITING = frozenset({"up", "worker", "gateway", "listener", "demo", "demo-federa
 
 def command(arguments: tuple[str, ...], environment: Mapping[str, str], stdin: bytes = b"") -> Done:
     """Run ``coafi`` in this process (in the soak: as one of its own), to its end; one at a time."""
-    if thorough() or (arguments[0] in WAITING and "--status" not in arguments):
+    if thorough():
         return process(arguments, environment, stdin)
+    if arguments[0] in WAITING and "--status" not in arguments:
+        return _forked(arguments, environment)
     bodies = [io.BytesIO(one) for one in (stdin, b"", b"")]
     given, out, err = (io.TextIOWrapper(one, "utf-8", write_through=True) for one in bodies)
     root = logging.getLogger()
@@ -96,11 +100,23 @@ def command(arguments: tuple[str, ...], environment: Mapping[str, str], stdin: b
     return Done((COMMAND, *arguments), code, bodies[1].getvalue(), bodies[2].getvalue())
 
 
+def _forked(arguments: tuple[str, ...], environment: Mapping[str, str]) -> Done:
+    with tempfile.TemporaryDirectory() as directory:
+        out, err = Path(directory, "out"), Path(directory, "err")
+        started = start((COMMAND, *arguments), environment, out, errors=err)
+        try:
+            code = started.wait(HANG)
+        finally:
+            started.kill()
+        assert b"Traceback" not in err.read_bytes(), err.read_bytes()
+        return Done((COMMAND, *arguments), code, out.read_bytes(), err.read_bytes())
+
+
 @dataclass
 class Up:
     """A running ``coafi up``."""
 
-    process: asyncio.subprocess.Process
+    process: Process
     address: ServiceAddress
     log_file: Path
 
@@ -116,7 +132,11 @@ class Up:
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and wait for the end; the exit code."""
         self.process.send_signal(number)
-        return await asyncio.wait_for(self.process.wait(), HANG)
+        return await self.end()
+
+    async def end(self) -> int:
+        """Wait for the end; the exit code."""
+        return await asyncio.to_thread(self.process.wait, HANG)
 
 
 @dataclass(frozen=True)
@@ -179,14 +199,11 @@ class Home:
     async def up(self, **environment: str) -> AsyncIterator[Up]:
         """``coafi up`` as a process, ready; stopped at the end unless the test did."""
         log_file = self.root / "up.log"
-        with log_file.open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                COMMAND, "up", env=self.environment(**environment), stdout=log, stderr=log
-            )
+        process = start((COMMAND, "up"), self.environment(**environment), log_file)
         try:
 
             def ready() -> bool:
-                assert process.returncode is None, log_file.read_text()
+                assert process.poll() is None, log_file.read_text()
                 address = ServiceAddress.read(self.path)
                 return address is not None and address.pid == process.pid
 
@@ -195,13 +212,12 @@ class Home:
             assert address is not None
             yield Up(process, address, log_file)
         finally:
-            if process.returncode is None:
-                process.terminate()
-                try:
-                    await asyncio.wait_for(process.wait(), HANG)
-                except TimeoutError:
-                    process.kill()
-                    await process.wait()
+            process.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.to_thread(process.wait, HANG)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
     def processes(self) -> list[psutil.Process]:
         """Every process on this machine that works on this home's Temporal database."""

@@ -1,7 +1,6 @@
 """Ports, ownership of a home, and where others find its service."""
 
 import asyncio
-import multiprocessing
 import os
 import socket
 from dataclasses import replace
@@ -15,6 +14,7 @@ from starters.addresses import run_url, temporal_address
 from starters.embedded import ServiceAddress, TemporalServer, listening_socket, owned, temporal_executable
 from starters.service import embedded_service
 from tests.harness import settings_for
+from tests.processes import FORKS
 
 ADDRESS = ServiceAddress(1, "127.0.0.1:7233", "http://127.0.0.1:8233", "http://127.0.0.1:8080")
 
@@ -51,7 +51,7 @@ def _own_and_die(home: Path) -> None:
 
 
 def test_a_home_is_free_again_when_its_owner_was_killed(tmp_path: Path) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=_own_and_die, args=(tmp_path,))
+    process = FORKS.Process(target=_own_and_die, args=(tmp_path,))
     process.start()
     process.join(60)
     assert process.exitcode == 9

@@ -19,6 +19,7 @@ from coafi.errors import ValidationError
 from coafi.names import Phase
 from tests.coafi.ledger.serving import served
 from tests.harness import Repository, documents, until
+from tests.processes import start
 from tests.starters.support import COMMAND, HANG, Home
 from workers.client import measured_runtime
 
@@ -79,7 +80,7 @@ async def test_kill_9_leaves_no_process_and_the_next_one_serves_what_was_there(h
         before = home.json("ledger", "show", "0", str(done["conclusion"]))
         children = up.children()
         up.process.kill()
-        await up.process.wait()
+        await up.end()
         assert _gone(children)
         assert home.processes() == []
         assert (home.path / "service.json").exists()
@@ -114,7 +115,7 @@ async def test_a_run_in_flight_survives_kill_9(home: Home) -> None:
 
         await until(at_work)
         up.process.kill()
-        await up.process.wait()
+        await up.end()
         assert home.json("events", "show", submitted["workflowId"])["phase"] is None
 
     async with home.up():
@@ -129,7 +130,7 @@ async def test_it_ends_with_an_error_when_its_temporal_server_dies(home: Home) -
     async with home.up() as up:
         (temporal,) = up.children()
         temporal.kill()
-        assert await asyncio.wait_for(up.process.wait(), HANG) == 1
+        assert await up.end() == 1
         assert "error: the Temporal server ended with exit code -9" in up.log
         assert "temporal.log" in up.log
         assert not (home.path / "service.json").exists()
@@ -199,17 +200,15 @@ def test_an_address_where_no_temporal_is_is_an_error_that_names_it(home: Home, c
 
 
 async def test_it_can_be_stopped_before_it_is_ready(home: Home) -> None:
-    process = await asyncio.create_subprocess_exec(
-        COMMAND, "up", env=home.environment(), stderr=asyncio.subprocess.DEVNULL
-    )
+    log = home.root / "up.log"
+    process = start((COMMAND, "up"), home.environment(), log)
     try:
         await until(lambda: bool(home.processes()))
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), HANG) == 0
+        assert await asyncio.to_thread(process.wait, HANG) == 0, log.read_text()
         assert home.processes() == []
     finally:
-        if process.returncode is None:
-            process.kill()
+        process.kill()
 
 
 def test_a_port_of_metrics_that_is_taken_is_named() -> None:

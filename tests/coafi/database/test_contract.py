@@ -13,6 +13,7 @@ from coafi.database import Database, PostgresqlAddress, storable, text
 from coafi.database.statements import insert_missing, insert_or_replace
 from coafi.errors import Unavailable
 from tests.postgresql import where
+from tests.processes import FORKS
 
 scratch = Table("scratch", MetaData(), Column("n", Integer, primary_key=True))
 
@@ -80,8 +81,7 @@ def _add(place: Path | PostgresqlAddress, start: int) -> None:
 
 
 def test_threads_and_processes_write_side_by_side(database: Database) -> None:
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_add, args=(database.where, 1000 * n)) for n in range(2)]
+    processes = [FORKS.Process(target=_add, args=(database.where, 1000 * n)) for n in range(2)]
     threads = [threading.Thread(target=_add, args=(database.where, 10_000 * n)) for n in range(1, 3)]
     workers: list[multiprocessing.process.BaseProcess | threading.Thread] = [*processes, *threads]
     for one in workers:

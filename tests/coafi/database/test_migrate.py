@@ -26,6 +26,7 @@ from coafi.trees.facts import FactsStore
 from coafi.utids import temporary_utids
 from tests.coafi.ledger.making import SIGNER, draft, opened
 from tests.postgresql import PostgresqlServer, where
+from tests.processes import FORKS
 from tests.strength import size
 
 BEFORE = Path(__file__).parent / "before-versions"
@@ -231,9 +232,8 @@ def _start(place: Path | PostgresqlAddress, answers: "multiprocessing.Queue[str]
 
 @pytest.mark.also_in_soak
 def test_processes_that_start_at_once_migrate_once(database: Database) -> None:
-    context = multiprocessing.get_context("spawn")
-    answers: multiprocessing.Queue[str] = context.Queue()
-    processes = [context.Process(target=_start, args=(database.where, answers)) for _ in range(size(2, soak=10))]
+    answers: multiprocessing.Queue[str] = FORKS.Queue()
+    processes = [FORKS.Process(target=_start, args=(database.where, answers)) for _ in range(size(2, soak=10))]
     for one in processes:
         one.start()
     said = sorted(answers.get(timeout=120) for _ in processes)

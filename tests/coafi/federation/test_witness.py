@@ -1,7 +1,7 @@
 """A witness: what it cosigns, what it refuses, and that it never cosigns two histories."""
 
 import hashlib
-import subprocess
+import os
 import sys
 import threading
 import time
@@ -41,6 +41,7 @@ from tests.coafi.federation.witnesses import COSIGNER, LOG, Setting, request, wi
 from tests.coafi.ledger.making import HANG
 from tests.coafi.ledger.trees import MOST, SIGNER, Tree
 from tests.postgresql import where
+from tests.processes import start
 
 TREE = Tree(MOST)
 FORKED = Tree(MOST, forked=5)
@@ -486,9 +487,10 @@ def test_processes_that_are_killed_never_cosign_two_histories(place: Path) -> No
     with witnessing(place):
         pass
     lines: list[str] = []
+    log = place / "log"
     for turn in range(2):
         processes = [
-            subprocess.Popen([sys.executable, "-m", "tests.coafi.federation.witnesses", str(place), str(name)])
+            start((sys.executable, "-m", "tests.coafi.federation.witnesses", str(place), str(name)), os.environ, log)
             for name in (2 * turn, 2 * turn + 1)
         ]
         deadline = time.monotonic() + HANG

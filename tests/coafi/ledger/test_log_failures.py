@@ -1,5 +1,6 @@
 """What goes wrong around a ledger: locks, full disks, kills, old copies and forgers."""
 
+import os
 import random
 import resource
 import shutil
@@ -27,6 +28,7 @@ from coafi.ledger.merkle import leaf_hash
 from coafi.ledger.verifier import verify_log
 from tests.coafi.ledger.making import HANG, ORIGIN, SIGNER, draft, opened
 from tests.coafi.ledger.test_log import execute, only_local, verified
+from tests.processes import start
 
 
 def sql(directory: Path, *statements: str, parameters: tuple[object, ...] = ()) -> None:
@@ -241,13 +243,14 @@ class Appender:
 
     def __init__(self, directory: Path, first: int, count: int, batch: int) -> None:
         self._told = directory / f"told-{uuid.uuid4().hex}"
-        with self._told.open("w") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.coafi.ledger.making", str(directory), str(first), str(count), str(batch)],
-                stdout=file,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+        self._errors = self._told.with_suffix(".errors")
+        numbers = (str(number) for number in (first, count, batch))
+        self.process = start(
+            (sys.executable, "-m", "tests.coafi.ledger.making", str(directory), *numbers),
+            os.environ,
+            self._told,
+            errors=self._errors,
+        )
 
     def has_opened(self, path: Path) -> bool:
         """Whether it works with a file already."""
@@ -256,19 +259,18 @@ class Appender:
     def await_first(self) -> None:
         """Wait until something was acknowledged."""
         deadline = time.monotonic() + HANG
-        while not self.acknowledged():
+        while not self._told.exists() or not self.acknowledged():
             assert time.monotonic() < deadline
             time.sleep(0.005)
 
     def wait(self) -> None:
         """Wait until it has ended, and well."""
-        _, errors = self.process.communicate(timeout=HANG)
-        assert self.process.returncode == 0, errors
+        assert self.process.wait(HANG) == 0, self._errors.read_text()
 
     def kill(self) -> None:
         """Kill it without warning."""
         self.process.kill()
-        self.process.communicate(timeout=HANG)
+        self.process.wait(HANG)
 
     def acknowledged(self) -> list[tuple[int, str, bool]]:
         """Index, step and freshness of each entry it was told of, up to the last whole line."""

@@ -1,10 +1,10 @@
 """The ledger on PostgreSQL: many machines, servers that crash, connections that are cut."""
 
 import json
+import os
 import pwd
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -36,6 +36,7 @@ from tests.coafi.ledger.racing import append_patiently
 from tests.coafi.ledger.test_log import verified
 from tests.coafi.ledger.test_log_failures import small_disk
 from tests.postgresql import PostgresqlServer, running_server, use_postgresql, where
+from tests.processes import start
 from tests.strength import size
 
 T = TypeVar("T")
@@ -81,7 +82,9 @@ def test_processes_that_race_write_each_entry_once_and_none_starves(home: Path) 
     count = size(25, soak=40)
     names = [f"p{number}" for number in range(size(4, soak=8))]
     racers = [
-        subprocess.Popen([sys.executable, "-m", "tests.coafi.ledger.racing", str(home), name, str(count)])
+        start(
+            (sys.executable, "-m", "tests.coafi.ledger.racing", str(home), name, str(count)), os.environ, home / "log"
+        )
         for name in names
     ]
     deadline = time.monotonic() + 2 * HANG
