@@ -9,15 +9,11 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "areas",
-    [
-        ["ledger"],
-        pytest.param(
-            ["api", "postgresql", "index", "end-to-end", "memory", "federation", "flood", "order", "capacity"],
-            marks=[pytest.mark.soak, pytest.mark.timeout(900)],
-        ),
-    ],
+    [["ledger", "api", "postgresql", "index", "end-to-end", "memory", "federation", "flood", "order", "capacity"]],
 )
 def test_a_quick_run_reports_and_draws_everything_it_measures(tmp_path: Path, areas: list[str]) -> None:
     chart = tmp_path / "bench.png"

@@ -99,7 +99,7 @@ except typer.Exit as end:
     [
         ("bytes(10**5).hex(); sum(range(10**10))", -26, ""),  # in C, where no handler of Python runs
         ("bytes(2**31)", 1, "MemoryError"),
-        ("pass", 0, ""),
+        pytest.param("pass", 0, "", marks=pytest.mark.soak),
     ],
 )
 def test_time_and_memory_of_an_input_are_bounded(body: str, status: int, told: str) -> None:

@@ -70,7 +70,7 @@ async def all_queued(runs: Runs, name: ActivityName) -> None:
 
 async def some_started(runs: Runs, name: ActivityName, count: int) -> None:
     while len(await started(runs, name)) < count:  # noqa: ASYNC110  # Temporal has no event for it
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1)
 
 
 async def _rate(home: Path, *, queue: TaskQueue, setting: str, name: ActivityName) -> None:

@@ -116,10 +116,10 @@ async def test_nothing_is_lost_while_the_run_continues_as_new(stack: Stack) -> N
     sha = branch.repository.head
     await branch.ask(sha)
     first = (await branch.run.describe()).run_id
-    for number in range(60):
+    for number in range(30):
         await branch.flood([sha] * 5)
         await asyncio.sleep(0.03)
-        if number % 10 == 0:
+        if number % 5 == 0:
             sha = branch.repository.commit({"a.md": f"# {number}\n"})
     await until(branch.is_quiet)
     last = branch.repository.commit({"a.md": "# the last\n"})

@@ -21,6 +21,7 @@ from coafi.git.urls import RepositoryUrl, UrlPolicy, parse_repository_url
 from tests.coafi.git.conftest import MakeFetcher
 from tests.coafi.git.repositories import Repository
 from tests.coafi.git.server import GitServer, none_left_with, serve
+from tests.strength import size
 
 FETCH_IN_A_PROCESS = """
 import sys
@@ -115,13 +116,14 @@ def test_a_worker_killed_while_it_fetches_leaves_nothing_that_hinders(
     assert none_left_with(str(mirror))
 
 
+@pytest.mark.also_in_soak
 def test_workers_killed_at_any_moment(tmp_path: Path, make_fetcher: MakeFetcher) -> None:
     repository = Repository.make(tmp_path / "repositories" / "many")
     commit = repository.commit({f"{number}.md": os.urandom(2_000) for number in range(300)})
     request = FetchRequest(repository_url=repository.url, commit=commit)
     expected = make_fetcher("elsewhere").fetch(request).manifest
     fetcher = make_fetcher()
-    for delay in (0.02, 0.05, 0.08, 0.12, 0.16):
+    for delay in (0.02, 0.05, 0.08, 0.12, 0.16)[:: size(2, soak=1)]:
         worker = other_process(tmp_path, repository.url, commit)
         begin(worker)
         time.sleep(delay)
