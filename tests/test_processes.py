@@ -11,6 +11,9 @@ import pytest
 
 from tests.processes import Process, start
 from tests.starters.support import COMMAND, HANG, Home, process
+from tests.strength import thorough
+
+pytestmark = pytest.mark.skipif(thorough(), reason="in the soak nothing is forked")
 
 
 @pytest.fixture
