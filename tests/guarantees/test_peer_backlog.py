@@ -8,7 +8,6 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError
 
@@ -24,9 +23,6 @@ from workflows.peer import PeerStanding, PeerWorkflow
 
 PEER = "a.example"
 BY = Decision(by="ada", reason="test")
-UNHANDLED = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
-"""A signal came while a task ended the run: that task is done again."""
-
 FEW_BYTES = 8_000
 """That a run carries along: some eight of these messages."""
 
@@ -83,8 +79,6 @@ async def histories(stack: Stack) -> tuple[list[str], Counter[str]]:
                 started.append(child.rpartition(":")[2])
             elif event.HasField("workflow_execution_continued_as_new_event_attributes"):
                 did["continued"] += 1
-            elif event.HasField("workflow_task_failed_event_attributes"):
-                did["failed"] += event.workflow_task_failed_event_attributes.cause != UNHANDLED
             elif event.HasField("marker_recorded_event_attributes"):
                 details = event.marker_recorded_event_attributes.details
                 data = b"".join(one.data for some in details.values() for one in some.payloads)
@@ -218,12 +212,10 @@ async def test_json_that_takes_long_to_read_stops_no_run(tmp_path: Path) -> None
     async with running_stack(tmp_path, workers=False) as stack:
         partner(stack)
         run = await peer_run(stack)
-        for number in range(20):  # one task that read them all would take longer than it may
+        for number in range(20):  # one task that read them all would never end in time
             await run.signal(SignalName.MESSAGE, {"message": {**dense, "id": f"d-{number}"}})
         async with running_workers(stack.client, stack.resources):
             await until(lambda: standing_of(run, waiting=0, started=20), seconds=150)
-        _, did = await histories(stack)
-        assert not did["failed"], "no workflow task was given up"
 
 
 async def test_a_gateway_takes_no_more_of_a_peer_that_is_too_far_behind(tmp_path: Path) -> None:
