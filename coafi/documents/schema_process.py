@@ -27,6 +27,8 @@ from typing import Any
 
 import jsonschema_rs
 
+from coafi.json_pointers import pointer_to
+
 CPU_SECONDS = 5.0
 MEMORY_BYTES = 2 * 1024**3
 MAX_VIOLATIONS = 50
@@ -124,9 +126,9 @@ def _violations(validator: _Validator, instance: Any) -> Iterator[tuple[str, str
             one = _nearest(error)
             if isinstance(one.kind, _GAVE_UP):
                 raise ValueError("a pattern of it needs too much back-tracking")
-            yield _pointer(one.instance_path), one.kind.name, one.message
+            yield pointer_to(one.instance_path, instance), one.kind.name, one.message
         else:
-            yield _pointer(error.absolute_path), str(error.validator), error.message
+            yield pointer_to(error.absolute_path, instance), str(error.validator), error.message
 
 
 def _nearest(error: jsonschema_rs.ValidationError) -> jsonschema_rs.ValidationError:
@@ -134,10 +136,6 @@ def _nearest(error: jsonschema_rs.ValidationError) -> jsonschema_rs.ValidationEr
     forms = getattr(error.kind, "context", None) or []
     firsts = [form[0] for form in forms if form]
     return max(firsts, key=lambda one: len(one.instance_path)) if firsts else error
-
-
-def _pointer(path: Any) -> str:  # noqa: ANN401  # a list or deque of keys
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
 def _short(text: str) -> str:

@@ -9,6 +9,7 @@ import jsonschema_rs
 from coafi.canonical import JsonObject
 from coafi.errors import PolicyDenied, ValidationError
 from coafi.findings import Finding
+from coafi.json_pointers import pointer_to
 from coafi.registry.effort import Subschema, effort_findings, resolve, subschemas_of
 from coafi.registry.entry import finding
 from coafi.registry.shipped import is_reserved
@@ -80,7 +81,7 @@ def _meta_findings(document: JsonObject) -> Iterator[Finding]:
         return
     pointers: set[str] = set()
     for error in _meta_schema().iter_errors(document):
-        pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in error.instance_path)
+        pointer = pointer_to(error.instance_path, document)
         if pointer not in pointers:  # the parts of the meta-schema say the same thing several times
             pointers.add(pointer)
             yield finding(f"schema/{error.kind.name}", error.message[:300], pointer=f"/data{pointer}")

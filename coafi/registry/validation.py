@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_camel
 
 from coafi.canonical import JsonObject, Sha256, digest_of
 from coafi.errors import ValidationError
+from coafi.json_pointers import pointer_to
 
 MAX_VIOLATIONS = 50
 """Violations reported of one instance; more would not help the person who has to mend it."""
@@ -82,7 +83,7 @@ class Schema:
         """
         found: list[Violation] = []
         for error in (self._compiled if quoting else self._discreet).iter_errors(instance):
-            found.append(Violation(_pointer(error.instance_path), error.kind.name, shorten(error.message)))
+            found.append(Violation(pointer_to(error.instance_path, instance), error.kind.name, shorten(error.message)))
             if len(found) == MAX_VIOLATIONS:
                 break
         return tuple(found)
@@ -127,7 +128,3 @@ def shorten(text: str, limit: int = 300) -> str:
 
 def _refuse_remote(uri: str) -> NoReturn:
     raise ValueError(f"remote reference {uri} is not followed")
-
-
-def _pointer(path: list[str | int]) -> str:
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)

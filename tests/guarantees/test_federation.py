@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import sys
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -75,7 +76,9 @@ async def _gateway_killed(home: Path, *, moment: str) -> None:
     async with running_stack(home) as stack:
         acme = partner(stack)
         marker = stack.settings.home / "died"
-        port = str(20_000 + (hash(moment) % 20_000))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
         command = (sys.executable, "-m", "tests.guarantees.crashing_gateway", moment, str(marker))
         url = f"http://127.0.0.1:{port}/federation/inbox"
         with worker_process(stack, *command, COAFI_GATEWAY_PORT=port) as process:

@@ -81,6 +81,12 @@ def test_pointers_are_escaped() -> None:
     assert schema.violations({"a/b~c": "x"})[0].pointer == "/a~1b~0c"
 
 
+@pytest.mark.parametrize("name", ["0", "00", "+1", "-1", " 1", "1_0", "１"])
+def test_a_member_whose_name_looks_like_a_number_is_pointed_to_by_its_name(name: str) -> None:
+    schema = Schema("x", "1.0.0", {"additionalProperties": {"items": {"type": "integer"}}})
+    assert schema.violations({name: [1, "x"]})[0].pointer == f"/{name}/1"
+
+
 @pytest.mark.parametrize(
     "document",
     [
