@@ -22,6 +22,7 @@ from datetime import datetime, timedelta
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import TimeoutError as RunOutOfTime
 
 from workflows.lifecycle import light
 
@@ -287,7 +288,9 @@ class PeerOutboxWorkflow:
     def _failed(self, error: ActivityError, began: datetime) -> None:
         """Note that the peer took nothing for a while; at the end of all patience, pause."""
         cause = error.cause
-        self._problem = (cause.message if isinstance(cause, ApplicationError) else str(cause))[:2000]
+        # When there is no time for another try, that is said, and within it what the last try came to.
+        last = (cause.cause or cause) if isinstance(cause, RunOutOfTime) else cause
+        self._problem = (last.message if isinstance(last, ApplicationError) else str(last))[:2000]
         self._failing = self._failing or began
         if isinstance(cause, ApplicationError) and cause.next_retry_delay is not None:
             self._not_before = workflow.now() + cause.next_retry_delay

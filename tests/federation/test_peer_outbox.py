@@ -112,7 +112,8 @@ async def test_what_is_refused_pauses_the_outbox_and_nothing_is_skipped(stack: S
         await one.wake()
         await until(lambda: has_paused(one))
         standing = await one.state()
-        assert "the outbox: the peer refusing answered 422" in standing.paused
+        assert standing.paused.startswith("the outbox: ")
+        assert "the peer refusing answered 422" in standing.paused
         assert standing.delivered == 1
         await one.run.signal(PeerOutboxWorkflow.resume, ADA)
         await until(lambda: len(peer.taken) == 3)

@@ -126,7 +126,8 @@ async def test_a_run_that_is_cancelled_goes_on_run_by_run_until_nothing_waits(tm
         await signal(run, ids)
         await run.cancel()
         standing = await run.result()
-        assert (standing.waiting, standing.started) == (0, len(ids))
+        # One may have been started in the moment of the cancellation, and then is found to be there.
+        assert (standing.waiting, standing.started + standing.duplicates) == (0, len(ids))
         await until(lambda: concluded(stack) == len(ids))
         started, did = await histories(stack)
         assert started == ids
