@@ -109,6 +109,12 @@ class Organisation:
         return {(one.kind, one.id): one for one in PeerObjects(self.resources.database).of(peer)}
 
 
+def _version(a: Organisation, b: Organisation, version: object) -> PeerObject | None:
+    """What A knows of B's entry, once that is this version: when the demo is run again, A knows one from before."""
+    known = a.told(b.id).get(("registry", f"AERO/{ENTRY}"))
+    return known if known is not None and known.version == version else None
+
+
 async def run_demo() -> None:
     """Run the demonstration.
 
@@ -138,8 +144,8 @@ async def run_demo() -> None:
             known = await _until(lambda: _documents(b, a, pages), "B does not know A's documents")
             done(f"A processed a push; B knows its {known} documents by their digests")
             entry = await _change_entry(b)
-            found = await _until(lambda: a.told(b.id).get(("registry", f"AERO/{ENTRY}")), "A does not know B's entry")
-            _require(found.version == entry["version"] and found.digest == entry["digest"], "A knows another entry")
+            found = await _until(lambda: _version(a, b, entry["version"]), "A does not know B's entry")
+            _require(found.digest == entry["digest"], "A knows another entry")
             done(f"B changed AERO/{ENTRY} to version {found.version}; A knows it, with the same digest")
             progress.update(task, description="Waiting for receipts")
             for one, other in ((a, b), (b, a)):
@@ -245,7 +251,6 @@ async def _deliver_again(sender: Organisation, receiver: Organisation) -> None:
     """Send a message again that was delivered, signed anew, and see that it has no second effect."""
     said = sender.entries(EntryType.MESSAGE_DELIVERED)[0].entry.data
     message = Message.model_validate_json(sender.resources.objects.get(str(said["sent"])))
-    before = len(receiver.entries(EntryType.PEER_MESSAGE_APPLIED))
     url = f"{receiver.address.gateway}{INBOX}"
     headers = sign_request(sender.key.current(), "POST", url, message.headers(), message.body)
     async with peer_client(10) as http:
@@ -255,7 +260,7 @@ async def _deliver_again(sender: Organisation, receiver: Organisation) -> None:
         _require(refused.status_code == httpx.codes.UNAUTHORIZED, f"a replay was answered {refused.status_code}")
     await asyncio.sleep(1)
     applied = [one.entry.event_id for one in receiver.entries(EntryType.PEER_MESSAGE_APPLIED)]
-    _require(applied.count(message.id) == 1 and len(applied) == before, "the duplicate had an effect")
+    _require(applied.count(message.id) == 1, "the duplicate had an effect")  # others may have come meanwhile
 
 
 def _verify_ledger(one: Organisation) -> int:
