@@ -6,7 +6,7 @@ subtree, or a few of them folded together, so proofs cost O(log n) reads of node
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -71,21 +71,6 @@ def nodes(wanted: Range) -> list[Node]:
     return result
 
 
-def inclusion_ranges(index: int, size: int) -> list[Range]:
-    """The ranges whose hashes are PATH(index, D[0:size]), lowest first (RFC 6962 section 2.1.1)."""
-    start, stop = 0, size
-    result = []
-    while stop - start > 1:
-        split = _split(start, stop)
-        if index < split:
-            result.append(Range(split, stop))
-            stop = split
-        else:
-            result.append(Range(start, split))
-            start = split
-    return result[::-1]
-
-
 def consistency_ranges(old: int, new: int) -> list[Range]:
     """The ranges whose hashes are PROOF(old, D[0:new]), lowest first (RFC 6962 section 2.1.2); none for ``old`` 0."""
     if old == 0:
@@ -106,13 +91,26 @@ def consistency_ranges(old: int, new: int) -> list[Range]:
 
 
 def inclusion_proof(index: int, size: int, read: NodeReader) -> list[bytes]:
-    """The hashes that prove entry ``index`` to be in the tree of ``size``; ``0 <= index < size``."""
-    return _hashes(inclusion_ranges(index, size), read)
+    """PATH(index, D[0:size]), lowest first (RFC 6962 section 2.1.1); ``0 <= index < size``.
+
+    First come the siblings on the way to the root of the perfect subtree that holds the entry; then all that is right
+    of it, as one hash; then the perfect subtrees left of it, smallest first.
+    """
+    peaks = nodes(Range(0, size))
+    at = next(at for at, peak in enumerate(peaks) if index >> peak.level == peak.number)
+    height = peaks[at].level
+    siblings = [Node(level, (index >> level) ^ 1) for level in range(height)]
+    hashes = read(siblings + peaks[at + 1 :] + peaks[:at][::-1])
+    left = height + len(peaks) - at - 1
+    right = [fold(hashes[height:left])] if left > height else []
+    return [*hashes[:height], *right, *hashes[left:]]
 
 
 def consistency_proof(old: int, new: int, read: NodeReader) -> list[bytes]:
     """The hashes that prove the tree of ``old`` to be the beginning of that of ``new``; ``0 <= old <= new``."""
-    return _hashes(consistency_ranges(old, new), read)
+    parts = [nodes(wanted) for wanted in consistency_ranges(old, new)]
+    hashes = iter(read([node for part in parts for node in part]))
+    return [fold([next(hashes) for _ in part]) for part in parts]
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
@@ -283,12 +281,6 @@ def _rise(number: int, last: int) -> tuple[int, int]:
 def _check_hashes(*hashes: bytes) -> None:
     if any(len(hash_) != HASH_SIZE for hash_ in hashes):
         raise IntegrityError("a proof holds something that is not a SHA-256 hash", remedy=_ASK_AGAIN)
-
-
-def _hashes(ranges: Iterable[Range], read: NodeReader) -> list[bytes]:
-    parts = [nodes(wanted) for wanted in ranges]
-    hashes = iter(read([node for part in parts for node in part]))
-    return [fold([next(hashes) for _ in part]) for part in parts]
 
 
 def _verify_trivial_consistency(old: int, new: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Lock
+from typing import cast
 
 from coafi.ledger import merkle, tiles
 from coafi.ledger.merkle import HASH_SIZE, Node
@@ -23,7 +24,7 @@ class NodeCache:
 
     def __init__(self, capacity: int = CACHED_TILES) -> None:
         self._capacity = capacity
-        self._rows: dict[TileId, tuple[bytes, ...]] = {}
+        self._rows: dict[tuple[int, int], tuple[bytes, ...]] = {}  # by TileId
         self._lock = Lock()
 
     def read(self, nodes: Sequence[Node], read: TileReader) -> list[bytes]:
@@ -32,11 +33,11 @@ class NodeCache:
         Raises:
             IntegrityError: a tile is missing or too short.
         """
+        found = [self._kept(node) for node in nodes]
+        if None not in found:
+            return cast("list[bytes]", found)
         places = [tiles.place(node) for node in nodes]
-        found = [self._kept(place) for place in places]
         missing = {place.tile for place, hash_ in zip(places, found, strict=True) if hash_ is None}
-        if not missing:
-            return [hash_ for hash_ in found if hash_ is not None]
         stored = read(missing)
         for id_ in missing:
             self._keep(id_, merkle.perfect_rows.__wrapped__(stored.get(id_, b"")))
@@ -45,12 +46,15 @@ class NodeCache:
             for place, hash_ in zip(places, found, strict=True)
         ]
 
-    def _kept(self, place: tiles.Place) -> bytes | None:
-        rows = self._rows.get(place.tile, ())
-        if place.height >= len(rows):
+    def _kept(self, node: Node) -> bytes | None:
+        """What :func:`tiles.place` and :func:`tiles.node_in` give, in half the time: most of a proof is this."""
+        level, number = node
+        height = level % tiles.HEIGHT
+        rows = self._rows.get((level // tiles.HEIGHT, (number << height) // tiles.WIDTH), ())
+        if height >= len(rows):
             return None
-        at = place.offset * HASH_SIZE
-        return rows[place.height][at : at + HASH_SIZE] or None
+        at = number % (tiles.WIDTH >> height) * HASH_SIZE
+        return rows[height][at : at + HASH_SIZE] or None
 
     def _keep(self, id_: TileId, rows: tuple[bytes, ...]) -> None:
         with self._lock:

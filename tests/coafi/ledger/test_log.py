@@ -467,9 +467,10 @@ def opened_again(ledger: LocalLedger) -> Iterator[LocalLedger]:
 def test_few_tiles_are_kept_and_any_is_read_again(ledger: LocalLedger) -> None:
     ledger.append([draft(i) for i in range(1_100)])
     small, large = NodeCache(capacity=2), NodeCache()
+    read = ledger._reader.stored_tiles
     for index in (0, 300, 600, 1_099, 0, 300):
-        nodes = [node for part in merkle.inclusion_ranges(index, 1_100) for node in merkle.nodes(part)]
-        assert small.read(nodes, ledger._reader.stored_tiles) == large.read(nodes, ledger._reader.stored_tiles)
+        proof = merkle.inclusion_proof(index, 1_100, lambda nodes: small.read(nodes, read))
+        assert proof == merkle.inclusion_proof(index, 1_100, lambda nodes: large.read(nodes, read))
         assert len(small._rows) <= 2
 
 
