@@ -3,9 +3,11 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from threading import Timer
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -18,6 +20,9 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+PATIENCE = 100.0
+"""Seconds after which a browser that does not answer is ended."""
 
 PHONE = 390
 """Width of a phone, in CSS pixels."""
@@ -45,26 +50,50 @@ class Seen:
 def chromium() -> Iterator[Browser]:
     """A browser of its own."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=FLAGS, chromium_sandbox=hasattr(os, "geteuid") and os.geteuid() != 0
-        )
+        with ended_in_time():
+            browser = playwright.chromium.launch(
+                executable_path=CHROMIUM, args=FLAGS, chromium_sandbox=hasattr(os, "geteuid") and os.geteuid() != 0
+            )
         yield browser
-        browser.close()
+        with ended_in_time():
+            browser.close()
+
+
+@contextmanager
+def ended_in_time(seconds: float = PATIENCE) -> Iterator[None]:
+    """End a browser that hangs, which fails what is asked of it.
+
+    Playwright waits for it without end, and the alarm of pytest-timeout gets lost in its event loop.
+    """
+    timer = Timer(seconds, _kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _kill() -> None:
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "chrom" in process.name():
+                process.kill()
 
 
 @contextmanager
 def opened(browser: Browser, url: str, *, width: int = 1280, dark: bool = False) -> Iterator[Seen]:
     """A page in a fresh context; whatever the browser complains about fails the test."""
-    context = browser.new_context(
-        viewport={"width": width, "height": 844}, color_scheme="dark" if dark else "light", is_mobile=width < 600
-    )
-    seen = Seen(context.new_page())
-    seen.page.on("console", lambda message: seen.complaints.append(message.text))
-    seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-    seen.page.on("requestfailed", lambda request: seen.complaints.append(request.url))
-    try:
-        seen.page.goto(url)
-        yield seen
-    finally:
-        context.close()
+    with ended_in_time():
+        context = browser.new_context(
+            viewport={"width": width, "height": 844}, color_scheme="dark" if dark else "light", is_mobile=width < 600
+        )
+        seen = Seen(context.new_page())
+        seen.page.on("console", lambda message: seen.complaints.append(message.text))
+        seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
+        seen.page.on("requestfailed", lambda request: seen.complaints.append(request.url))
+        try:
+            seen.page.goto(url)
+            yield seen
+        finally:
+            context.close()
     assert seen.complaints == [], url
