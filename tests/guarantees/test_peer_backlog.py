@@ -90,7 +90,7 @@ async def histories(stack: Stack) -> tuple[list[str], Counter[str]]:
 async def test_what_is_too_much_to_carry_is_put_aside_and_comes_back_in_order(tmp_path: Path) -> None:
     async with running_stack(tmp_path) as stack:
         partner(stack)
-        ids = [f"m-{number}" for number in range(size(40, soak=150))]
+        ids = [f"m-{number}" for number in range(size(32, soak=150))]
         run = await peer_run(stack, max_started=7, max_carried=FEW_BYTES)
         await signal(run, ids)
         await until(lambda: concluded(stack) == len(ids), seconds=60 + len(ids))
@@ -102,10 +102,11 @@ async def test_what_is_too_much_to_carry_is_put_aside_and_comes_back_in_order(tm
         assert_each_once(stack, ids)
 
 
+@pytest.mark.also_in_soak
 async def test_a_run_that_is_paused_goes_on_as_a_new_one_however_much_comes(tmp_path: Path) -> None:
     async with running_stack(tmp_path, server_options=SHORT_HISTORIES) as stack:
         partner(stack)
-        ids = [f"m-{number}" for number in range(30)]
+        ids = [f"m-{number}" for number in range(size(20, soak=30))]
         run = await peer_run(stack, max_carried=FEW_BYTES)
         await run.execute_update(PeerWorkflow.pause, BY)
         await signal(run, ids)
@@ -139,7 +140,7 @@ async def test_a_run_that_is_cancelled_goes_on_run_by_run_until_nothing_waits(tm
 async def test_workers_that_are_killed_lose_and_double_nothing_of_what_was_put_aside(tmp_path: Path) -> None:
     async with running_stack(tmp_path, workers=False) as stack:
         partner(stack)
-        ids = [f"m-{number}" for number in range(size(30, soak=120))]
+        ids = [f"m-{number}" for number in range(size(20, soak=120))]
         run = await peer_run(stack, max_started=7, max_carried=FEW_BYTES)
         await signal(run, ids)
         for share in (0.2, 0.5)[: size(1, soak=2)]:
@@ -153,11 +154,12 @@ async def test_workers_that_are_killed_lose_and_double_nothing_of_what_was_put_a
         assert_each_once(stack, ids)
 
 
+@pytest.mark.also_in_soak
 async def test_what_cannot_be_read_back_pauses_the_run_until_it_is_restored(tmp_path: Path) -> None:
     with patch("activities.boundary.UNEXPECTED_ATTEMPTS", 1):
         async with running_stack(tmp_path, server_options=SHORT_HISTORIES) as stack:
             partner(stack)
-            ids = [f"m-{number}" for number in range(30)]
+            ids = [f"m-{number}" for number in range(size(20, soak=30))]
             run = await peer_run(stack, max_carried=FEW_BYTES)
             await run.execute_update(PeerWorkflow.pause, BY)
             await signal(run, ids)
@@ -208,6 +210,7 @@ async def test_signals_that_came_while_no_worker_ran_are_read_in_several_tasks(t
             assert_each_once(stack, ids)
 
 
+@pytest.mark.soak
 async def test_json_that_takes_long_to_read_stops_no_run(tmp_path: Path) -> None:
     dense: Any = {**update("d").model_dump(mode="json"), "data": {"list": [[]] * 21_000}}
     async with running_stack(tmp_path, workers=False) as stack:
