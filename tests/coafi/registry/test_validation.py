@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
+from typing import Any
 
 import jsonschema
 import pytest
@@ -46,18 +47,38 @@ def instances(schema: Schema) -> st.SearchStrategy[JsonObject]:
     return st.dictionaries(keys, VALUES, max_size=len(names))
 
 
+def forbidding(schema: Any) -> Any:
+    """The same schema for the reference, which says of a property that is ``false`` that its object is wrong."""
+    if isinstance(schema, list):
+        return [forbidding(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    forbidden: dict[str, Any] = {
+        name: {"not": {}} for name, one in schema.get("properties", {}).items() if one is False
+    }
+    kept = {name: forbidding(one) for name, one in schema.items()}
+    return {**kept, "properties": {**kept["properties"], **forbidden}} if forbidden else kept
+
+
 @pytest.mark.parametrize("schema_id", sorted(SCHEMAS))
 @given(data=st.data())
 def test_both_engines_agree(schema_id: str, data: st.DataObject) -> None:
     schema = SCHEMAS[schema_id]
     instance = data.draw(instances(schema))
     reference = jsonschema.Draft202012Validator(
-        schema.document, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
+        forbidding(schema.document), format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
     )
     expected = {(_pointer(error.absolute_path), error.validator) for error in reference.iter_errors(instance)}
     found = {(violation.pointer, violation.keyword) for violation in schema.violations(instance)}
     assert {pointer for pointer, _ in found} == {pointer for pointer, _ in expected}
     assert bool(found) == bool(expected)
+
+
+def test_a_property_that_is_forbidden_is_named() -> None:
+    schema = Schema("x", "1.0.0", {"properties": {"a": {"properties": {"b": False}}}})
+    assert [(one.pointer, one.keyword) for one in schema.violations({"a": {"b": 1}})] == [("/a/b", "falseSchema")]
+    (error,) = jsonschema.Draft202012Validator(forbidding(schema.document)).iter_errors({"a": {"b": 1}})
+    assert _pointer(error.absolute_path) == "/a/b"
 
 
 def test_a_violation_says_where_and_what() -> None:
