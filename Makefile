@@ -36,7 +36,7 @@ test: $(STAMP) ## The test suite, on real servers, with coverage
 	$(BIN)/coverage report --include='coafi/*' --fail-under=90
 
 soak: $(STAMP) ## The long failure tests, and properties with many examples
-	$(BIN)/pytest -o faulthandler_timeout=1500 -m "soak or also_in_soak or hypothesis" --hypothesis-profile=soak --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+	$(BIN)/pytest -m "soak or also_in_soak or hypothesis" --hypothesis-profile=soak -o faulthandler_timeout=1500 --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 bench: $(STAMP) ## Measure, as ratios within one run
 	$(BIN)/python -m tests.bench

@@ -1,7 +1,8 @@
 """What holds for every test."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,7 @@ from tests.logs import log_aside
 from tests.postgresql import PostgresqlServer, running_server, use_postgresql
 from tests.s3 import S3Server, running_s3
 from tests.tables import tables_made_quickly
+from tests.tracing import is_traced, untraced
 
 strength.register_profiles()
 log_aside()
@@ -21,6 +23,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What waits longest begins first, so that at the end no process works on while the others have nothing to do."""
     order = ("guarantees", "starters")
     items.sort(key=lambda item: next((n for n, one in enumerate(order) if one in item.path.parts), len(order)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Measure coverage where it tells something new."""
+    with nullcontext() if is_traced(item) else untraced():
+        return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from starters import cli, listener, service
 from starters.commands import config, events, ledger
+from tests import tracing
 
 LOADED = (cli, config, events, ledger, listener, service)
 """What would take each process seconds of its own."""
@@ -21,6 +22,7 @@ def become(arguments: Sequence[str], environment: Mapping[str, str], logs: tuple
         os.close(descriptor)
     os.environ.clear()
     os.environ.update(environment)
+    tracing.follow(environment)
     program, *words = arguments
     if words[:1] == ["-m"]:
         sys.argv = words[1:]

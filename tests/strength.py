@@ -11,7 +11,7 @@ from hypothesis import settings
 
 T = TypeVar("T")
 
-SHARE = 5
+SHARE = 10
 """In the suite a property is tried with one of so many examples."""
 
 

@@ -29,7 +29,7 @@ def tried(**said: Any) -> int:
 
 @pytest.mark.also_in_soak
 def test_properties_are_tried_with_fewer_examples_in_the_suite_and_with_all_in_the_soak() -> None:
-    assert (tried(), tried(max_examples=examples(300))) == ((100, 300) if thorough() else (20, 60))
+    assert (tried(), tried(max_examples=examples(300))) == ((100, 300) if thorough() else (10, 30))
     assert some({"a": 1, "b": 2}, "b") == ({"a": 1, "b": 2} if thorough() else {"b": 2})
 
 

@@ -13,7 +13,7 @@ from tests.strength import size
 
 MIB = 2**20
 
-MANY = size(25_000, soak=100_000)
+MANY = size(10_000, soak=100_000)
 """Repetitions of what takes long to read, the more so while coverage is measured."""
 
 HOSTILE: dict[str, tuple[bytes, set[str]]] = {
