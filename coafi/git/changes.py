@@ -8,7 +8,7 @@ list, with a reason instead of its content.
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
@@ -123,17 +123,23 @@ def read_commit(mirror: Mirror, sha: str) -> Commit:
     """The head of commit ``sha``, from its own bytes (a shallow mirror would show it without parents).
 
     Raises:
-        ValidationError: ``sha`` names another kind of object.
+        ValidationError: ``sha`` names another kind of object, or is too large to be held in memory.
         MirrorDamaged: it is not in the mirror.
     """
-    answer = mirror.local(["cat-file", "--batch"], stdin=f"{sha}\n".encode())
-    header, _, rest = answer.partition(b"\n")
-    words = header.decode("ascii", "replace").split()
-    if len(words) != 3:
+    info = mirror.objects.info([sha])[sha]
+    if info is None:
         raise MirrorDamaged(f"mirror {mirror.name} has no object {sha}")
-    if words[1] != "commit":
-        raise ValidationError(f"{sha} is a {words[1]}, not a commit", remedy="give the SHA of the commit itself")
-    head, _, message = rest[: int(words[2])].partition(b"\n\n")
+    if info.kind != "commit":
+        raise ValidationError(f"{sha} is a {info.kind}, not a commit", remedy="give the SHA of the commit itself")
+    if info.size > mirror.runner.limits.max_output_bytes:
+        raise ValidationError(
+            f"commit {sha} of {mirror.name} has {info.size} bytes without its files, and the limit is "
+            f"{mirror.runner.limits.max_output_bytes} bytes",
+            remedy="shorten its message, or raise the limits for git in the settings",
+        )
+    contents: list[bytes] = []
+    mirror.objects.contents([(sha, info.size)], contents.append, kind="commit")
+    head, _, message = contents[0].partition(b"\n\n")
     fields = [line.partition(b" ") for line in head.split(b"\n")]
     first = {key: value for key, _, value in reversed(fields)}
     subject = _text(message.lstrip(b"\n").partition(b"\n")[0])
@@ -224,24 +230,6 @@ def changed_files(
 def count_changes(files: Iterable[ChangedFile]) -> dict[str, int]:
     """How many files per kind of change, by name; kinds without files are left out."""
     return dict(sorted(Counter(file.change.value for file in files).items()))
-
-
-def read_contents(mirror: Mirror, blobs: Sequence[tuple[str, int]], take: Callable[[bytes], None]) -> None:
-    """Give the content of each of ``blobs`` to ``take``, in their order, from one git process.
-
-    Args:
-        blobs: names, each with its size in bytes.
-
-    Raises:
-        MirrorDamaged: one is missing, or has another size than announced.
-    """
-    if not blobs:
-        return
-    reader = _BatchReader(mirror.name, blobs, take)
-    mirror.local(
-        ["cat-file", "--batch", "--buffer"], stdin="".join(f"{blob}\n" for blob, _ in blobs).encode(), sink=reader.feed
-    )
-    reader.finish()
 
 
 def read_tree(mirror: Mirror, commit: str) -> list[TreeFile]:
@@ -407,45 +395,6 @@ _STATUS: Final = {
 }
 _OID = rb"([0-9a-f]{40}|[0-9a-f]{64})"
 _RAW_ENTRY = re.compile(rb":([0-7]{6}) ([0-7]{6}) " + _OID + b" " + _OID + rb" ([AMDRCT])\d*")
-
-
-class _BatchReader:
-    """Takes the output of ``cat-file --batch`` in chunks of any size and gives out whole contents."""
-
-    def __init__(self, name: str, blobs: Sequence[tuple[str, int]], take: Callable[[bytes], None]) -> None:
-        self._name = name
-        self._blobs = iter(blobs)
-        self._take = take
-        self._buffer = bytearray()
-        self._expected: int | None = None
-
-    def feed(self, chunk: bytes) -> None:
-        self._buffer += chunk
-        while self._step():
-            pass
-
-    def finish(self) -> None:
-        if self._buffer or self._expected is not None or next(self._blobs, None) is not None:
-            raise MirrorDamaged(f"mirror {self._name} gave out fewer contents than it was asked for")
-
-    def _step(self) -> bool:
-        """Read one header or one content; whether there was enough for it."""
-        if self._expected is None:
-            header, newline, _ = self._buffer.partition(b"\n")
-            if not newline:
-                return False
-            blob, size = next(self._blobs, ("", 0))
-            if bytes(header) != f"{blob} blob {size}".encode():
-                raise MirrorDamaged(f"mirror {self._name} answers {bytes(header[:120])!r} for a content")
-            self._expected = size
-            del self._buffer[: len(header) + 1]
-        if len(self._buffer) <= self._expected:
-            return False
-        content = bytes(self._buffer[: self._expected])
-        del self._buffer[: self._expected + 1]
-        self._expected = None
-        self._take(content)
-        return True
 
 
 def _person(line: bytes) -> Person:

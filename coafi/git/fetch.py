@@ -25,7 +25,6 @@ from coafi.git.changes import (
     contents_needed,
     count_changes,
     read_commit,
-    read_contents,
     read_tree,
 )
 from coafi.git.limits import GitLimits
@@ -250,7 +249,7 @@ class GitFetcher:
         )
         writer = _BatchWriter(self.objects, plan, entries, mirror.watch)
         contents = [(file.blob, file.size) for file in files if file.omitted is None and file.blob is not None]
-        read_contents(mirror, contents, writer.take)
+        mirror.objects.contents(contents, writer.take)
         return entries, writer.finish()
 
     def _record(self, mirror: Mirror, plan: TreePlan, sizes: Mapping[str, int | None]) -> str:
@@ -261,7 +260,7 @@ class GitFetcher:
                 some = [(blob, sizes[blob]) for blob in blobs[start : start + _LEARNED_AT_A_TIME]]
                 wanted = [(blob, size) for blob, size in some if size is not None and size <= MAX_LEARNED_BYTES]
                 contents: list[bytes] = []
-                read_contents(mirror, wanted, contents.append)
+                mirror.objects.contents(wanted, contents.append)
                 mirror.watch.beat(f"learning what documents say: {start + len(some)} of {len(blobs)}")
                 yield from zip((blob for blob, _ in wanted), contents, strict=True)
 

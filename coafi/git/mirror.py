@@ -22,14 +22,16 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 import structlog
 
 from coafi.errors import Unavailable, ValidationError
+from coafi.git.objects import ObjectReader
 from coafi.git.runner import GitRunner, MirrorDamaged, Remote, Watch
 from coafi.git.urls import RepositoryUrl
 
@@ -60,7 +62,7 @@ def is_zero(sha: str) -> bool:
 
 @dataclass(frozen=True)
 class Mirror:
-    """A mirror whose lock we hold.
+    """A mirror whose lock we hold. Only one thread at a time may use it.
 
     Attributes:
         path: the bare repository.
@@ -73,14 +75,10 @@ class Mirror:
     watch: Watch
     lock: int = -1
 
-    def local(
-        self, arguments: Sequence[str], *, stdin: bytes | None = None, sink: Callable[[bytes], None] | None = None
-    ) -> bytes:
+    def local(self, arguments: Sequence[str]) -> bytes:
         """Run a git command that contacts nobody; see :meth:`GitRunner.run`."""
         what = f"reading {self.name}: git {arguments[0]}"
-        return self.runner.run(
-            arguments, git_dir=self.path, watch=self.watch, what=what, stdin=stdin, sink=sink, inherit=self.inherited
-        )
+        return self.runner.run(arguments, git_dir=self.path, watch=self.watch, what=what, inherit=self.inherited)
 
     def has_commit(self, sha: str) -> bool:
         """Whether the commit is kept here."""
@@ -134,24 +132,16 @@ class Mirror:
 
     def sizes(self, blobs: Sequence[str]) -> dict[str, int | None]:
         """The size in bytes of each of ``blobs``; ``None`` for those that are not here."""
-        return {oid: None if size is None else int(size) for oid, size in self._look_up(blobs, "objectsize").items()}
+        return {oid: None if info is None else info.size for oid, info in self.objects.info(blobs).items()}
 
     def kinds(self, objects: Sequence[str]) -> dict[str, str | None]:
         """``commit``, ``tree``, ``blob`` or ``tag`` for each of ``objects``; ``None`` for those that are not here."""
-        return self._look_up(objects, "objecttype")
+        return {oid: None if info is None else info.kind for oid, info in self.objects.info(objects).items()}
 
-    def _look_up(self, objects: Sequence[str], attribute: str) -> dict[str, str | None]:
-        if not objects:
-            return {}
-        answer = self.local(
-            ["cat-file", "--buffer", f"--batch-check=%(objectname) %({attribute})"],
-            stdin="".join(f"{oid}\n" for oid in objects).encode(),
-        )
-        words = [line.split(" ") for line in answer.decode("ascii", "replace").splitlines()]
-        found = {line[0]: None if line[1] == "missing" else line[1] for line in words if len(line) == 2}
-        if found.keys() != set(objects):
-            raise MirrorDamaged(f"mirror {self.name} does not answer for the objects it was asked for")
-        return found
+    @cached_property
+    def objects(self) -> ObjectReader:
+        """Reads single objects; its git lives as long as :meth:`MirrorStore.exclusive` gives out the mirror."""
+        return ObjectReader(self.runner, self.path, name=self.name, watch=self.watch, inherit=self.inherited)
 
     @property
     def inherited(self) -> tuple[int, ...]:
@@ -227,7 +217,8 @@ class MirrorStore:
                 mirror = Mirror(path, str(url), self.runner, watch, held.enter_context(self._locked(name, watch)))
                 self._prepare(mirror, sha_length)
             try:
-                yield mirror
+                with mirror.objects:
+                    yield mirror
             finally:
                 with _disk(self.directory):
                     os.pwrite(mirror.lock, b"%020d" % _size(path), 0)

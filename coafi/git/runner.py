@@ -4,6 +4,8 @@ Every command gets an empty environment but for what stands here, configuration 
 user or of a repository can add to, one allowed transport (or none), a bound on time, on output and on what it may
 write, and its own process group, which dies with it. GitPython does the spawning.
 
+A command runs to its end (:meth:`GitRunner.run`), or is started to be asked again and again (:meth:`GitRunner.start`).
+
 The command line is ``sh → timeout → env → git``, each replacing itself by or waiting for the next: ``sh`` sets the
 limits that only a shell can set without running Python between fork and exec, ``timeout`` (where it is installed)
 ends a git whose worker was killed, and ``env`` removes what GitPython takes over from our own environment. The last
@@ -19,7 +21,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +48,8 @@ HEARTBEAT_SECONDS: Final = 1.0
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 2.0
 """How long output may still come after git itself has ended; a descendant that holds the pipe longer is killed."""
+_CLOSE_SECONDS = HEARTBEAT_SECONDS / 2
+"""How long a git that is not asked any more may take to end by itself."""
 _MAX_STDERR = 16_384
 _CHUNK = 1 << 18
 _ULIMIT_BLOCK = 512  # POSIX: ``ulimit -f`` counts in blocks of 512 bytes
@@ -157,7 +160,6 @@ class GitRunner:
         remote: Remote | None = None,
         settings: Sequence[str] = (),
         stdin: bytes | None = None,
-        sink: Callable[[bytes], None] | None = None,
         inherit: tuple[int, ...] = (),
     ) -> bytes:
         """Run ``git <arguments>`` in the bare repository ``git_dir`` and return what it wrote to its output.
@@ -169,7 +171,6 @@ class GitRunner:
             remote: the one repository that may be contacted, known to git as ``origin``; none may without it.
             settings: more ``name=value`` pairs of configuration; no secrets.
             stdin: what git reads.
-            sink: takes the output in chunks instead; it is then not bounded, and the result is empty.
             inherit: file descriptors that stay open until git and all its descendants have ended: locks.
 
         Raises:
@@ -181,26 +182,45 @@ class GitRunner:
             GitFailed: anything else.
         """
         timeout = self.limits.fetch_timeout if remote else self.limits.local_timeout
-        secrets = self._secrets(remote)
-        command = self._command(arguments, git_dir, remote, settings, timeout)
-        with contextlib.ExitStack() as stack:
-            source: BinaryIO | None = None
-            if stdin is not None:  # a file rather than a pipe: nobody has to write while we read
-                source = stack.enter_context(tempfile.TemporaryFile())
-                source.write(stdin)
-                source.seek(0)
-            process = self._spawn(command, self._environment(remote, secrets), git_dir, source, inherit)
-            collector = _Collector(sink, self.limits.max_output_bytes, what)
-            try:
-                self._pump(process, collector, watch, what, time.monotonic() + timeout)
-            finally:
-                status = _end(process)
+        git = self._start(arguments, git_dir, timeout, remote, settings, inherit, reads=stdin is not None)
+        collector = _Collector(self.limits.max_output_bytes, what)
+        try:
+            git.communicate(stdin or b"", collector.take, watch=watch, what=what, timeout=timeout)
+        finally:
+            status = git.end()
         if status != 0:
-            raise _translated(status, _scrubbed(collector.errors(), secrets), what, remote, self.limits)
+            raise git.failure(what)
         return collector.output()
 
+    def start(
+        self, arguments: Sequence[str], *, git_dir: Path, lifetime: float, inherit: tuple[int, ...] = ()
+    ) -> "GitProcess":
+        """Start a ``git <arguments>`` that contacts nobody and reads requests, until the caller ends it.
+
+        Args:
+            lifetime: seconds that it is needed at most; should we be killed and git hang, it is killed soon after them.
+            arguments, git_dir, inherit: as for :meth:`run`.
+        """
+        return self._start(arguments, git_dir, lifetime, None, (), inherit, reads=True)
+
+    def _start(
+        self,
+        arguments: Sequence[str],
+        git_dir: Path,
+        lifetime: float,
+        remote: Remote | None,
+        settings: Sequence[str],
+        inherit: tuple[int, ...],
+        *,
+        reads: bool,
+    ) -> "GitProcess":
+        secrets = self._secrets(remote)
+        command = self._command(arguments, git_dir, remote, settings, lifetime)
+        process = self._spawn(command, self._environment(remote, secrets), git_dir, inherit, reads=reads)
+        return GitProcess(process, self.limits, remote, secrets)
+
     def _command(
-        self, arguments: Sequence[str], git_dir: Path, remote: Remote | None, settings: Sequence[str], timeout: float
+        self, arguments: Sequence[str], git_dir: Path, remote: Remote | None, settings: Sequence[str], lifetime: float
     ) -> list[str]:
         options = [*_CONFIGURATION, *self._transport(remote), *settings]
         return [
@@ -208,7 +228,7 @@ class GitRunner:
             "-c",
             _SHELL,
             str(max(1, self.limits.max_file_bytes // _ULIMIT_BLOCK)),
-            *self._deadman(timeout),
+            *self._deadman(lifetime),
             *self._without_our_environment(),
             "git",
             f"--git-dir={git_dir}",
@@ -218,9 +238,9 @@ class GitRunner:
             *arguments,
         ]
 
-    def _deadman(self, timeout: float) -> list[str]:
+    def _deadman(self, lifetime: float) -> list[str]:
         # Ends git even when this process is killed and cannot; it comes later than our own limit does.
-        return ["timeout", "-s", "KILL", str(int(timeout + 60))] if self._has_timeout else []
+        return ["timeout", "-s", "KILL", str(int(lifetime + 60))] if self._has_timeout else []
 
     @cached_property
     def _has_timeout(self) -> bool:
@@ -305,8 +325,9 @@ class GitRunner:
         command: list[str],
         environment: dict[str, str],
         directory: Path,
-        stdin: BinaryIO | None,
         inherit: tuple[int, ...],
+        *,
+        reads: bool,
     ) -> "subprocess.Popen[bytes]":
         try:
             from git.cmd import Git  # importing it runs git: not at import of ours
@@ -314,7 +335,7 @@ class GitRunner:
             raise Unavailable(f"git cannot be run: {error}", remedy="install git 2.37 or later") from error
         wrapper = Git(directory).execute(
             command,
-            istream=stdin,
+            istream=subprocess.PIPE if reads else None,
             as_process=True,
             shell=False,
             env=environment,
@@ -326,32 +347,75 @@ class GitRunner:
         wrapper.proc = None
         return cast("subprocess.Popen[bytes]", process)
 
-    @staticmethod
-    def _pump(
-        process: subprocess.Popen[bytes], collector: "_Collector", watch: Watch, what: str, deadline: float
+
+class GitProcess:
+    """A git that runs, in a process group of its own, which dies with it. Only one thread at a time may use it."""
+
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", limits: GitLimits, remote: Remote | None, secrets: tuple[str, ...]
     ) -> None:
-        """Read both pipes until they are closed and the process has ended, which it is left to reap."""
-        output, errors = cast("BinaryIO", process.stdout), cast("BinaryIO", process.stderr)
-        takers: dict[int, Callable[[bytes], None]] = {
-            output.fileno(): collector.take,
-            errors.fileno(): collector.take_error,
-        }
+        self._process = process
+        self._limits = limits
+        self._remote = remote
+        self._secrets = secrets
+        self._errors = bytearray()
+
+    def communicate(
+        self,
+        request: bytes,
+        take: Callable[[bytes], None],
+        *,
+        watch: Watch,
+        what: str,
+        timeout: float,
+        answered: Callable[[], bool] | None = None,
+    ) -> None:
+        """Write ``request`` and give the output to ``take``, in chunks, until it is ``answered`` or git has ended.
+
+        It is written while the output is read, so that the two never wait for each other. A git that has ended is left
+        for :meth:`end` to reap.
+
+        Args:
+            watch, what: as for :meth:`GitRunner.run`.
+            timeout: seconds that all of it may take.
+            answered: whether the output is complete, and git waits for the next request; without it this is the last
+                one, which git is told, and it is waited for its end.
+
+        Raises:
+            Unavailable: the time was used up.
+            GitCancelled: the caller asked to stop.
+        """
+        deadline = time.monotonic() + timeout
+        requests, output, errors = self._process.stdin, self._output, cast("BinaryIO", self._process.stderr)
+        takers: dict[int, Callable[[bytes], None]] = {output.fileno(): take, errors.fileno(): self._take_error}
+        unsent = memoryview(request)
         ended: float | None = None
         with selectors.DefaultSelector() as selector:
             for descriptor in takers:
                 selector.register(descriptor, selectors.EVENT_READ)
+            if requests is not None:
+                os.set_blocking(requests.fileno(), False)
+                selector.register(requests, selectors.EVENT_WRITE)
             while takers or ended is None:
                 if not takers:  # git closes its pipes a moment before it ends
                     time.sleep(0.001)
                 for key, _ in selector.select(_POLL_SECONDS if takers else 0):
-                    if chunk := os.read(key.fd, _CHUNK):
+                    if key.fileobj is requests:
+                        unsent = unsent[_write(key.fd, unsent) :]
+                        if not unsent:
+                            selector.unregister(requests)
+                            if answered is None:
+                                requests.close()
+                    elif chunk := os.read(key.fd, _CHUNK):
                         takers[key.fd](chunk)
                     else:
                         selector.unregister(key.fd)
                         del takers[key.fd]
                 watch.beat(what)
+                if answered is not None and not unsent and answered():
+                    return
                 now = time.monotonic()
-                if ended is None and _has_ended(process.pid):
+                if ended is None and _has_ended(self._process.pid):
                     ended = now
                 if ended is not None and now > ended + _GRACE_SECONDS:
                     return
@@ -361,22 +425,57 @@ class GitRunner:
                         remedy="try again later; for a very large repository raise the git timeout in the settings",
                     )
 
+    def end(self) -> int:
+        """Kill what is left of the process group, reap its leader and return its status, negative for a signal."""
+        if self._process.returncode is None:  # until then its number names its group, and nothing else
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        status = self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+        return status
+
+    def close(self) -> None:
+        """End a git that waits for requests: there are no more, so it ends by itself; if it does not, it is killed.
+
+        Locks that it inherited are free then when it ended by itself; after a kill, in the moment that this takes.
+        """
+        try:
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._output, selectors.EVENT_READ)  # it comes to its end with the last process
+                selector.select(_CLOSE_SECONDS)
+        finally:
+            self.end()
+
+    def failure(self, what: str) -> CoafiError:
+        """The error that the end of this git means; ends it."""
+        errors = _scrubbed(bytes(self._errors).decode("utf-8", "replace"), self._secrets)
+        return _translated(self.end(), errors, what, self._remote, self._limits)
+
+    @property
+    def _output(self) -> BinaryIO:
+        return cast("BinaryIO", self._process.stdout)
+
+    def _take_error(self, chunk: bytes) -> None:
+        # The first cause and the last word are what helps; what is between them can be anything a server sends.
+        self._errors += chunk
+        if len(self._errors) > _MAX_STDERR:
+            del self._errors[_MAX_STDERR // 2 : -_MAX_STDERR // 2]
+
 
 class _Collector:
-    """Output of one command: bounded, or passed on."""
+    """Output of one command, bounded."""
 
-    def __init__(self, sink: Callable[[bytes], None] | None, limit: int, what: str) -> None:
-        self._sink = sink
+    def __init__(self, limit: int, what: str) -> None:
         self._limit = limit
         self._what = what
         self._size = 0
         self._chunks: list[bytes] = []
-        self._errors = bytearray()
 
     def take(self, chunk: bytes) -> None:
-        if self._sink is not None:
-            self._sink(chunk)
-            return
         self._size += len(chunk)
         if self._size > self._limit:
             raise ValidationError(
@@ -385,33 +484,23 @@ class _Collector:
             )
         self._chunks.append(chunk)
 
-    def take_error(self, chunk: bytes) -> None:
-        # The first cause and the last word are what helps; what is between them can be anything a server sends.
-        self._errors += chunk
-        if len(self._errors) > _MAX_STDERR:
-            del self._errors[_MAX_STDERR // 2 : -_MAX_STDERR // 2]
-
     def output(self) -> bytes:
         return b"".join(self._chunks)
 
-    def errors(self) -> str:
-        return bytes(self._errors).decode("utf-8", "replace")
+
+def _write(descriptor: int, data: memoryview) -> int:
+    """Write some of ``data`` without waiting; how much of it is done with."""
+    try:
+        return os.write(descriptor, data[:_CHUNK])
+    except BlockingIOError:
+        return 0
+    except BrokenPipeError:  # nobody reads it: git has ended, or will
+        return len(data)
 
 
 def _has_ended(pid: int) -> bool:
     """Whether the process has ended. It stays a zombie, so that its number keeps naming its process group."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
-
-
-def _end(process: "subprocess.Popen[bytes]") -> int:
-    """Kill what is left of the process group, reap its leader and return its status, negative for a signal."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    status = process.wait()
-    for pipe in (process.stdout, process.stderr):
-        if pipe is not None:
-            pipe.close()
-    return status
 
 
 _ENVIRONMENT: Final[dict[str, str]] = {

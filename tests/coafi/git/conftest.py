@@ -1,5 +1,6 @@
-"""Fixtures: a repository, a fetcher that may read it, and a server."""
+"""Fixtures: a repository, a fetcher that may read it, a server, and a stand-in for git."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +49,18 @@ def make_fetcher(tmp_path: Path) -> MakeFetcher:
 @pytest.fixture
 def fetcher(make_fetcher: MakeFetcher) -> GitFetcher:
     return make_fetcher()
+
+
+@pytest.fixture
+def fake_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A script that stands in for git on the ``PATH``: write it, and it is run."""
+    import git  # noqa: F401  # looks for the real one when it is first imported
+
+    script = tmp_path / "bin" / "git"
+    script.parent.mkdir()
+    script.touch(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
+    return script
 
 
 @pytest.fixture

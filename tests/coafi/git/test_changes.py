@@ -1,6 +1,7 @@
 """What a commit changed: every kind of change, every base, every hostile name."""
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,6 @@ from coafi.git.changes import (
     judge_path,
     parse_raw_diff,
     read_commit,
-    read_contents,
 )
 from coafi.git.limits import GitLimits
 from coafi.git.mirror import Mirror
@@ -32,19 +32,22 @@ LIMITS = GitLimits()
 TEXT = "".join(f"line {number}\n" for number in range(40))
 
 
-def opened(repository: Repository) -> Mirror:
+@contextlib.contextmanager
+def opened(repository: Repository) -> Iterator[Mirror]:
     """The repository itself as if it were a mirror: what it holds was checked by nobody."""
-    return Mirror(repository.path / ".git", "docs", GitRunner(), Watch())
+    mirror = Mirror(repository.path / ".git", "docs", GitRunner(), Watch())
+    with mirror.objects:
+        yield mirror
 
 
 def changes(
     repository: Repository, base: str | None, commit: str, limits: GitLimits = LIMITS
 ) -> dict[bytes, ChangedFile]:
-    mirror = opened(repository)
     base = base or empty_tree(40)
-    flat = compare_trees(mirror, base, commit, limits)
-    sizes = mirror.sizes(sorted(contents_needed(flat, limits)))
-    return {file.path: file for file in changed_files(mirror, base, commit, limits, flat, sizes)}
+    with opened(repository) as mirror:
+        flat = compare_trees(mirror, base, commit, limits)
+        sizes = mirror.sizes(sorted(contents_needed(flat, limits)))
+        return {file.path: file for file in changed_files(mirror, base, commit, limits, flat, sizes)}
 
 
 def test_additions_modifications_and_deletions(repository: Repository) -> None:
@@ -239,7 +242,8 @@ def test_a_mode_that_is_not_octal_is_refused() -> None:
 def test_the_head_of_a_commit(repository: Repository) -> None:
     first = repository.commit({"a.md": "a"})
     second = repository.commit({"a.md": "b"}, message="Grüße\n\nA body.")
-    commit = read_commit(opened(repository), second)
+    with opened(repository) as mirror:
+        commit = read_commit(mirror, second)
     assert commit.parents == (first,)
     assert commit.tree == repository.git("rev-parse", f"{second}^{{tree}}")
     assert commit.subject == "Grüße"
@@ -262,17 +266,26 @@ def test_the_head_of_a_strange_commit(repository: Repository, author: bytes, nam
     tree = repository.raw_tree([]).encode()
     raw = b"tree " + tree + b"\nauthor " + author + b"\ncommitter " + author + b"\n\n" + b"s" * 500
     sha = repository.git("hash-object", "-t", "commit", "-w", "--literally", "--stdin", stdin=raw)
-    commit = read_commit(opened(repository), sha)
+    with opened(repository) as mirror:
+        commit = read_commit(mirror, sha)
     assert (commit.author.name, commit.author.time) == (name, time)
     assert len(commit.subject) == 200
 
 
 def test_a_tree_is_no_commit(repository: Repository) -> None:
     repository.commit({"a.md": "a"})
-    with pytest.raises(ValidationError, match="is a tree"):
-        read_commit(opened(repository), repository.git("rev-parse", "HEAD^{tree}"))
-    with pytest.raises(MirrorDamaged):
-        read_commit(opened(repository), "1" * 40)
+    with opened(repository) as mirror:
+        with pytest.raises(ValidationError, match="is a tree"):
+            read_commit(mirror, repository.git("rev-parse", "HEAD^{tree}"))
+        with pytest.raises(MirrorDamaged):
+            read_commit(mirror, "1" * 40)
+
+
+def test_a_commit_that_is_too_large_is_refused(repository: Repository) -> None:
+    commit = repository.commit({"a.md": "a"}, message="m" * 1_000)
+    mirror = Mirror(repository.path / ".git", "docs", GitRunner(GitLimits(max_output_bytes=1_000)), Watch())
+    with mirror.objects, pytest.raises(ValidationError, match="limit is 1000 bytes"):
+        read_commit(mirror, commit)
 
 
 def test_contents_come_in_order_and_whole(repository: Repository) -> None:
@@ -280,7 +293,8 @@ def test_contents_come_in_order_and_whole(repository: Repository) -> None:
     first = repository.commit(dict(contents))
     found = changes(repository, None, first)
     taken: list[bytes] = []
-    read_contents(opened(repository), [(file.blob or "", file.size) for file in found.values()], taken.append)
+    with opened(repository) as mirror:
+        mirror.objects.contents([(file.blob or "", file.size) for file in found.values()], taken.append)
     assert taken == list(contents.values())
 
 
@@ -289,8 +303,8 @@ def test_contents_that_are_missing_are_noticed(repository: Repository, tmp_path:
     blobs = [(file.blob or "", file.size) for file in changes(repository, None, first).values()]
     blob = blobs[1][0]
     (repository.path / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
-    with pytest.raises(MirrorDamaged):
-        read_contents(opened(repository), blobs, lambda _content: None)
+    with opened(repository) as mirror, pytest.raises(MirrorDamaged, match="has nothing"):
+        mirror.objects.contents(blobs, lambda _content: None)
     with pytest.raises(MirrorDamaged):
         changes(repository, None, first)
 

@@ -37,18 +37,6 @@ from tests.coafi.git.repositories import Repository
 HTTPS = Remote(RepositoryUrl("https", "git.example.org", 443, "/docs"), ("192.0.2.7", "2001:db8::7"))
 
 
-@pytest.fixture
-def fake_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A script that stands in for git on the ``PATH``: write it, and it is run."""
-    import git  # noqa: F401  # looks for the real one when it is first imported
-
-    script = tmp_path / "bin" / "git"
-    script.parent.mkdir()
-    script.touch(0o755)
-    monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
-    return script
-
-
 def run(
     directory: Path, script: Path, body: str, remote: Remote | None = None, runner: GitRunner | None = None
 ) -> bytes:
