@@ -168,7 +168,7 @@ def test_a_full_disk_is_all_or_nothing_and_space_heals_it(tmp_path: Path) -> Non
 def small_disk(directory: Path, *, owner: int = 0) -> Iterator[Path]:
     """A file system of one megabyte that a user owns, where this machine lets us have one."""
     if shutil.which("mount") is None:
-        pytest.skip("no mount")
+        pytest.skip("no mount (Debian: mount): no disk can be made small here")
     mounted = directory / "disk"
     mounted.mkdir()
     options = f"size=1m,mode=0700,uid={owner}"
@@ -176,7 +176,7 @@ def small_disk(directory: Path, *, owner: int = 0) -> Iterator[Path]:
         ["mount", "-t", "tmpfs", "-o", options, "tmpfs", mounted], capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        pytest.skip(f"no mounts here: {done.stderr.strip()}")
+        pytest.skip(f"only root, on Linux, can make a disk small: {done.stderr.strip()}")
     try:
         yield mounted
     finally:
