@@ -41,6 +41,16 @@ def test_the_soak_takes_every_property(request: pytest.FixtureRequest) -> None:
     assert all(one.get_closest_marker("hypothesis") for one in properties)
 
 
+def test_what_is_promised_is_not_tried_again() -> None:
+    (said,) = re.findall(r"^PROMISED := (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert re.match(said, "tests/guarantees/test_exactly_once.py::test_x")
+    assert re.match(said, "tests/coafi/ledger/test_log.py::test_x")
+    assert not re.match(said, "tests/starters/test_gateway.py::test_x")
+    found = {"/".join(one.relative_to(ROOT).parts) for one in (ROOT / "tests").rglob("*/")}
+    names = set(re.findall(r"\w+", said)) - {"tests", "coafi"}
+    assert {one.rpartition("/")[2] for one in found if re.fullmatch(said, f"{one}/")} == names
+
+
 def test_no_property_says_how_many_examples_it_has_whatever_runs() -> None:
     fixed = re.compile(r"max_examples=\d")
     files = {one for one in (ROOT / "tests").rglob("*.py") if fixed.search(one.read_text())}

@@ -1,7 +1,7 @@
 """Where coverage is not measured: tracing takes a third of the suite's time.
 
-What is covered is held by the tests of the parts. Those of the whole hold what happens when it is killed, cut off,
-flooded or fed with garbage: the same code, a hundred times.
+Nearly all that is covered is covered by the tests of the parts. Those of the whole hold what happens when it is killed,
+cut off, flooded or fed with garbage: the same code, a hundred times.
 """
 
 import os
