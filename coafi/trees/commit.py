@@ -53,6 +53,7 @@ class CommitTree:
         self._store = FactsStore(database)
         self._listing = lru_cache(_CACHED)(self._read_listing)
         self._known: dict[str, DocumentFacts | None] = {}
+        self._paths: dict[str, list[str]] = {}
 
     def kind(self, path: str) -> EntryKind | None:
         """What is at a path."""
@@ -83,8 +84,9 @@ class CommitTree:
 
     def paths_of(self, document_id: str) -> Sequence[str]:
         """The paths of the documents with this id, sorted."""
+        paths = self._paths  # another thread may begin a new one
         found = []
-        for path in self._store.paths(document_id, MAX_PATHS):
+        for path in paths[document_id] if document_id in paths else self._find(document_id):
             facts = self.facts(path)
             if facts is not None and facts.document_id == document_id:
                 found.append(path)
@@ -132,3 +134,12 @@ class CommitTree:
         kept.update(found)
         self._known = kept
         return kept[blob]
+
+    def _find(self, document_id: str) -> list[str]:
+        """Where an id was seen; the ids of the documents that are known will be asked for next."""
+        kept = self._paths if sum(map(len, self._paths.values())) + len(self._paths) < _CACHED else {}
+        near = [one.document_id for one in list(self._known.values()) if one is not None]
+        ids = [one for one in dict.fromkeys((document_id, *near)) if one is not None and one not in kept]
+        kept.update(self._store.paths(ids[: 1 + _AHEAD], MAX_PATHS))
+        self._paths = kept
+        return kept[document_id]

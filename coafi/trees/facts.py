@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, Table, bindparam, select
+from sqlalchemy import Column, Index, Integer, LargeBinary, Table, bindparam, func, select
 
 from coafi.database import Database, metadata, storable, text
 from coafi.database.statements import insert_missing
@@ -38,12 +38,20 @@ support_object = Table(
 
 _ROWS = 500
 
-# Built once, as it is asked for every document: building it costs more than running it.
+_NUMBERED = (
+    select(
+        document_path.c.document_id,
+        document_path.c.path,
+        func.row_number().over(partition_by=document_path.c.document_id, order_by=document_path.c.path).label("number"),
+    )
+    .where(document_path.c.document_id.in_(bindparam("ids", expanding=True)))
+    .subquery()
+)
+# Built once: building it costs more than running it.
 _PATHS = (
-    select(document_path.c.path)
-    .where(document_path.c.document_id == bindparam("of_id"))
-    .order_by(document_path.c.path)
-    .limit(bindparam("most", type_=Integer))
+    select(_NUMBERED.c.document_id, _NUMBERED.c.path)
+    .where(_NUMBERED.c.number <= bindparam("most", type_=Integer))
+    .order_by(_NUMBERED.c.document_id, _NUMBERED.c.path)
 )
 
 T = TypeVar("T")
@@ -76,10 +84,14 @@ class FactsStore:
                 found.update({row.blob: row.digest for row in rows})
         return found
 
-    def paths(self, document_id: str, limit: int) -> list[str]:
-        """Where documents of this id were seen, in any commit; at most ``limit`` paths."""
+    def paths(self, document_ids: Sequence[str], limit: int) -> dict[str, list[str]]:
+        """Where documents of each of these ids were seen, in any commit; at most ``limit`` paths of each, sorted."""
+        found: dict[str, list[str]] = {storable(one): [] for one in document_ids}
         with self.database.read() as connection:
-            return list(connection.scalars(_PATHS, {"of_id": storable(document_id), "most": limit}))
+            for some in _chunks(list(found)):
+                for row in connection.execute(_PATHS, {"ids": some, "most": limit}):
+                    found[row.document_id].append(row.path)
+        return {one: found[storable(one)] for one in document_ids}
 
     def remember(
         self,

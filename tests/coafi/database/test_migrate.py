@@ -137,7 +137,7 @@ def test_a_file_from_before_versions_is_adopted_with_all_it_holds(old: Path) -> 
     migrate.migrate(database)
     migrate.require_current(database)
     assert migrate.differences(database) == []
-    assert FactsStore(database).paths("COAFI-X", 10) == ["docs/0.md", "docs/ä.md"]
+    assert FactsStore(database).paths(["COAFI-X"], 10) == {"COAFI-X": ["docs/0.md", "docs/ä.md"]}
     assert [one.delivery_id for one in DeliveryReader(database).recent(9)] == ["d1"]
     assert ResultReader(database).latest("https://example.org/a", [("docs/0.md", "b" * 40)])["docs/0.md"].entry == 0
     database.close()
@@ -164,7 +164,7 @@ def test_a_migration_that_fails_leaves_all_as_it_was(old: Path) -> None:
     assert migrate.state_of(database).version is None
     run(database, "DROP TABLE document_path_before")
     migrate.migrate(database)
-    assert FactsStore(database).paths("COAFI-X", 10) == ["docs/0.md", "docs/ä.md"]
+    assert FactsStore(database).paths(["COAFI-X"], 10) == {"COAFI-X": ["docs/0.md", "docs/ä.md"]}
     database.close()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -96,6 +97,27 @@ def test_an_id_is_looked_for_in_this_tree_only(trees: Trees) -> None:
     assert list(before.paths_of("COAFI-X")) == ["a.md"]
     assert list(after.paths_of("COAFI-X")) == ["c.md"]
     assert list(after.paths_of("COAFI-Z")) == ["a.md"]
+
+
+def test_the_paths_of_many_ids_are_looked_up_together(trees: Trees) -> None:
+    files = {f"docs/{number:03}.md": document(f"COAFI-{number % 200}") for number in range(300)}
+    tree = trees.record(files)
+    with patch.object(FactsStore, "paths", autospec=True, side_effect=FactsStore.paths) as asked:
+        found = {path: tree.paths_of(f"COAFI-{number % 200}") for number, path in enumerate(files)}
+    assert asked.call_count < 10
+    for number, path in enumerate(files):
+        twin = f"docs/{(number + 200) % 400:03}.md"
+        assert found[path] == sorted({path, twin} & files.keys())
+
+
+def test_of_an_id_that_is_everywhere_the_first_paths_are_known(trees: Trees) -> None:
+    trees.record({f"{number}.md": document("COAFI-X" if number else "COAFI-Y") for number in range(9)})
+    store = FactsStore(trees.database)
+    assert store.paths(["COAFI-X", "COAFI-Y", "COAFI-Z"], 3) == {
+        "COAFI-X": ["1.md", "2.md", "3.md"],
+        "COAFI-Y": ["0.md"],
+        "COAFI-Z": [],
+    }
 
 
 def test_only_files_that_checks_need_can_be_read(trees: Trees) -> None:
