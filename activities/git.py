@@ -8,8 +8,8 @@ from activities.boundary import boundary
 from activities.pulse import pulse
 from coafi.errors import Unavailable
 from coafi.events import EventRef, Wire
+from coafi.git.failures import CommitNotFound
 from coafi.git.fetch import FetchRequest, FetchResult, GitFetcher, Tip
-from coafi.git.runner import CommitNotFound
 from coafi.index.model import ProcessedCommit
 from coafi.index.pointers import IndexReader
 from coafi.names import ActivityName

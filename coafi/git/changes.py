@@ -16,9 +16,9 @@ from typing import Final
 
 from coafi.canonical import sha256
 from coafi.errors import ValidationError
+from coafi.git.failures import MirrorDamaged
 from coafi.git.limits import GitLimits
 from coafi.git.mirror import Mirror, is_zero
-from coafi.git.runner import MirrorDamaged
 from coafi.trees.listing import TreeFile
 
 SYMLINK: Final = "120000"

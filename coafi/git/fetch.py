@@ -27,11 +27,12 @@ from coafi.git.changes import (
     read_commit,
     read_tree,
 )
+from coafi.git.failures import CommitNotFound, MirrorDamaged
 from coafi.git.limits import GitLimits
 from coafi.git.manifest import BatchRef, ManifestFile, Model, Oid, manifest_file, write_manifest
 from coafi.git.mirror import Mirror, MirrorStore, check_sha, is_zero
 from coafi.git.refs import check_branch
-from coafi.git.runner import CommitNotFound, GitRunner, MirrorDamaged, Remote, SshAccess, Watch
+from coafi.git.runner import GitRunner, Remote, SshAccess, Watch
 from coafi.git.urls import UrlPolicy, parse_repository_url, resolve_addresses
 from coafi.objects import ObjectStore
 from coafi.trees.recorder import MAX_LEARNED_BYTES, TreePlan, TreeRecorder

@@ -31,8 +31,9 @@ from typing import Final
 import structlog
 
 from coafi.errors import Unavailable, ValidationError
+from coafi.git.failures import MirrorDamaged
 from coafi.git.objects import ObjectReader
-from coafi.git.runner import GitRunner, MirrorDamaged, Remote, Watch
+from coafi.git.runner import GitRunner, Remote, Watch
 from coafi.git.urls import RepositoryUrl
 
 log = structlog.get_logger(__name__)

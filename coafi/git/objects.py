@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from coafi.git.runner import GitProcess, GitRunner, MirrorDamaged, Watch
+from coafi.git.failures import MirrorDamaged
+from coafi.git.runner import GitProcess, GitRunner, Watch
 
 _OID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _HEADER = re.compile(rb"([0-9a-f]+) (?:missing|(commit|tree|blob|tag) (\d{1,20}))")

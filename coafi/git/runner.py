@@ -31,14 +31,8 @@ from typing import BinaryIO, Final, cast
 
 from pydantic import SecretStr
 
-from coafi.errors import (
-    CoafiError,
-    IntegrityError,
-    PolicyDenied,
-    ResourceNotFoundError,
-    Unavailable,
-    ValidationError,
-)
+from coafi.errors import CoafiError, PolicyDenied, Unavailable, ValidationError
+from coafi.git.failures import GitCancelled, failure
 from coafi.git.limits import GitLimits
 from coafi.git.urls import RepositoryUrl
 
@@ -55,26 +49,6 @@ _CHUNK = 1 << 18
 _ULIMIT_BLOCK = 512  # POSIX: ``ulimit -f`` counts in blocks of 512 bytes
 # The signal is ignored so that the write fails with a reason instead of killing a helper of git's without one.
 _SHELL = 'trap "" XFSZ; ulimit -c 0; ulimit -f "$0" || exit 125; exec "$@"'
-
-
-class GitCancelled(Unavailable):
-    """The caller asked to stop. The work can be done again, here or elsewhere."""
-
-
-class GitFailed(CoafiError):
-    """Git failed for a reason that is not in our table: a defect of ours, or a new message of git's."""
-
-
-class AccessRefused(CoafiError):
-    """The remote refuses our credentials, or wants some: the event is right, and an operator has to act."""
-
-
-class CommitNotFound(ResourceNotFoundError):
-    """The repository is there, the commit is not."""
-
-
-class MirrorDamaged(IntegrityError):
-    """The local mirror is broken. It is only a cache: delete it and fetch again."""
 
 
 def _nothing(_text: str) -> None:
@@ -453,7 +427,7 @@ class GitProcess:
     def failure(self, what: str) -> CoafiError:
         """The error that the end of this git means; ends it."""
         errors = _scrubbed(bytes(self._errors).decode("utf-8", "replace"), self._secrets)
-        return _translated(self.end(), errors, what, self._remote, self._limits)
+        return failure(self.end(), errors, what, contacts=self._remote is not None, limits=self._limits)
 
     @property
     def _output(self) -> BinaryIO:
@@ -562,136 +536,7 @@ _CONFIGURATION: Final = (
 )
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """One line of the table: a pattern in git's messages, and the error that it means."""
-
-    pattern: re.Pattern[str]
-    error: type[CoafiError]
-    problem: str
-    remedy: str
-
-
-def _rule(pattern: str, error: type[CoafiError], problem: str, remedy: str) -> _Rule:
-    return _Rule(re.compile(pattern, re.IGNORECASE), error, problem, remedy)
-
-
-_RETRY = "nothing to do: it is tried again"
-_REMAKE = "nothing to do: the mirror is only a cache and is made anew"
-
-_LOCAL_RULES: Final = (
-    _rule(
-        r"No space left on device|Disk quota exceeded|Read-only file system|Cannot allocate memory|out of memory",
-        Unavailable,
-        "the disk or the memory of this machine is used up",
-        "make room, or lower the quota of the mirrors",
-    ),
-    _rule(
-        r"File too large",
-        ValidationError,
-        "it is larger than one fetch may download",
-        "make the repository or the commit smaller, or raise the limits for git in the settings",
-    ),
-)
-"""What can go wrong with any command."""
-
-_REMOTE_RULES: Final = (
-    *_LOCAL_RULES,  # first: the remote's side of the story follows from them
-    _rule(
-        r"not our ref|unadvertised object|couldn't find remote ref|upload-pack: not our",
-        CommitNotFound,
-        "the repository does not have this commit, or does not give it out",
-        "check the SHA; a commit that was force-pushed away and collected is gone for good",
-    ),
-    _rule(
-        r"Authentication failed|could not read (?:Username|Password)|returned error: (?:401|403|407)"
-        r"|Permission denied \(|Host key verification failed|access denied|not authorized",
-        AccessRefused,
-        "the remote does not let us read it",
-        "give a token that may read the repository in the settings for this host",
-    ),
-    _rule(
-        r"detected dubious ownership",
-        AccessRefused,
-        "it belongs to another user of this machine",
-        "give it to the user that runs the service",
-    ),
-    _rule(
-        r"returned error: 3\d\d|unable to update url base from redirection|redirect",
-        PolicyDenied,
-        "the remote redirects elsewhere, and redirects are not followed",
-        "give the address that it redirects to",
-    ),
-    _rule(
-        r"transport '\S+' not allowed",
-        PolicyDenied,
-        "the remote asks for another transport",
-        "give its https:// URL",
-    ),
-    _rule(
-        r"repository .* not found|does not appear to be a git repository|returned error: (?:404|410)"
-        r"|not valid: is this a git repository|does not exist|no such repository|dumb http transport",
-        ResourceNotFoundError,
-        "there is no such repository, or we may not see it",
-        "check the URL; for a private repository give a token in the settings for this host",
-    ),
-    _rule(
-        r"fsck error|error in object|malformed object|hasDot|fullPathname|badTree|treeNotSorted",
-        ValidationError,
-        "the repository holds malformed or hostile objects",
-        "repair its history; `git fsck --strict` there names them",
-    ),
-    _rule(
-        r"returned error: (?:408|425|429|5\d\d)|Could not resolve host|Connection (?:refused|reset|timed out|closed)"
-        r"|Failed to connect|Couldn't connect|Operation (?:timed out|too slow)|timed? ?out|Network is unreachable"
-        r"|No route to host|Empty reply|Recv failure|Send failure|SSL|TLS|certificate|GnuTLS|schannel"
-        r"|transfer closed|unexpected disconnect|early EOF|hung up|RPC failed|HTTP/2 stream|curl \d+"
-        r"|Temporary failure|expected (?:flush|packfile)|protocol error|bad line length|invalid index-pack output",
-        Unavailable,
-        "the remote is out of reach",
-        _RETRY,
-    ),
-    _rule(
-        r"The requested URL returned error: 4\d\d", ValidationError, "the remote refuses the request", "check the URL"
-    ),
-    _rule(
-        r"not a git repository|object file|packfile|index file|loose object|bad object|unable to read"
-        r"|missing (?:blob|tree|commit)|inflate|is corrupt|garbage|bad config|could not open"
-        r"|unable to (?:create|open|parse)|invalid object|not a tree object|not a valid object|shallow file"
-        r"|did not send all necessary objects|unresolved deltas|bad signature|cannot lock ref|unknown revision"
-        r"|ambiguous argument",
-        MirrorDamaged,
-        "the local mirror is damaged",
-        _REMAKE,
-    ),
-)
-
-
-def _translated(status: int, stderr: str, what: str, remote: Remote | None, limits: GitLimits) -> CoafiError:
-    """The error that a failed command means: the first rule that its messages match."""
-    reason = _shortened(stderr)
-    for rule in _REMOTE_RULES if remote else _LOCAL_RULES:
-        if rule.pattern.search(stderr):
-            limit = f" ({limits.max_file_bytes} bytes)" if "larger than" in rule.problem else ""
-            return rule.error(f"{what} failed: {rule.problem}{limit}{reason}", remedy=rule.remedy)
-    if status in (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGKILL, 128 + signal.SIGTERM, 124):
-        return Unavailable(f"{what} was killed{reason}", remedy="check this machine's memory; it is tried again")
-    if remote is None:
-        return MirrorDamaged(f"{what} failed with status {status}{reason}", remedy=_REMAKE)
-    return GitFailed(f"{what} failed with status {status}{reason}", remedy="report this message: it is not known to us")
-
-
 def _scrubbed(text: str, secrets: tuple[str, ...]) -> str:
     for secret in secrets:
         text = text.replace(secret, "***")
     return re.sub(r"(?<=://)[^/\s]*@", "***@", text)
-
-
-def _shortened(stderr: str) -> str:
-    """What git itself says, on one line, printable and bounded, for the end of a message."""
-    lines = [line.strip() for line in re.split(r"[\r\n]+", stderr) if line.strip()]
-    text = "; ".join([line for line in lines if not line.startswith("warning:")] or lines)
-    text = "".join(character if character.isprintable() else "?" for character in text)
-    if len(text) > 500:
-        text = f"{text[:250]} … {text[-250:]}"
-    return f"; git says: {text}" if text else ""

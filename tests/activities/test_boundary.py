@@ -28,7 +28,7 @@ from coafi.errors import (
 )
 from coafi.events import EventRef, Wire
 from coafi.findings import Finding, Severity
-from coafi.git.runner import AccessRefused, CommitNotFound, GitCancelled, GitFailed, MirrorDamaged
+from coafi.git.failures import AccessRefused, CommitNotFound, GitCancelled, GitFailed, MirrorDamaged
 from tests.activities.support import EVENT, environment, failure_of
 
 FINDINGS = tuple(

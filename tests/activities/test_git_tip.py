@@ -10,8 +10,8 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.git import COMMIT_ATTEMPTS, GitActivities, TipTask
 from coafi.database import Database
+from coafi.git.failures import CommitNotFound
 from coafi.git.fetch import GitFetcher, Tip
-from coafi.git.runner import CommitNotFound
 from coafi.index.pointers import IndexReader
 from coafi.objects.local import LocalObjectStore
 from coafi.trees.recorder import TreeRecorder

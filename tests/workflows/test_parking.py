@@ -6,8 +6,8 @@ import pytest
 from temporalio.common import SearchAttributeKey
 
 from coafi.errors import CoafiError, IntegrityError, Unavailable
+from coafi.git.failures import AccessRefused
 from coafi.git.fetch import GitFetcher
-from coafi.git.runner import AccessRefused
 from coafi.names import EntryType, Phase, SearchAttribute
 from coafi.processing import BatchProcessor
 from coafi.recording import Decision, Failure

@@ -23,9 +23,10 @@ from coafi.git.changes import (
     parse_raw_diff,
     read_commit,
 )
+from coafi.git.failures import MirrorDamaged
 from coafi.git.limits import GitLimits
 from coafi.git.mirror import Mirror
-from coafi.git.runner import GitRunner, MirrorDamaged, Watch
+from coafi.git.runner import GitRunner, Watch
 from tests.coafi.git.repositories import Repository
 
 LIMITS = GitLimits()

@@ -19,10 +19,10 @@ from coafi.errors import (
 )
 from coafi.git.archive import read_archive
 from coafi.git.changes import BaseKind, Change, Omitted
+from coafi.git.failures import AccessRefused, GitCancelled
 from coafi.git.fetch import FetchRequest, FetchResult, GitFetcher
 from coafi.git.limits import GitLimits
 from coafi.git.manifest import ManifestFile, read_manifest
-from coafi.git.runner import AccessRefused, GitCancelled
 from coafi.git.urls import UrlPolicy
 from tests.coafi.git.conftest import MakeFetcher
 from tests.coafi.git.repositories import ZERO, Repository

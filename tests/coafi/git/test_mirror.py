@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from coafi.errors import Unavailable, ValidationError
+from coafi.git.failures import GitCancelled, MirrorDamaged
 from coafi.git.fetch import FetchRequest, GitFetcher
 from coafi.git.limits import GitLimits
 from coafi.git.mirror import MirrorStore, check_sha, mirror_name
-from coafi.git.runner import GitCancelled, GitRunner, MirrorDamaged, Watch
+from coafi.git.runner import GitRunner, Watch
 from coafi.git.urls import RepositoryUrl, UrlPolicy, parse_repository_url
 from tests.coafi.git.conftest import MakeFetcher
 from tests.coafi.git.repositories import Repository

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from coafi.errors import CoafiError, Unavailable
+from coafi.git.failures import GitCancelled, MirrorDamaged
 from coafi.git.fetch import FetchRequest, GitFetcher
 from coafi.git.limits import GitLimits
 from coafi.git.mirror import MirrorStore
 from coafi.git.objects import ObjectInfo, ObjectReader
-from coafi.git.runner import GitCancelled, GitProcess, GitRunner, MirrorDamaged, Remote, Watch
+from coafi.git.runner import GitProcess, GitRunner, Remote, Watch
 from coafi.git.urls import UrlPolicy, parse_repository_url
 from tests.coafi.git.repositories import Repository
 from tests.coafi.git.server import GitServer, none_left_with, processes_with

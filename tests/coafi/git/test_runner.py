@@ -18,19 +18,9 @@ from coafi.errors import (
     Unavailable,
     ValidationError,
 )
+from coafi.git.failures import AccessRefused, CommitNotFound, GitCancelled, GitFailed, MirrorDamaged
 from coafi.git.limits import GitLimits
-from coafi.git.runner import (
-    HEARTBEAT_SECONDS,
-    AccessRefused,
-    CommitNotFound,
-    GitCancelled,
-    GitFailed,
-    GitRunner,
-    MirrorDamaged,
-    Remote,
-    SshAccess,
-    Watch,
-)
+from coafi.git.runner import HEARTBEAT_SECONDS, GitRunner, Remote, SshAccess, Watch
 from coafi.git.urls import RepositoryUrl
 from tests.coafi.git.repositories import Repository
 
