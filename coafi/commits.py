@@ -84,13 +84,17 @@ def reconciled_id(url: str, branch: str, before: str, after: str, *, earlier: in
     return f"{name}-{earlier}" if earlier else name
 
 
-def reconciled_twin(event: Event) -> str | None:
-    """What the delivery id begins with that the push of ``event`` has if it was found missing before it came."""
+def reconciled_twin(event: Event) -> tuple[str, str] | None:
+    """The push of ``event``, as it was started if it was found missing before it came.
+
+    Returns:
+        What its delivery id then begins with, and its branch.
+    """
     if event.type != EventType.GIT_COMMIT or event.id.startswith(f"{RECONCILED}-"):
         return None
     said = [event.data.get(name) for name in ("repositoryUrl", "branch", "before", "commitSha")]
     url, branch, before, after = (one if isinstance(one, str) else "" for one in said)
-    return reconciled_id(url, branch, before, after)
+    return reconciled_id(url, branch, before, after), branch
 
 
 def source_of(repository_url: JsonValue) -> str:

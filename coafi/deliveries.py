@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from sqlalchemy import Column, Connection, Index, Row, Table, insert, or_, select, update
+from sqlalchemy import Column, Connection, Index, Row, Table, func, insert, or_, select, update
 
 from coafi import names
-from coafi.database import Database, metadata, text
+from coafi.database import Database, metadata, storable, text
 from coafi.events import Event, EventRef
+
+MAX_SUBJECT = 500
+"""Most characters of an event's subject."""
 
 delivery = Table(
     "delivery",
@@ -117,17 +120,27 @@ def outcome_of(connection: Connection, event: Event | EventRef) -> str | None:
     return connection.execute(select(delivery.c.outcome).where(key)).scalar_one_or_none()
 
 
-def newest_like(connection: Connection, source: str, prefix: str) -> Delivery | None:
-    """The delivery of a source that was claimed last, if its id begins like that, within the caller's transaction.
+def newest_like(connection: Connection, source: str, prefix: str, word: str) -> Delivery | None:
+    """The newest delivery of a source whose id begins like that, within the caller's transaction.
 
-    It costs one look at the primary key where there is no such id, which is nearly always.
+    ``None`` also if another one that has the word in its subject was claimed since, or at the same moment. It costs one
+    look at the primary key where there is no such id, which is nearly always.
+
+    Args:
+        word: what stands between two spaces in the subject. One that was cut may have lost it, and counts.
     """
     like = (delivery.c.source == source, delivery.c.delivery_id >= prefix, delivery.c.delivery_id < f"{prefix}~")
     found = connection.execute(select(delivery).where(*like).order_by(delivery.c.received_at.desc()).limit(1)).first()
     if found is None:
         return None
     later = select(delivery.c.delivery_id).where(
-        delivery.c.source == source, delivery.c.received_at > found.received_at
+        delivery.c.source == source,
+        delivery.c.delivery_id != found.delivery_id,
+        delivery.c.received_at >= found.received_at,
+        or_(
+            delivery.c.subject.contains(f" {storable(word)} ", autoescape=True),
+            func.length(delivery.c.subject) >= MAX_SUBJECT,
+        ),
     )
     return _delivery(found) if connection.execute(later.limit(1)).first() is None else None
 

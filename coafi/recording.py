@@ -144,7 +144,7 @@ class EventRecorder:
         """Claim the delivery, validate the payload, record ``EVENT_RECEIVED`` (and ``EVENT_REJECTED``).
 
         A push that was found missing and is being handled, or was, is a duplicate when it is delivered after all;
-        unless something else of its source was delivered since: the branch may have gone away and come back.
+        unless something else of its branch was delivered since: the branch may have gone away and come back.
 
         Args:
             event: the event as it came from ingress.
@@ -156,7 +156,7 @@ class EventRecorder:
         twin = reconciled_twin(event)
 
         def unit(transaction: LedgerTransaction) -> Received:
-            handled = twin and newest_like(transaction.connection, event.source, twin)
+            handled = twin and newest_like(transaction.connection, event.source, *twin)
             if handled and handled.outcome in (None, Phase.PROCESSED):
                 return Received(phase=Phase.DUPLICATE, utids=handled.utids, duplicate_of=handled.run_id)
             result, owner = claim(transaction.connection, event, run_id=run_id, utids=utids, subject=subject_of(event))

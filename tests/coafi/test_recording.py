@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coafi.canonical import JsonObject
-from coafi.commits import PAYLOAD_SCHEMA
+from coafi.commits import PAYLOAD_SCHEMA, reconciled_id
 from coafi.database import Database
 from coafi.deliveries import DeliveryReader
 from coafi.events import Event, new_event
@@ -24,8 +24,9 @@ from coafi.recording import Conclusion, Decision, EventRecorder, Failure, Range,
 from coafi.registry.store import PublishedSchemas, builtin_schemas
 from tests.postgresql import where
 
+URL = "https://git.example/acme/docs"
 PAYLOAD: JsonObject = {
-    "repositoryUrl": "https://git.example/acme/docs",
+    "repositoryUrl": URL,
     "commitSha": "a" * 40,
     "branch": "main",
     "author": "ada",
@@ -141,6 +142,53 @@ def test_a_delivery_that_another_run_concluded_is_a_duplicate_and_records_nothin
         "duplicate_of": "run1",
     }
     assert recorder.ledger.size() == size
+
+
+def push(branch: str, before: str, after: str, *, url: str = URL) -> JsonObject:
+    return {**PAYLOAD, "repositoryUrl": url, "branch": branch, "before": before * 40, "commitSha": after * 40}
+
+
+def missing(branch: str, before: str, after: str, *, url: str = URL) -> Event:
+    """The event of a push that was found missing."""
+    delivery = reconciled_id(url, branch, before * 40, after * 40)
+    return event(push(branch, before, after, url=url), delivery=delivery)
+
+
+@pytest.mark.parametrize("url", [URL, f"{URL}.git"])
+@pytest.mark.parametrize("outcome", [None, Phase.PROCESSED])
+def test_a_push_that_was_found_missing_is_a_duplicate_when_it_comes(
+    recorder: EventRecorder, url: str, outcome: Phase | None
+) -> None:
+    """Whatever comes of other branches meanwhile."""
+    first = recorder.receive(missing("main", "a", "b"), "run1")
+    if outcome is not None:
+        recorder.conclude(missing("main", "a", "b").ref(first.utids), Conclusion(phase=outcome))
+    recorder.receive(missing("feature/main", "a", "b"), "run2")
+    recorder.receive(event(push("main-2", "b", "a"), delivery="d2"), "run3")
+    size = recorder.ledger.size()
+    late = recorder.receive(event(push("main", "a", "b", url=url), delivery="late"), "run4")
+    assert (late.phase, late.duplicate_of) == (Phase.DUPLICATE, "run1")
+    assert recorder.ledger.size() == size
+
+
+@pytest.mark.parametrize(
+    ("url", "branch"), [(URL, "main"), (f"{URL}.git", "main"), (f"{URL}/{'x' * 480}", "other"), (URL, "m%in_")]
+)
+def test_a_push_that_was_found_missing_is_handled_when_its_branch_moved_since(
+    recorder: EventRecorder, url: str, branch: str
+) -> None:
+    """Also when it cannot be told whether it did: of a long URL the subject is cut."""
+    missed = branch if branch != "other" else "main"
+    recorder.receive(missing(missed, "a", "b"), "run1")
+    recorder.receive(event(push(branch, "b", "a", url=url), delivery="back"), "run2")
+    late = recorder.receive(event(push(missed, "a", "b"), delivery="late"), "run3")
+    assert late.phase is Phase.VALIDATED
+
+
+def test_a_push_that_was_found_missing_and_given_up_is_handled_when_it_comes(recorder: EventRecorder) -> None:
+    first = recorder.receive(missing("main", "a", "b"), "run1")
+    recorder.conclude(missing("main", "a", "b").ref(first.utids), DISCARDED)
+    assert recorder.receive(event(push("main", "a", "b"), delivery="late"), "run2").phase is Phase.VALIDATED
 
 
 def test_a_claim_whose_run_is_gone_is_taken_over_with_its_entries(
