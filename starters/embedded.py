@@ -8,13 +8,14 @@ import ctypes
 import fcntl
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,6 +28,9 @@ LOOPBACK = "127.0.0.1"
 _START_SECONDS = 60
 _STOP_SECONDS = 15
 _PR_SET_PDEATHSIG = 1
+_FREE_PORTS = range(15_000, 32_000)
+"""Not those that a system gives to whoever asks for any. The server asks for some, for its parts, while nobody listens
+on ours yet; it was seen to get one of ours, and to end a moment after it was ready."""
 
 SERVER_OPTIONS = (
     "--sqlite-pragma=journal_mode=wal",
@@ -235,9 +239,12 @@ def listening_socket(host: str, port: int, *, fall_back: bool = True) -> socket.
 
 
 def _free_port(wish: int) -> int:
-    with listening_socket(LOOPBACK, wish) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    others = random.sample(_FREE_PORTS, 20)  # no secret
+    for port in (wish, *others) if wish else others:
+        with suppress(ValidationError), listening_socket(LOOPBACK, port, fall_back=False):
+            return port
+    with listening_socket(LOOPBACK, 0) as listener:
+        return int(listener.getsockname()[1])
 
 
 def _die_with_parent() -> None:
