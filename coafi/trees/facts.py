@@ -67,6 +67,8 @@ class FactsStore:
         """What is known of these contents."""
         table = document_facts.c
         found: dict[str, DocumentFacts] = {}
+        if not blobs:
+            return found
         with self.database.read() as connection:
             for some in _chunks(blobs):
                 query = select(table.blob, table.facts).where(table.version == FACTS_VERSION, table.blob.in_(some))
@@ -78,6 +80,8 @@ class FactsStore:
         """Digests of these contents in the object store, of those that are there."""
         table = support_object.c
         found: dict[str, str] = {}
+        if not blobs:
+            return found
         with self.database.read() as connection:
             for some in _chunks(blobs):
                 rows = connection.execute(select(table.blob, table.digest).where(table.blob.in_(some)))
@@ -106,23 +110,27 @@ class FactsStore:
             support: digests in the object store, by content.
             paths: ids of documents, each with a path that such a document has.
         """
-        self._insert(
-            document_facts,
-            [{"blob": blob, "version": FACTS_VERSION, "facts": one.model_dump_json()} for blob, one in facts.items()],
-        )
-        self._insert(support_object, [{"blob": blob, "digest": digest} for blob, digest in support.items()])
-        self._insert(
-            document_path,
-            [
-                {"key": place_key(storable(document_id), path), "document_id": storable(document_id), "path": path}
-                for document_id, path in dict.fromkeys(paths)
-            ],
-        )
-
-    def _insert(self, table: Table, rows: Sequence[dict[str, object]]) -> None:
-        for some in _chunks(rows):
+        rows: list[tuple[Table, list[dict[str, object]]]] = [
+            (
+                document_facts,
+                [
+                    {"blob": blob, "version": FACTS_VERSION, "facts": one.model_dump_json()}
+                    for blob, one in facts.items()
+                ],
+            ),
+            (support_object, [{"blob": blob, "digest": digest} for blob, digest in support.items()]),
+            (
+                document_path,
+                [
+                    {"key": place_key(storable(document_id), path), "document_id": storable(document_id), "path": path}
+                    for document_id, path in dict.fromkeys(paths)
+                ],
+            ),
+        ]
+        for start in range(0, max(len(some) for _, some in rows), _ROWS):
             with self.database.write() as connection:
-                insert_missing(connection, table, some)
+                for table, some in rows:
+                    insert_missing(connection, table, some[start : start + _ROWS])
 
 
 def _chunks(items: Sequence[T]) -> Iterator[list[T]]:

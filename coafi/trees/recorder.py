@@ -3,7 +3,7 @@
 It costs what is new: a directory whose listing is in the object store was learned with some commit before.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -33,12 +33,14 @@ class TreePlan:
         new: directories that were never recorded, each after those in it.
         documents: new contents to learn from.
         support: new contents to keep: settings of the checks, and schemas.
+        ids: of the documents in new directories whose contents are known.
     """
 
     root: str
     new: tuple[Directory, ...]
     documents: tuple[str, ...]
     support: tuple[str, ...]
+    ids: Mapping[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,13 @@ class TreeRecorder:
         new = tuple(one for one in directories if not self.objects.has(one.digest))
         documents = {file.blob for file in _documents(new)}
         support = {file.blob for one in new for file in one.files if file.is_regular and is_support_file(file.path)}
+        known = self._facts.facts(sorted(documents))
         return TreePlan(
             root=directories[-1].digest,
             new=new,
-            documents=tuple(sorted(documents - self._facts.facts(sorted(documents)).keys())),
+            documents=tuple(sorted(documents - known.keys())),
             support=tuple(sorted(support - self._facts.support(sorted(support)).keys())),
+            ids={blob: one.document_id for blob, one in known.items()},
         )
 
     def record(self, plan: TreePlan, read: ReadContents) -> str:
@@ -72,26 +76,18 @@ class TreeRecorder:
             Unavailable: database or object store are out of reach.
         """
         support = {blob: self.objects.put(content) for blob, content in read(plan.support)}
-        self._facts.remember({}, support, ())
+        ids = dict(plan.ids)
         learned: dict[str, DocumentFacts] = {}
         for blob, content in read(plan.documents):
             learned[blob] = document_facts(content)
+            ids[blob] = learned[blob].document_id
             if len(learned) >= _LEARNED_AT_A_TIME:
                 self._facts.remember(learned, {}, ())
                 learned = {}
-        self._facts.remember(learned, {}, ())
-        self._facts.remember({}, {}, self._paths(plan))
+        self._facts.remember(learned, support, _places(plan, ids))
         for directory in plan.new:  # last, and children first: what is in the store was learned
             self.objects.put(directory.listing)
         return plan.root
-
-    def _paths(self, plan: TreePlan) -> Iterator[tuple[str, str]]:
-        documents = list(_documents(plan.new))
-        facts = self._facts.facts(sorted({file.blob for file in documents}))
-        for file in documents:
-            known = facts.get(file.blob)
-            if known is not None and known.document_id is not None:
-                yield known.document_id, file.path
 
     @cached_property
     def _facts(self) -> FactsStore:
@@ -103,3 +99,11 @@ def _documents(directories: Iterable[Directory]) -> Iterator[TreeFile]:
         for file in directory.files:
             if file.is_regular and kind_of_name(file.path) is FileKind.MARKDOWN:
                 yield file
+
+
+def _places(plan: TreePlan, ids: Mapping[str, str | None]) -> Iterator[tuple[str, str]]:
+    """The ids of the documents in new directories, each with its path."""
+    for file in _documents(plan.new):
+        document_id = ids.get(file.blob)
+        if document_id is not None:
+            yield document_id, file.path
