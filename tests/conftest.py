@@ -21,7 +21,7 @@ log_aside()
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What waits longest begins first, so that at the end no process works on while the others have nothing to do."""
-    order = ("guarantees", "starters")
+    order = ("guarantees", "fuzz", "starters")
     items.sort(key=lambda item: next((n for n, one in enumerate(order) if one in item.path.parts), len(order)))
 
 
