@@ -136,9 +136,9 @@ class CommitTree:
         return kept[blob]
 
     def _find(self, document_id: str) -> list[str]:
-        """Where an id was seen; the ids of the documents that are known will be asked for next."""
+        """Where an id was seen; the ids of the documents that were learned last will be asked for next."""
         kept = self._paths if sum(map(len, self._paths.values())) + len(self._paths) < _CACHED else {}
-        near = [one.document_id for one in list(self._known.values()) if one is not None]
+        near = [one.document_id for one in reversed(list(self._known.values())) if one is not None]
         ids = [one for one in dict.fromkeys((document_id, *near)) if one is not None and one not in kept]
         kept.update(self._store.paths(ids[: 1 + _AHEAD], MAX_PATHS))
         self._paths = kept

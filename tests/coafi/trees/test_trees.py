@@ -99,15 +99,20 @@ def test_an_id_is_looked_for_in_this_tree_only(trees: Trees) -> None:
     assert list(after.paths_of("COAFI-Z")) == ["a.md"]
 
 
-def test_the_paths_of_many_ids_are_looked_up_together(trees: Trees) -> None:
-    files = {f"docs/{number:03}.md": document(f"COAFI-{number % 200}") for number in range(300)}
+@pytest.mark.parametrize("cached", [4_096, 600])
+def test_the_paths_of_many_ids_are_looked_up_together(
+    trees: Trees, cached: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of more than are kept."""
+    files = {f"docs/{number:03}.md": document(f"COAFI-{number % 700}") for number in range(1_000)}
     tree = trees.record(files)
+    monkeypatch.setattr("coafi.trees.commit._CACHED", cached)
     with patch.object(FactsStore, "paths", autospec=True, side_effect=FactsStore.paths) as asked:
-        found = {path: tree.paths_of(f"COAFI-{number % 200}") for number, path in enumerate(files)}
-    assert asked.call_count < 10
+        found = {path: tree.paths_of(f"COAFI-{number % 700}") for number, path in enumerate(files)}
     for number, path in enumerate(files):
-        twin = f"docs/{(number + 200) % 400:03}.md"
+        twin = f"docs/{(number + 700) % 1_400:03}.md"
         assert found[path] == sorted({path, twin} & files.keys())
+    assert asked.call_count < 20
 
 
 def test_of_an_id_that_is_everywhere_the_first_paths_are_known(trees: Trees) -> None:
