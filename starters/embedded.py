@@ -239,7 +239,7 @@ def listening_socket(host: str, port: int, *, fall_back: bool = True) -> socket.
 
 
 def _free_port(wish: int) -> int:
-    others = random.sample(_FREE_PORTS, 20)  # no secret
+    others = random.sample(_FREE_PORTS, 20)
     for port in (wish, *others) if wish else others:
         with suppress(ValidationError), listening_socket(LOOPBACK, port, fall_back=False):
             return port
