@@ -107,11 +107,12 @@ async def test_kill_9_leaves_no_process_and_the_next_one_serves_what_was_there(h
 async def test_a_run_in_flight_survives_kill_9(home: Home) -> None:
     repository = Repository.create(home.root / "repository")
     commit = repository.commit(documents(1_500))
-    async with home.up() as up:
+    async with home.up(COAFI_FILES_RATE="1") as up:  # fifteen batches: for seconds some are done and some are not
         submitted = home.submit(repository.path.as_uri(), commit)
 
         def at_work() -> bool:
-            return any(entry["type"] == "FILE_PROCESSED" for entry in home.json("ledger", "show"))
+            entries = home.json("ledger", "show", "--limit", "10000")
+            return any(entry["type"] == "FILE_PROCESSED" for entry in entries)
 
         await until(at_work)
         up.process.kill()
