@@ -29,20 +29,23 @@ up: $(STAMP) ## Run the service on this machine; Ctrl-C stops it
 # What fails beside others, on a busy machine, is tried once more, alone; it stays in the output, and is to be mended.
 # Not so what is promised: a race that loses or doubles something shows once, and must not be tried away.
 PROMISED := tests/(guarantees|federation|histories|workflows|coafi/(ledger|registry|database|git))/
-ONCE_MORE := ! grep -qE '"$(PROMISED)' .pytest_cache/v/cache/lastfailed \
-		&& $(BIN)/coverage run -m pytest --last-failed --last-failed-no-failures=none
+PROMISED_HELD := ! grep -qE '"$(PROMISED)' .pytest_cache/v/cache/lastfailed
+ONLY_FAILED := --last-failed --last-failed-no-failures=none
+BESIDE := --dist=loadfile --no-loadscope-reorder
+SOAK := $(BIN)/pytest --hypothesis-profile=soak -o faulthandler_timeout=1500
 # Hundreds of processes are started: they find compiled what the first one read.
 test soak: export PYTHONDONTWRITEBYTECODE :=
 test: $(STAMP) ## The test suite, on real servers, with coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not soak" --numprocesses=4 --dist=loadfile --no-loadscope-reorder \
-		|| { $(ONCE_MORE); }
+	$(BIN)/coverage run -m pytest -m "not soak" --numprocesses=4 $(BESIDE) \
+		|| { $(PROMISED_HELD) && $(BIN)/coverage run -m pytest $(ONLY_FAILED); }
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=85
 	$(BIN)/coverage report --include='coafi/*' --fail-under=90
 
 soak: $(STAMP) ## The long failure tests, and properties with many examples
-	$(BIN)/pytest -m "soak or also_in_soak or hypothesis" --hypothesis-profile=soak -o faulthandler_timeout=1500 --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+	$(SOAK) -m "soak or also_in_soak or hypothesis" --numprocesses=2 $(BESIDE) \
+		|| { $(PROMISED_HELD) && $(SOAK) $(ONLY_FAILED); }
 
 bench: $(STAMP) ## Measure, as ratios within one run
 	$(BIN)/python -m tests.bench

@@ -147,7 +147,7 @@ def test_every_wrong_subscription_is_named_at_once() -> None:
         )
 
 
-@pytest.mark.parametrize("content", [b"{}", b"- [", b"\xff", b"x", b"[" * 2_000])
+@pytest.mark.parametrize("content", [b"{}", b"- [", b"\xff", b"x", b"[" * 1_000])
 def test_what_is_no_list_is_refused(content: bytes) -> None:
     with pytest.raises(ValidationError, match="the file of subscriptions"):
         parse(content, Path("subscriptions.yaml"))
