@@ -1,6 +1,7 @@
 """The event ``git.commit``: its payload, and how one is made at ingress."""
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import quote
 
@@ -14,6 +15,8 @@ PAYLOAD_SCHEMA = "GitCommitEventPayload"
 MAX_TEXT = 4096
 MAX_SOURCE = 256
 """Longest source, in characters: a workflow id holds it percent-encoded, and may have 1,000."""
+
+_SUBMITTED = "submit-"
 
 # Up to the last "@" before the path; in what is no URL because of a slash in a password, up to the last one at all.
 _USERINFO = re.compile(r"(?<=//)(?:[^/\s]*@|[^/\s:]*:(?!\d*(?:/|$))\S*@)")
@@ -65,7 +68,7 @@ def submitted_commit(
     event = new_event(
         event_type=EventType.GIT_COMMIT,
         source=source_of(repository_url),
-        delivery_id=f"submit-{digest_of([repository_url, branch, before, commit, again])[:32]}",
+        delivery_id=f"{_SUBMITTED}{digest_of([repository_url, branch, before, commit, again])[:32]}",
         time=received,
         body_digest=sha256(body),
         principal=principal,
@@ -84,17 +87,37 @@ def reconciled_id(url: str, branch: str, before: str, after: str, *, earlier: in
     return f"{name}-{earlier}" if earlier else name
 
 
-def reconciled_twin(event: Event) -> tuple[str, str] | None:
-    """The push of ``event``, as it was started if it was found missing before it came.
+@dataclass(frozen=True, slots=True)
+class PushKeys:
+    """What the deliveries of a push have in common: a host's, and that of a push that was found missing.
 
-    Returns:
-        What its delivery id then begins with, and its branch.
+    Attributes:
+        push: digest of repository, branch, and the commits before and after.
+        branch: digest of repository and branch.
+        earlier: of a push that was found missing: how many from and to the same commits were known then.
+        submitted: somebody asked for it by hand, and is not told that it was done already.
     """
-    if event.type != EventType.GIT_COMMIT or event.id.startswith(f"{RECONCILED}-"):
+
+    push: str
+    branch: str
+    earlier: int | None
+    submitted: bool
+
+
+def push_keys(event: Event) -> PushKeys | None:
+    """The keys of a ``git.commit`` event; ``None`` for others."""
+    if event.type != EventType.GIT_COMMIT:
         return None
     said = [event.data.get(name) for name in ("repositoryUrl", "branch", "before", "commitSha")]
     url, branch, before, after = (one if isinstance(one, str) else "" for one in said)
-    return reconciled_id(url, branch, before, after), branch
+    push = reconciled_id(url, branch, before, after)
+    found = re.fullmatch(rf"{re.escape(push)}(?:-(\d+))?", event.id)
+    return PushKeys(
+        push=push,
+        branch=digest_of([source_of(url), branch]),
+        earlier=int(found[1] or 0) if found else None,
+        submitted=event.id.startswith(_SUBMITTED),
+    )
 
 
 def source_of(repository_url: JsonValue) -> str:

@@ -4,14 +4,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from sqlalchemy import Column, Connection, Index, Row, Table, func, insert, or_, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Index, Row, Table, insert, or_, select, update
 
 from coafi import names
-from coafi.database import Database, metadata, storable, text
+from coafi.commits import PushKeys, push_keys
+from coafi.database import Database, big_integer, metadata, text
 from coafi.events import Event, EventRef
-
-MAX_SUBJECT = 500
-"""Most characters of an event's subject."""
 
 delivery = Table(
     "delivery",
@@ -28,9 +26,15 @@ delivery = Table(
     Column("outcome", text(20)),
     Column("concluded_at", text(32)),
     Column("temporary_utids", text(40)),
+    Column("push", text(64)),
+    Column("branch", text(64)),
+    Column("entry", big_integer()),
+    Column("duplicate_of", text(512)),
     Index("delivery_received_at", "received_at"),
     Index("delivery_utids", "utids"),
     Index("delivery_temporary_utids", "temporary_utids"),
+    Index("delivery_push", "push"),
+    Index("delivery_branch", "branch", "entry"),
 )
 
 
@@ -49,6 +53,9 @@ class Delivery:
     Attributes:
         outcome: the final phase; ``None`` while the run is at work.
         temporary_utids: the UTidS that it was given at ingress; ``utids`` is the permanent one once there is one.
+        push: of a commit: the push that it tells of, and ``branch`` where that is (:class:`coafi.commits.PushKeys`).
+        entry: of a commit with a valid payload: index of its ``EVENT_RECEIVED``.
+        duplicate_of: id of the delivery of the same source that told of the same push before.
     """
 
     source: str
@@ -63,6 +70,10 @@ class Delivery:
     outcome: str | None
     concluded_at: str | None
     temporary_utids: str | None
+    push: str | None = None
+    branch: str | None = None
+    entry: int | None = None
+    duplicate_of: str | None = None
 
 
 def claim(
@@ -72,7 +83,8 @@ def claim(
 
     A claim is ours when nobody has it, when this very run took it before (a retry, or a reset, which keeps the
     original run id), or when the run that had it is gone without having concluded: as only one run with a workflow
-    id can be open, that one was terminated or lost with Temporal's own data, and its work must go on.
+    id can be open, that one was terminated or lost with Temporal's own data, and its work must go on. The delivery of
+    a push that another one told of is a duplicate, whoever asks for it (:func:`twin_of`).
 
     Args:
         run_id: the original id of the run: a reset does not change it.
@@ -80,11 +92,13 @@ def claim(
         subject: one line that tells a person what this is about.
 
     Returns:
-        What came of it, and the delivery as it now stands.
+        What came of it, and the delivery as it now stands, or the one that it is a duplicate of.
     """
-    key = (delivery.c.source == event.source) & (delivery.c.delivery_id == event.id)
+    key = _key(event.source, event.id)
+    keys = push_keys(event)
     known = connection.execute(select(delivery).where(key)).one_or_none()
     if known is None:
+        twin = twin_of(connection, event.source, keys) if keys else None
         fresh = Delivery(
             source=event.source,
             delivery_id=event.id,
@@ -92,20 +106,26 @@ def claim(
             workflow_id=event.workflow_id,
             run_id=run_id,
             body_digest=event.bodydigest,
-            utids=utids,
+            utids=event.utids if twin else utids,
             subject=subject,
             received_at=_now(),
-            outcome=None,
-            concluded_at=None,
+            outcome=str(names.Phase.DUPLICATE) if twin else None,
+            concluded_at=_now() if twin else None,
             temporary_utids=event.utids,
+            push=keys.push if keys else None,
+            branch=keys.branch if keys else None,
+            duplicate_of=twin.delivery_id if twin else None,
         )
         connection.execute(
             insert(delivery).values({name: getattr(fresh, name) for name in Delivery.__dataclass_fields__})
         )
-        return ClaimResult.OURS, fresh
+        return (ClaimResult.DUPLICATE, twin) if twin else (ClaimResult.OURS, fresh)
     found = _delivery(known)
     if found.body_digest != event.bodydigest or found.workflow_id != event.workflow_id:
         return ClaimResult.CONFLICT, found
+    if found.duplicate_of is not None:
+        other = connection.execute(select(delivery).where(_key(event.source, found.duplicate_of))).one()
+        return ClaimResult.DUPLICATE, _delivery(other)
     if found.run_id == run_id:
         return ClaimResult.OURS, found
     if found.outcome is not None:
@@ -116,40 +136,51 @@ def claim(
 
 def outcome_of(connection: Connection, event: Event | EventRef) -> str | None:
     """How the run of ``event`` ended, within the caller's transaction; ``None`` while it has not."""
-    key = (delivery.c.source == event.source) & (delivery.c.delivery_id == event.id)
-    return connection.execute(select(delivery.c.outcome).where(key)).scalar_one_or_none()
+    return connection.execute(select(delivery.c.outcome).where(_key(event.source, event.id))).scalar_one_or_none()
 
 
-def newest_like(connection: Connection, source: str, prefix: str, word: str) -> Delivery | None:
-    """The newest delivery of a source whose id begins like that, within the caller's transaction.
+def note_receipt(connection: Connection, event: Event, entry: int) -> None:
+    """Note where the ``EVENT_RECEIVED`` of a valid commit is, within the caller's transaction.
 
-    ``None`` also if another one that has the word in its subject was claimed since, or at the same moment. It costs one
-    look at the primary key where there is no such id, which is nearly always.
-
-    Args:
-        word: what stands between two spaces in the subject. One that was cut may have lost it, and counts.
+    The entries are in one order whatever the clocks of the machines say.
     """
-    like = (delivery.c.source == source, delivery.c.delivery_id >= prefix, delivery.c.delivery_id < f"{prefix}~")
-    found = connection.execute(select(delivery).where(*like).order_by(delivery.c.received_at.desc()).limit(1)).first()
-    if found is None:
+    connection.execute(update(delivery).where(_key(event.source, event.id)).values(entry=entry))
+
+
+def twin_of(connection: Connection, source: str, keys: PushKeys) -> Delivery | None:
+    """The delivery that told of a push before, within the caller's transaction; for a delivery that is not known yet.
+
+    A push that was found missing was not, if more of the same are known by now than there were then. One that a host
+    delivers was started already, if it was found missing; unless another delivery stands for that, or something else
+    of its branch was received since: the branch may have gone away and come back. Nor if it was given up.
+
+    It costs one look at an index where there is no such push, which is nearly always.
+    """
+    if keys.submitted:
         return None
-    later = select(delivery.c.delivery_id).where(
-        delivery.c.source == source,
-        delivery.c.delivery_id != found.delivery_id,
-        delivery.c.received_at >= found.received_at,
-        or_(
-            delivery.c.subject.contains(f" {storable(word)} ", autoescape=True),
-            func.length(delivery.c.subject) >= MAX_SUBJECT,
-        ),
-    )
-    return _delivery(found) if connection.execute(later.limit(1)).first() is None else None
+    same = select(delivery).where(delivery.c.source == source, delivery.c.push == keys.push)
+    rows = [_delivery(row) for row in connection.execute(same.order_by(delivery.c.entry))]
+    taken = {row.duplicate_of for row in rows}
+    rows = [row for row in rows if row.entry is not None]
+    if keys.earlier is not None:
+        found = rows[keys.earlier] if len(rows) > keys.earlier else None
+    else:
+        found = next((row for row in reversed(rows) if row.delivery_id.startswith(keys.push)), None)
+        if found is not None and (found.delivery_id in taken or _moved_since(connection, found)):
+            found = None
+    return found if found is not None and found.outcome in (None, names.Phase.PROCESSED) else None
+
+
+def _moved_since(connection: Connection, push: Delivery) -> bool:
+    later = select(delivery.c.entry).where(delivery.c.branch == push.branch, delivery.c.entry > push.entry)
+    return connection.execute(later.limit(1)).first() is not None
 
 
 def conclude(connection: Connection, event: Event | EventRef, outcome: names.Phase) -> None:
     """Note how the run of ``event`` ended, within the caller's transaction. Nothing undoes ``PROCESSED``."""
     connection.execute(
         update(delivery)
-        .where(delivery.c.source == event.source, delivery.c.delivery_id == event.id)
+        .where(_key(event.source, event.id))
         .where(or_(delivery.c.outcome.is_(None), delivery.c.outcome != names.Phase.PROCESSED))
         .values(outcome=str(outcome), concluded_at=_now())
     )
@@ -189,6 +220,10 @@ class DeliveryReader:
         with self._database.read() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else _delivery(row)
+
+
+def _key(source: str, delivery_id: str) -> ColumnElement[bool]:
+    return (delivery.c.source == source) & (delivery.c.delivery_id == delivery_id)
 
 
 def _delivery(row: Row[tuple[object, ...]]) -> Delivery:

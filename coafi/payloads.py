@@ -13,12 +13,14 @@ from coafi.auth.principal import allows
 from coafi.bitt.event import PAYLOAD_SCHEMA
 from coafi.canonical import JsonObject
 from coafi.database import storable
-from coafi.deliveries import MAX_SUBJECT
 from coafi.errors import ResourceNotFoundError
 from coafi.events import MAX_CAUSATION, Event
 from coafi.federation.messages import MessageType, ReceivedMessage, is_from, schema_of
 from coafi.findings import Finding, Severity
 from coafi.names import EventType, peer_source
+
+MAX_SUBJECT = 500
+"""Most characters of an event's subject."""
 
 
 class Payload(Protocol):

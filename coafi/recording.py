@@ -10,8 +10,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from coafi.canonical import JsonObject, Sha256, digest_of
-from coafi.commits import reconciled_twin
-from coafi.deliveries import ClaimResult, claim, conclude, newest_like, outcome_of
+from coafi.deliveries import ClaimResult, claim, conclude, note_receipt, outcome_of
 from coafi.events import Event, EventRef, Wire
 from coafi.findings import Finding, Severity
 from coafi.ledger.entry import Draft, Recorded
@@ -143,8 +142,8 @@ class EventRecorder:
     def receive(self, event: Event, run_id: str) -> Received:
         """Claim the delivery, validate the payload, record ``EVENT_RECEIVED`` (and ``EVENT_REJECTED``).
 
-        A push that was found missing and is being handled, or was, is a duplicate when it is delivered after all;
-        unless something else of its branch was delivered since: the branch may have gone away and come back.
+        A push that was found missing and is being handled, or was, is a duplicate when it is delivered after all, and
+        one that was delivered is a duplicate when it was found missing (:func:`coafi.deliveries.twin_of`).
 
         Args:
             event: the event as it came from ingress.
@@ -153,12 +152,7 @@ class EventRecorder:
         schema, findings = self._validate(event)
         utids = event.utids if findings else permanent_utids(event.type, event.source, event.id, digest_of(event.data))
 
-        twin = reconciled_twin(event)
-
         def unit(transaction: LedgerTransaction) -> Received:
-            handled = twin and newest_like(transaction.connection, event.source, *twin)
-            if handled and handled.outcome in (None, Phase.PROCESSED):
-                return Received(phase=Phase.DUPLICATE, utids=handled.utids, duplicate_of=handled.run_id)
             result, owner = claim(transaction.connection, event, run_id=run_id, utids=utids, subject=subject_of(event))
             if result is ClaimResult.DUPLICATE:
                 return Received(phase=Phase.DUPLICATE, utids=owner.utids, duplicate_of=owner.run_id)
@@ -170,6 +164,8 @@ class EventRecorder:
                 rejection = Conclusion(phase=Phase.REJECTED, findings=findings)
                 drafts.append(self._conclusion(event.ref(utids), rejection))
             recorded = transaction.append(drafts)
+            if event.type == EventType.GIT_COMMIT and not findings:
+                note_receipt(transaction.connection, event, recorded[0].index)
             phase = Phase.REJECTED if findings else Phase.VALIDATED
             return Received(phase=phase, utids=utids, findings=findings, entries=ranges_of(recorded))
 

@@ -95,6 +95,8 @@ def show_event(name: str, *, as_json: bool) -> None:
     for who in _principals(entries):
         rows.add_row("Vouched for", safe(f"by {who}"))
     rows.add_row("Event", safe(delivery.delivery_id))
+    if delivery.duplicate_of:
+        rows.add_row("Duplicate of", safe(delivery.duplicate_of))
     rows.add_row("UTidS", delivery.utids)
     rows.add_row("Workflow", safe(delivery.workflow_id))
     rows.add_row("Body", delivery.body_digest)
@@ -113,6 +115,8 @@ def show_event(name: str, *, as_json: bool) -> None:
     print_link(run_url(settings, delivery.workflow_id, delivery.run_id))
     print_files(entries)
     print_findings([*findings, *(finding for report in reports for finding in report.findings)])
+    if not entries:
+        return
     out.print()
     out.print("[bold]Ledger[/bold]")
     steps = table("#Index", "Time", "Entry", "Step")
@@ -354,6 +358,7 @@ def _delivery_json(delivery: Delivery) -> JsonObject:
         "bodyDigest": delivery.body_digest,
         "receivedAt": delivery.received_at,
         "concludedAt": delivery.concluded_at,
+        "duplicateOf": delivery.duplicate_of,
     }
 
 

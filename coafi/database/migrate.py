@@ -19,7 +19,7 @@ from coafi.database.port import Database
 from coafi.database.schema import metadata
 from coafi.errors import ResourceNotFoundError, Unavailable, ValidationError
 
-VERSIONS = ("0001", "0002", "0003", "0004")
+VERSIONS = ("0001", "0002", "0003", "0004", "0005")
 """Every version, the oldest first."""
 
 NEWEST = VERSIONS[-1]

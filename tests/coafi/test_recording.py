@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coafi.canonical import JsonObject
-from coafi.commits import PAYLOAD_SCHEMA, reconciled_id
+from coafi.commits import PAYLOAD_SCHEMA, reconciled_id, submitted_commit
 from coafi.database import Database
 from coafi.deliveries import DeliveryReader
 from coafi.events import Event, new_event
@@ -148,10 +148,16 @@ def push(branch: str, before: str, after: str, *, url: str = URL) -> JsonObject:
     return {**PAYLOAD, "repositoryUrl": url, "branch": branch, "before": before * 40, "commitSha": after * 40}
 
 
-def missing(branch: str, before: str, after: str, *, url: str = URL) -> Event:
+def missing(branch: str, before: str, after: str, *, url: str = URL, earlier: int = 0) -> Event:
     """The event of a push that was found missing."""
-    delivery = reconciled_id(url, branch, before * 40, after * 40)
+    delivery = reconciled_id(url, branch, before * 40, after * 40, earlier=earlier)
     return event(push(branch, before, after, url=url), delivery=delivery)
+
+
+def found(recorder: EventRecorder, received: Event, run_id: str) -> str:
+    """The phase that an event got, or the run that it is a duplicate of."""
+    got = recorder.receive(received, run_id)
+    return str(got.duplicate_of or got.phase)
 
 
 @pytest.mark.parametrize("url", [URL, f"{URL}.git"])
@@ -171,18 +177,98 @@ def test_a_push_that_was_found_missing_is_a_duplicate_when_it_comes(
     assert recorder.ledger.size() == size
 
 
-@pytest.mark.parametrize(
-    ("url", "branch"), [(URL, "main"), (f"{URL}.git", "main"), (f"{URL}/{'x' * 480}", "other"), (URL, "m%in_")]
-)
+@pytest.mark.parametrize(("url", "branch"), [(URL, "main"), (f"{URL}.git", "main"), (URL, "m%in_")])
 def test_a_push_that_was_found_missing_is_handled_when_its_branch_moved_since(
     recorder: EventRecorder, url: str, branch: str
 ) -> None:
-    """Also when it cannot be told whether it did: of a long URL the subject is cut."""
-    missed = branch if branch != "other" else "main"
-    recorder.receive(missing(missed, "a", "b"), "run1")
+    recorder.receive(missing(branch, "a", "b"), "run1")
     recorder.receive(event(push(branch, "b", "a", url=url), delivery="back"), "run2")
-    late = recorder.receive(event(push(missed, "a", "b"), delivery="late"), "run3")
+    late = recorder.receive(event(push(branch, "a", "b"), delivery="late"), "run3")
     assert late.phase is Phase.VALIDATED
+
+
+def test_whether_its_branch_moved_since_is_told_by_the_ledger_and_not_by_clocks(
+    recorder: EventRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as ahead:
+        ahead.setattr("coafi.deliveries._now", lambda: "2999-01-01T00:00:00.000Z")
+        recorder.receive(missing("main", "a", "b"), "run1")
+    recorder.receive(event(push("main", "b", "a"), delivery="back"), "run2")
+    assert found(recorder, event(push("main", "a", "b"), delivery="again"), "run3") == Phase.VALIDATED
+
+
+def test_a_push_that_was_found_missing_stands_for_one_delivery(recorder: EventRecorder) -> None:
+    recorder.receive(missing("main", "a", "b"), "run1")
+    assert found(recorder, event(push("main", "a", "b"), delivery="late"), "run2") == "run1"
+    assert found(recorder, event(push("main", "a", "b"), delivery="again"), "run3") == Phase.VALIDATED
+
+
+def test_a_late_push_stays_a_duplicate_whoever_asks_and_whatever_came_since(
+    recorder: EventRecorder, deliveries: DeliveryReader
+) -> None:
+    recorder.receive(missing("main", "a", "b"), "run1")
+    late = event(push("main", "a", "b"), delivery="late")
+    assert found(recorder, late, "run2") == "run1"
+    recorder.receive(event(push("main", "b", "c"), delivery="next"), "run3")
+    for run_id in ("run2", "run4"):
+        assert found(recorder, late, run_id) == "run1"
+    known = deliveries.get(late.source, "late")
+    assert known is not None
+    assert (known.outcome, known.run_id, known.duplicate_of) == (
+        Phase.DUPLICATE,
+        "run2",
+        missing("main", "a", "b").id,
+    )
+    assert recorder.receive(event(push("main", "c", "d"), delivery="late", body="1"), "run5").phase is Phase.REJECTED
+
+
+@pytest.mark.parametrize("outcome", [None, Phase.PROCESSED])
+def test_a_push_that_came_before_it_was_started_as_missing_is_handled_once(
+    recorder: EventRecorder, outcome: Phase | None
+) -> None:
+    """It waited in the queue while the reconciler looked; and a step of it may be tried again."""
+    first = recorder.receive(event(push("main", "a", "b"), delivery="d1"), "run1")
+    if outcome is not None:
+        recorder.conclude(event(delivery="d1").ref(first.utids), Conclusion(phase=outcome))
+    size = recorder.ledger.size()
+    assert found(recorder, missing("main", "a", "b"), "run2") == "run1"
+    assert recorder.receive(event(push("main", "a", "b"), delivery="d1"), "run1") == first
+    assert recorder.ledger.size() == size
+
+
+def test_the_first_of_two_is_itself_when_its_receipt_is_tried_again(recorder: EventRecorder) -> None:
+    first = recorder.receive(missing("main", "a", "b"), "run1")
+    assert found(recorder, event(push("main", "a", "b"), delivery="late"), "run2") == "run1"
+    assert recorder.receive(missing("main", "a", "b"), "run1") == first
+    assert recorder.receive(missing("main", "a", "b"), "run3") == first, "its run was lost"
+
+
+def test_a_push_that_was_made_again_and_is_missing_is_handled(recorder: EventRecorder) -> None:
+    recorder.receive(event(push("main", "a", "b"), delivery="d1"), "run1")
+    recorder.receive(event(push("main", "b", "a"), delivery="d2"), "run2")
+    assert found(recorder, missing("main", "a", "b", earlier=1), "run3") == Phase.VALIDATED
+    assert found(recorder, event(push("main", "a", "b"), delivery="d3"), "run4") == "run3"
+
+
+def test_a_missing_push_whose_delivery_was_given_up_is_handled(recorder: EventRecorder) -> None:
+    first = recorder.receive(event(push("main", "a", "b"), delivery="d1"), "run1")
+    recorder.conclude(event(delivery="d1").ref(first.utids), DISCARDED)
+    assert found(recorder, missing("main", "a", "b"), "run2") == Phase.VALIDATED
+
+
+def test_what_somebody_asks_for_by_hand_is_done_also_if_it_was_found_missing(recorder: EventRecorder) -> None:
+    recorder.receive(missing("main", "a", "b"), "run1")
+    by_hand, _ = submitted_commit(
+        repository_url=URL,
+        commit="b" * 40,
+        before="a" * 40,
+        branch="main",
+        author="ada",
+        principal="submit:ada",
+        received=datetime.now(UTC),
+        again="fresh",
+    )
+    assert found(recorder, by_hand, "run2") == Phase.VALIDATED
 
 
 def test_a_push_that_was_found_missing_and_given_up_is_handled_when_it_comes(recorder: EventRecorder) -> None:

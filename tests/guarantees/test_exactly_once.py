@@ -15,14 +15,17 @@ from types import MappingProxyType
 import pytest
 
 from activities.dispatch import Dispatcher
+from activities.tasks import Calls, StartRun
 from coafi.deliveries import DeliveryReader
 from coafi.names import EntryType, Phase
+from coafi.tasks.reconcile import ReconcileParameters, Standing
 from coafi.webhooks import github
 from tests.guarantees.support import finished, side_by_side
 from tests.harness import Repository, Stack, documents, running_stack, until, worker_process
 from tests.processes import Process
 from tests.strength import some
-from workers.wiring import running_workers
+from workers.tasks import build_reconciler
+from workers.wiring import build_fetcher, running_workers
 
 ENTRIES = {
     EntryType.EVENT_RECEIVED: 1,
@@ -115,6 +118,26 @@ async def test_a_run_that_temporal_lost_unfinished_is_taken_up_by_the_redelivery
             receipt = await finished(await stack.accepted(payload, delivery="same"))
             assert receipt.phase is Phase.PROCESSED
             assert_recorded_once(stack)
+
+
+async def test_a_push_that_waits_for_a_worker_and_is_found_missing_meanwhile_is_handled_once(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, workers=False) as stack:
+        repository = Repository.create(tmp_path / "repo")
+        async with running_workers(stack.client, stack.resources):
+            await finished(await stack.accepted(repository.push({"README.md": "# Here\n"})))
+        before = stack.resources.ledger.size()
+        waiting = await stack.accepted(repository.push(documents(3)))
+
+        start = StartRun(Dispatcher(stack.client, 10), Calls(asyncio.get_running_loop()))
+        reconciler = build_reconciler(stack.resources, build_fetcher(stack.resources), start)
+        (missed,), _ = await asyncio.to_thread(reconciler.look, ReconcileParameters())
+        started = await asyncio.to_thread(reconciler.start_one, missed)
+        assert started.standing is Standing.STARTED
+
+        async with running_workers(stack.client, stack.resources):
+            receipts = [await finished(one) for one in (waiting, stack.handle(started.workflow_id))]
+        assert sorted(receipt.phase for receipt in receipts) == [Phase.DUPLICATE, Phase.PROCESSED]
+        assert Counter(one.entry.type for one in stack.entries()[before:]) == ENTRIES
 
 
 async def test_a_reused_delivery_id_with_another_body_is_refused_and_changes_no_outcome(tmp_path: Path) -> None:

@@ -44,6 +44,12 @@ UNDO_0003 = (
     "ALTER TABLE delivery DROP COLUMN temporary_utids",
 )
 
+UNDO_0005 = (
+    "DROP INDEX delivery_push",
+    "DROP INDEX delivery_branch",
+    *(f"ALTER TABLE delivery DROP COLUMN {name}" for name in ("push", "branch", "entry", "duplicate_of")),
+)
+
 UNDO_0004 = (
     "DROP TABLE follower",
     "DROP TABLE entity_finding",
@@ -173,13 +179,14 @@ def test_an_older_version_is_named_and_gets_what_is_missing(database: Database) 
     run(
         database,
         "UPDATE alembic_version SET version_num = '0001'",
+        *UNDO_0005,
         *UNDO_0004,
         *UNDO_0003,
         "DROP TABLE document_path",
         "CREATE TABLE document_path (document_id TEXT, path TEXT, PRIMARY KEY (document_id, path))",
     )
-    assert migrate.state_of(database) == State(Standing.BEHIND, "0001", ("0002", "0003", "0004"))
-    with pytest.raises(ValidationError, match=r"at version 0001, and this software needs 0004"):
+    assert migrate.state_of(database) == State(Standing.BEHIND, "0001", ("0002", "0003", "0004", "0005"))
+    with pytest.raises(ValidationError, match=r"at version 0001, and this software needs 0005"):
         migrate.require_current(database)
     migrate.migrate(database)
     assert migrate.differences(database) == []
@@ -187,7 +194,7 @@ def test_an_older_version_is_named_and_gets_what_is_missing(database: Database) 
 
 def test_deliveries_from_before_are_found_by_their_temporary_utids(database: Database) -> None:
     migrate.migrate(database)
-    run(database, "UPDATE alembic_version SET version_num = '0002'", *UNDO_0004, *UNDO_0003)
+    run(database, "UPDATE alembic_version SET version_num = '0002'", *UNDO_0005, *UNDO_0004, *UNDO_0003)
     with database.write() as connection:
         connection.execute(
             text(
