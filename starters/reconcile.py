@@ -40,6 +40,7 @@ async def reconcile(repositories: list[str], branch: str, since: str | None, *, 
                 reconciler = build_reconciler(resources, fetcher, start)
                 missed, unreachable = await asyncio.to_thread(_look, reconciler, repositories, branch, since)
                 done = [await asyncio.to_thread(reconciler.start_one, one) for one in missed]
+                done += await asyncio.to_thread(reconciler.start_lost, repositories)
     result = result_of([] if dry_run else done, done if dry_run else [], unreachable)
     if as_json:
         print_json(

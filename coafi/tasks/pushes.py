@@ -10,9 +10,10 @@ from sqlalchemy import Column, Index, Table, or_, select
 
 from coafi.database import Database, big_integer, metadata, text
 from coafi.database.statements import insert_missing, insert_or_replace
+from coafi.deliveries import delivery
 from coafi.ledger.entry import Recorded
 from coafi.ledger.port import Ledger
-from coafi.names import EntryType, EventType
+from coafi.names import RECONCILED, EntryType, EventType
 
 known_push = Table(
     "known_push",
@@ -103,6 +104,18 @@ class KnownPushes:
         query = select(known_push).where(or_(known_push.c.before == commit, known_push.c.after == commit))
         with self.database.read() as connection:
             return [Push(**row._mapping) for row in connection.execute(query.order_by(known_push.c.entry))]
+
+    def at_work(self) -> list[tuple[Push, str]]:
+        """The pushes that were found missing and have not concluded, each with the id of its delivery."""
+        query = (
+            select(known_push, delivery.c.delivery_id)
+            .join(delivery, (delivery.c.source == known_push.c.source) & (delivery.c.entry == known_push.c.entry))
+            .where(known_push.c.principal == RECONCILED, delivery.c.outcome.is_(None))
+            .order_by(known_push.c.entry)
+        )
+        with self.database.read() as connection:
+            rows = [dict(row._mapping) for row in connection.execute(query)]
+        return [(Push(**{name: row[name] for name in Push.__dataclass_fields__}), row["delivery_id"]) for row in rows]
 
     def _position(self) -> int:
         with self.database.read() as connection:

@@ -135,6 +135,7 @@ class Reconciler:
             missed = [one for one in still if (one.repository, one.branch, one.after) in places]
             unreachable |= more
         done = [self.start_one(one, job.beat) for one in missed[: asked.most]]
+        done += self.start_lost(asked.repositories, job.beat)
         return result_of(done, missed[asked.most :], unreachable)
 
     def look(
@@ -201,6 +202,24 @@ class Reconciler:
         log.info("reconciled", workflow_id=event.workflow_id, existed=existed)
         standing = Standing.FOUND if existed else Standing.STARTED
         return branch.model_copy(update={"standing": standing, "workflow_id": event.workflow_id})
+
+    def start_lost(
+        self, repositories: Sequence[str] = (), beat: Callable[[str], None] = lambda _text: None
+    ) -> list[Branch]:
+        """Start the runs of pushes that were found missing once more, if they are gone without having concluded.
+
+        Nobody else can: to their host they are delivered, or forgotten. A run that is there is left alone.
+
+        Args:
+            repositories: URLs; by default all.
+
+        Returns:
+            Those that were started, or could not be.
+        """
+        sources = {source_of(url) for url in repositories}
+        at_work = [one for one in self.pushes.at_work() if not sources or one[0].source in sources]
+        tried = [self.start_one(_branch(push, delivery_id), beat) for push, delivery_id in at_work]
+        return [one for one in tried if one.standing is not Standing.FOUND]
 
     def _missed(
         self, url: str, pushes: Sequence[Push], heads: Mapping[str, str], asked: ReconcileParameters
@@ -292,6 +311,19 @@ def result_of(done: Sequence[Branch], rest: Sequence[Branch], unreachable: dict[
 
 
 _ENDS = (Standing.STARTED, Standing.FOUND, Standing.FAILED)
+
+
+def _branch(push: Push, delivery_id: str) -> Branch:
+    """What was found missing when the push was started under that id."""
+    name = reconciled_id(push.url, push.branch, push.before, push.after)
+    return Branch(
+        repository=push.url,
+        branch=push.branch,
+        before=push.before,
+        after=push.after,
+        earlier=int(delivery_id.removeprefix(name).removeprefix("-") or 0),
+        standing=Standing.MISSED,
+    )
 
 
 def _zeros(like: str) -> str:

@@ -16,7 +16,8 @@ from temporalio.client import ScheduleBackfill, ScheduleOverlapPolicy, WorkflowE
 from temporalio.exceptions import ApplicationError
 
 from coafi.canonical import JsonObject
-from coafi.errors import IntegrityError
+from coafi.errors import IntegrityError, Unavailable
+from coafi.git.fetch import GitFetcher
 from coafi.names import (
     ActivityName,
     EntryType,
@@ -227,6 +228,26 @@ async def test_what_no_webhook_delivered_is_started_once_and_a_late_delivery_is_
     assert branch["earlier"] == 1  # type: ignore[index, call-overload]
     assert str(branch["workflowId"]).endswith("-1")  # type: ignore[index, call-overload]
     assert (await stack.handle(str(branch["workflowId"])).result()).phase is Phase.PROCESSED  # type: ignore[index, call-overload]
+
+
+async def test_the_run_of_a_missed_push_that_is_lost_is_started_again(stack: Stack, repository: Repository) -> None:
+    """Nobody could deliver it again: to its host it is delivered, or forgotten."""
+    await (await stack.accepted(repository.push(documents(1)))).result()
+    late = repository.push(documents(2))
+    asked: dict[str, Any] = {"parameters": {"grace": 0, "repositories": [repository.path.as_uri()]}}
+    with broken(GitFetcher, "fetch", Unavailable("the host is away")):
+        found = await details(stack, await triggered(stack, "reconciles", TaskName.RECONCILE, **asked))
+        run = stack.handle(str(found["branches"][0]["workflowId"]))  # type: ignore[index, call-overload]
+        await parked(stack, run)
+        waits = await details(stack, await triggered(stack, "reconciles", TaskName.RECONCILE, **asked))
+        assert waits["summary"] == "nothing was missed"
+        await run.terminate("lost")
+    assert (await (await stack.accepted(late)).result()).phase is Phase.DUPLICATE
+    again = await details(stack, await triggered(stack, "reconciles", TaskName.RECONCILE, **asked))
+    assert again["counts"] == {"started": 1}
+    assert again["branches"][0]["workflowId"] == run.id  # type: ignore[index, call-overload]
+    assert (await run.result()).phase is Phase.PROCESSED
+    assert [one.entry.type for one in entries_of(stack, run.id)].count(EntryType.EVENT_RECEIVED) == 1
 
 
 def receipt_run(stack: Stack, workflow_id: str) -> str:
