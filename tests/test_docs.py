@@ -828,6 +828,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
                 commit="a" * 40,
                 tree=str(task.tree),
                 commits=(),
+                omitted=1,
             )
         )
         books = Registers(database, ledger, registry)

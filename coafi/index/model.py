@@ -107,6 +107,7 @@ class IndexTask(Wire):
             successor, or nothing.
         commit, tree: the tip; ``None`` when the branch is gone.
         commits: what the update stands for.
+        omitted: how many more it stands for, whose names nobody has room for.
     """
 
     repository: str
@@ -115,6 +116,7 @@ class IndexTask(Wire):
     commit: Oid | None
     tree: Sha256 | None
     commits: tuple[ProcessedCommit, ...]
+    omitted: int = Field(default=0, ge=0)
 
 
 class IndexUpdate(Wire):

@@ -27,7 +27,7 @@ UPDATED = "documentation.updated"
 """The type of the message that subscribers get, and of what the entry's UTidS names."""
 
 MAX_NAMED = 40_000
-"""Bytes of an entry that may name commits; the object ``commitsDigest`` names all of them."""
+"""Bytes of an entry that may name commits; the object ``commitsDigest`` names all of the task."""
 
 
 class _SupersededError(CoafiError):
@@ -174,9 +174,11 @@ class IndexUpdater:
             "deleted": task.commit is None,
             "verdicts": dict(verdicts),
             "commits": _named(commits),
-            "commitCount": len(commits),
+            "commitCount": len(commits) + task.omitted,
             "commitsDigest": commits_digest,
         }
+        if task.omitted:  # without, entry and request stay what they were before there was such a field
+            inputs["omitted"] = data["omitted"] = task.omitted
         if task.commit is not None:
             data |= {"commit": task.commit, "tree": task.tree, "index": index, "page": page}
         return Draft(

@@ -102,6 +102,27 @@ def test_an_entry_names_as_many_commits_as_it_has_room_for(made: Indexes) -> Non
     assert len(json.loads(made.objects.get(str(recorded.data["commitsDigest"])))) == 5_000
 
 
+def test_an_entry_counts_the_commits_that_nobody_has_room_to_name(made: Indexes) -> None:
+    tree = made.tree(files(1))
+    some = task(A, tree, commits=3)
+    counted = some.model_copy(update={"omitted": 7})
+    update = made.updater.update(counted)
+    assert update.entry is not None
+    data = made.ledger.entry(update.entry).data
+    assert (data["commitCount"], data["omitted"]) == (10, 7)
+    assert len(json.loads(made.objects.get(str(data["commitsDigest"])))) == 3
+    assert made.updater.update(counted) == update
+    assert made.updater.update(some).outcome == "superseded", "it would say something else"
+
+
+def test_an_entry_that_names_all_its_commits_omits_none(made: Indexes) -> None:
+    update = made.updater.update(task(A, made.tree(files(1)), commits=3))
+    assert update.entry is not None
+    data = made.ledger.entry(update.entry).data
+    assert data["commitCount"] == 3
+    assert "omitted" not in data
+
+
 def test_a_document_shows_the_newest_verdict_of_its_content_and_its_history(made: Indexes) -> None:
     old, new = files(2), files(2, version="1", changed=1)
     made.check(old, commit=A, verdict=Verdict.INVALID)
