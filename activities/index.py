@@ -73,7 +73,9 @@ class IndexState(Wire):
         repository: canonical URL.
         policy: of the last request.
         fresh: commits that no update has taken into account.
-        unnamed: commits that updates have taken into account that showed nothing new, so that nothing names them yet.
+        unnamed: commits that updates have taken into account that showed nothing new, so that nothing names them yet;
+            the newest, as many as there is room for.
+        omitted: how many more of these, and of the fresh ones, there were.
         seen: digests of the last requests' workflow ids: a request may come twice.
         updates: how many updates there were, over all runs.
         max_updates: after so many updates the run continues as new, if Temporal does not suggest it before.
@@ -84,6 +86,7 @@ class IndexState(Wire):
     policy: IndexPolicy
     fresh: tuple[ProcessedCommit, ...] = ()
     unnamed: tuple[ProcessedCommit, ...] = ()
+    omitted: int = Field(default=0, ge=0)
     seen: tuple[str, ...] = ()
     updates: int = 0
     max_updates: int = Field(default=200, ge=1)

@@ -1,7 +1,8 @@
 """The index of a branch: one long-lived run that turns many processed commits into few updates.
 
 It is level-triggered: a request only says that something changed; what the index shows is what the branch points to
-when it is updated, and every verdict there is by then.
+when it is updated, and every verdict there is by then. So one update stands for all that wait, however many: it names
+as many as a payload has room for, and counts the others.
 
 Signals:
     commit_processed: a push to the branch was processed.
@@ -36,11 +37,16 @@ HEARTBEAT_TIMEOUT = timedelta(seconds=20)
 IDLE = timedelta(hours=1)
 """A run that nobody asked for so long ends; the next request starts another."""
 
-MAX_COMMITS = 2_000
-"""Commits that one update takes into account; a payload is limited."""
-
 MAX_SEEN = 2_000
 """Requests that are remembered, so that one that comes twice counts once."""
+
+NAMED_BYTES = 160 * 1024
+"""Commits that are named, as JSON: with ``MAX_SEEN`` digests they stay below the 256 KiB that a payload should have."""
+
+TAKES_ALL = "index-takes-all"
+"""Patch: runs that began before it take ``MAX_COMMITS`` at a time, and update at once for those that are left."""
+
+MAX_COMMITS = 2_000
 
 
 class IndexStanding(Wire):
@@ -51,6 +57,8 @@ class IndexStanding(Wire):
         updates: how many updates there were.
         last: what came of the last one.
         problem: why the last one failed; the next request tries again.
+        unnamed: commits that were taken into account, and that no ``INDEX_UPDATED`` names or counts yet; they are
+            forgotten when the run ends.
     """
 
     repository: str
@@ -59,6 +67,7 @@ class IndexStanding(Wire):
     updates: int
     last: IndexUpdate | None
     problem: str
+    unnamed: int = 0
 
 
 @workflow.defn(name=WorkflowName.GIT_COMMIT_PROCESSING)
@@ -67,10 +76,12 @@ class GitCommitProcessingWorkflow:
 
     @workflow.init
     def __init__(self, start: IndexState) -> None:
+        self._takes_all = workflow.patched(TAKES_ALL)
         self._start = start
         self._policy = start.policy
         self._fresh = list(start.fresh)
         self._unnamed = list(start.unnamed)
+        self._omitted = start.omitted
         self._seen = dict.fromkeys(start.seen)
         self._updates = start.updates
         self._taken = 0
@@ -111,6 +122,7 @@ class GitCommitProcessingWorkflow:
             updates=self._updates,
             last=self._last,
             problem=self._problem,
+            unnamed=len(self._unnamed) + self._omitted - self._taken,
         )
 
     async def _is_asked(self) -> bool:
@@ -123,27 +135,36 @@ class GitCommitProcessingWorkflow:
 
     async def _update(self) -> None:
         """Publish the index of the branch as it is now, and announce it."""
-        waiting = [*self._unnamed, *self._fresh]
-        commits, self._fresh, self._unnamed = tuple(waiting[:MAX_COMMITS]), waiting[MAX_COMMITS:], []
         self._updates += 1
-        self._taken = len(commits)
+        commits = self._take()
         try:
             updated = await self._publish(commits)
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            self._unnamed = list(commits)
             self._problem = _message(error)
             workflow.set_current_details(f"**The last update failed**: {self._problem}\n\nThe next commit tries again.")
             return
         finally:
             self._taken = 0
         self._problem, self._last = "", updated.update
-        workflow.set_current_details(_text(updated.update, len(commits)))
-        if updated.update.outcome != "moved":
-            self._unnamed = list(commits)
-        elif updated.subscribers:
-            await self._announce(updated, commits)
+        count = len(commits) + self._omitted
+        workflow.set_current_details(_text(updated.update, count))
+        if updated.update.outcome == "moved":
+            self._unnamed, self._omitted = [], 0
+            if updated.subscribers:
+                await self._announce(updated, commits, count)
+
+    def _take(self) -> tuple[ProcessedCommit, ...]:
+        """Take what waits; give what of it, and of what nothing names yet, the update can name."""
+        waiting, fresh = [*self._unnamed, *self._fresh], len(self._fresh)
+        if self._takes_all:
+            self._unnamed, self._fresh = _newest(waiting), []
+            self._omitted += len(waiting) - len(self._unnamed)
+        else:
+            self._unnamed, self._fresh = waiting[:MAX_COMMITS], waiting[MAX_COMMITS:]
+        self._taken = fresh - len(self._fresh)
+        return tuple(self._unnamed)
 
     async def _publish(self, commits: tuple[ProcessedCommit, ...]) -> Updated:
         """Look the branch up and publish its index; again, if somebody else did so meanwhile."""
@@ -165,7 +186,7 @@ class GitCommitProcessingWorkflow:
         )
 
     async def _publish_tip(self, found: TipResult, commits: tuple[ProcessedCommit, ...]) -> Updated:
-        tip = found.tip
+        tip, count = found.tip, len(commits) + self._omitted
         return await workflow.execute_activity_method(
             IndexActivities.update,
             IndexTask(
@@ -175,22 +196,23 @@ class GitCommitProcessingWorkflow:
                 commit=tip.commit,
                 tree=tip.tree,
                 commits=commits,
+                omitted=self._omitted,
             ),
             task_queue=TaskQueue.FILES,
             start_to_close_timeout=UPDATE_TIMEOUT,
             heartbeat_timeout=HEARTBEAT_TIMEOUT,
             retry_policy=patient(self._policy.files),
-            summary=f"Index {tip.commit[:10] if tip.commit else 'a branch that is gone'} for {len(commits)} commits",
+            summary=f"Index {tip.commit[:10] if tip.commit else 'a branch that is gone'} for {count} commits",
         )
 
-    async def _announce(self, updated: Updated, commits: tuple[ProcessedCommit, ...]) -> None:
+    async def _announce(self, updated: Updated, commits: tuple[ProcessedCommit, ...], count: int) -> None:
         task = AnnounceTask(
             repository=self._start.repository,
             branch=self._start.branch,
             update=updated.update,
             subscribers=updated.subscribers,
             commits=tuple(commit.commit for commit in commits[-MAX_ANNOUNCED:]),
-            commit_count=len(commits),
+            commit_count=count,
         )
         try:
             await light(AnnounceActivities.announce, task, f"Start {len(updated.subscribers)} notifications")
@@ -204,15 +226,30 @@ class GitCommitProcessingWorkflow:
         return here >= self._start.max_updates or workflow.info().is_continue_as_new_suggested()
 
     def _carried(self) -> IndexState:
+        waiting = [*self._unnamed, *self._fresh]
+        kept = _newest(waiting)
+        unnamed = max(0, len(kept) - len(self._fresh))
         return self._start.model_copy(
             update={
                 "policy": self._policy,
-                "fresh": tuple(self._fresh),
-                "unnamed": tuple(self._unnamed),
+                "fresh": tuple(kept[unnamed:]),
+                "unnamed": tuple(kept[:unnamed]),
+                "omitted": self._omitted + len(waiting) - len(kept),
                 "seen": tuple(self._seen),
                 "updates": self._updates,
             }
         )
+
+
+def _newest(commits: list[ProcessedCommit]) -> list[ProcessedCommit]:
+    """The newest commits that there is room for; one in any case."""
+    room, start = NAMED_BYTES, len(commits)
+    for one in reversed(commits):
+        room -= len(one.model_dump_json().encode()) + 1
+        if room < 0 and start < len(commits):
+            break
+        start -= 1
+    return commits[start:]
 
 
 def _message(error: ActivityError) -> str:

@@ -25,6 +25,7 @@ from temporalio.client import ScheduleBackfill, ScheduleOverlapPolicy, WorkflowH
 from temporalio.service import RPCError
 
 from activities.dispatch import Dispatcher
+from activities.index import IndexPolicy, IndexRequest
 from activities.outbox import Order, OutboxState
 from activities.peers import PeerMessage, PeerRun, Shelf, Shelved, Waiting
 from coafi.api.operations import ApiOperator
@@ -45,6 +46,7 @@ from coafi.federation.messages import (
 )
 from coafi.federation.peers import Peer, PeerStore
 from coafi.git.fetch import GitFetcher
+from coafi.index.model import ProcessedCommit
 from coafi.index.pointers import IndexReader
 from coafi.names import (
     EntryVersionName,
@@ -200,6 +202,31 @@ async def index(stack: Stack, repository: Repository) -> Run:
         push = repository.push(documents(1, text=f"Version {number}."))
         await (await stack.accepted(push, delivery=f"index-{number}")).result()
         await until(partial(has_index, stack, repository, number))
+    await handle.cancel()
+    return handle
+
+
+async def index_unchanged(stack: Stack, repository: Repository) -> Run:
+    """Three updates: the second shows nothing new, the third names what has room and counts the others."""
+    handle = stack.handle(index_workflow_id(repository.path.as_uri(), "main"))
+
+    async def push(number: int) -> None:
+        payload = repository.push(documents(1, text=f"Version {number}."))
+        await (await stack.accepted(payload, delivery=f"index-unchanged-{number}")).result()
+
+    async def unchanged() -> bool:
+        last = (await handle.query("state"))["last"]
+        return bool(last["outcome"] == "unchanged")
+
+    with patch("workflows.git_commit_processing.NAMED_BYTES", 1):
+        await push(1)
+        await until(partial(has_index, stack, repository, 1))
+        policy = IndexPolicy(debounce=0.1, fetch=60, git=0.5, files=0.5)
+        again = ProcessedCommit(workflow_id="again", commit=repository.head)
+        await handle.signal(SignalName.COMMIT_PROCESSED, IndexRequest(commit=again, policy=policy))
+        await until(unchanged)
+        await push(2)
+        await until(partial(has_index, stack, repository, 2))
     await handle.cancel()
     return handle
 
@@ -635,6 +662,7 @@ CASES: dict[str, tuple[Callable[[Stack, Repository], Awaitable[Run]], Phase | No
     "ledger-outage": (ledger_outage, Phase.PROCESSED),
     "processed-and-indexed": (processed_and_indexed, Phase.PROCESSED),
     "index": (index, None),
+    "index-unchanged": (index_unchanged, None),
     "notification": (notification, None),
     "api-request-notified": (api_request_notified, Phase.PROCESSED),
     "api-request-elsewhere": (api_request_elsewhere, Phase.PROCESSED),

@@ -1,6 +1,7 @@
 """The code replays the histories of real runs: what is open when a new version starts goes on."""
 
 import functools
+import gzip
 import importlib
 from datetime import timedelta
 from pathlib import Path
@@ -211,21 +212,28 @@ async def test_a_change_that_open_runs_of_peers_do_not_survive_is_noticed(name: 
         await replay(name, WithAnotherStepForPeers)
 
 
-async def _replay_before() -> None:
-    """Replay a run of a peer from before messages were put aside: paused, it went on past what Temporal suggested."""
-    text = (DIRECTORY / "before" / "peer-paused.json").read_text()
+BEFORE = {"peer-paused": "peer:a.example", "index-flooded": "index:https://example.org/r:main"}
+"""Runs from before a patch. A peer's, paused, went on past what Temporal suggested, as nothing was put aside. An
+index's was asked by 2,001 pushes that show nothing new, and goes on to its second update, for the one that was left."""
+
+
+async def _replay_before(name: str) -> None:
+    (file,) = (DIRECTORY / "before").glob(f"{name}.json*")
+    text = (gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()).decode()
     replayer = Replayer(workflows=WORKFLOWS, workflow_runner=SANDBOX, data_converter=pydantic_data_converter)
-    await replayer.replay_workflow(WorkflowHistory.from_json("peer:a.example", text))
+    await replayer.replay_workflow(WorkflowHistory.from_json(BEFORE[name], text))
 
 
-async def test_a_run_of_a_peer_from_before_messages_were_put_aside_goes_on_as_it_began() -> None:
-    await _replay_before()
+@pytest.mark.parametrize("name", BEFORE)
+async def test_a_run_from_before_a_patch_goes_on_as_it_began(name: str) -> None:
+    await _replay_before(name)
 
 
-async def test_that_run_would_go_another_way_without_its_patch(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", BEFORE)
+async def test_that_run_would_go_another_way_without_its_patch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("temporalio.workflow.patched", lambda _id: True)
     with pytest.raises(NondeterminismError):
-        await _replay_before()
+        await _replay_before(name)
 
 
 def test_every_case_has_its_history_and_they_are_small() -> None:
