@@ -21,6 +21,7 @@ from coafi.objects import ObjectStore
 from coafi.results import FileResult, ResultReader
 from coafi.trees.facts import FactsStore
 from coafi.trees.listing import TreeFile, files_of
+from coafi.trees.reader import TreeReader
 
 INDEX_JSON = "index.json"
 """The name under which an index serves itself; a document of this name at the root is at ``index.json?document``."""
@@ -54,7 +55,8 @@ class IndexBuilder:
         """
         results, summaries = ResultReader(self.database), Summaries(self.database, self.objects)
         facts = FactsStore(self.database)
-        files = sorted(_documents(files_of(self.objects, tree)), key=lambda file: file.path)
+        reader = TreeReader(tree, self.objects, facts)
+        files = sorted(_documents(files_of(tree, reader.listing)), key=lambda file: file.path)
         documents: list[IndexedDocument] = []
         for start in range(0, len(files), _AT_A_TIME):
             beat(f"indexing documents: {start} of {len(files)}")

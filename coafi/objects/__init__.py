@@ -83,8 +83,11 @@ class ObjectStore(ABC):
         """What is stored under a digest; ``None`` when there is nothing, or the digest is none."""
 
     @abstractmethod
-    def has(self, digest: str) -> bool:
+    def has(self, digest: str, size: int | None = None) -> bool:
         """Whether the object is there; if so, it counts as written now, for whoever cleans up.
+
+        Args:
+            size: in bytes, where it is known: an object of another size is damaged, and counts as not there.
 
         Raises:
             Unavailable: the store cannot be read.

@@ -66,13 +66,12 @@ class LocalObjectStore(ObjectStore):
         except (BaseError, OSError) as error:
             raise Unavailable(f"object {digest} cannot be read: {error}", remedy=f"check {self.root}") from error
 
-    def has(self, digest: str) -> bool:
+    def has(self, digest: str, size: int | None = None) -> bool:
         """See :class:`ObjectStore`."""
         try:
-            self._renew(self.path(digest))
+            return self._renew(self.path(digest)) == size or size is None
         except FileNotFoundError:
             return False
-        return True
 
     def listed(self) -> Iterator[StoredObject]:
         """See :class:`ObjectStore`. What a clean-up that was killed had put aside is put back."""
@@ -127,11 +126,13 @@ class LocalObjectStore(ObjectStore):
             except FileNotFoundError:  # it was cleaned up in between
                 obstore.put(self._store, object_path(digest), data, mode="overwrite")
 
-    def _renew(self, file: Path) -> None:
-        """Make an old file young."""
-        if file.stat().st_mtime < time.time() - YOUNG:
+    def _renew(self, file: Path) -> int:
+        """Make an old file young; its size."""
+        found = file.stat()
+        if found.st_mtime < time.time() - YOUNG:
             with contextlib.suppress(PermissionError):  # a store that is only read
                 os.utime(file)
+        return found.st_size
 
     def _heal(self, digest: str, data: bytes) -> None:
         """Replace a file that a power cut left damaged under the right name."""

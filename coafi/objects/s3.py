@@ -122,13 +122,13 @@ class S3ObjectStore(ObjectStore):
                 pass
         return digests
 
-    def has(self, digest: str) -> bool:
+    def has(self, digest: str, size: int | None = None) -> bool:
         """See :class:`ObjectStore`."""
         found = self._head(object_path(digest))
         if found is not None and found.modified > time.time() - YOUNG:
-            return True
+            return size in (None, found.size)
         data = self._read(digest)
-        if data is None:
+        if data is None or size not in (None, len(data)):
             return False
         self._put(digest, data)
         return True

@@ -10,7 +10,8 @@ from coafi.documents.facts import DocumentFacts
 from coafi.documents.tree import EntryKind
 from coafi.objects import ObjectStore
 from coafi.trees.facts import FactsStore
-from coafi.trees.listing import DIRECTORY, Listing, TreeFile, read_listing
+from coafi.trees.listing import DIRECTORY, Listing, TreeFile
+from coafi.trees.reader import TreeReader
 
 MAX_PATHS = 1_000
 """Paths that are looked at for one document id; the rest of a flood goes unnoticed."""
@@ -49,9 +50,9 @@ class CommitTree:
 
     def __init__(self, root: str, objects: ObjectStore, database: Database) -> None:
         self._root = root
-        self._objects = objects
         self._store = FactsStore(database)
-        self._listing = lru_cache(_CACHED)(self._read_listing)
+        self._reader = TreeReader(root, objects, self._store)
+        self._listing = lru_cache(_CACHED)(self._reader.listing)
         self._known: dict[str, DocumentFacts | None] = {}
         self._paths: dict[str, list[str]] = {}
 
@@ -98,7 +99,11 @@ class CommitTree:
         if found is None or found[0] == DIRECTORY:
             return None
         digest = self._store.support([found[1]]).get(found[1])
-        return None if digest is None else self._objects.get(digest)
+        if digest is None:
+            return None
+        directory = path.rpartition("/")[0]
+        _, listing = self._entry(directory) or ("", "")
+        return self._reader.support(digest, directory, listing)
 
     def _entry(self, path: str) -> tuple[str, str] | None:
         """Mode and reference of what is at a path."""
@@ -109,15 +114,14 @@ class CommitTree:
         return listing.entries.get(name) if listing else None
 
     def _directory(self, path: str) -> Listing | None:
-        digest = self._root
+        listing, at = self._listing("", self._root), ""
         for name in path.split("/") if path else ():
-            mode, digest = self._listing(digest).entries.get(name, ("", ""))
+            mode, digest = listing.entries.get(name, ("", ""))
             if mode != DIRECTORY:
                 return None
-        return self._listing(digest)
-
-    def _read_listing(self, digest: str) -> Listing:
-        return read_listing(self._objects, digest)
+            at = f"{at}/{name}" if at else name
+            listing = self._listing(at, digest)
+        return listing
 
     def _learn(self, path: str, blob: str) -> DocumentFacts | None:
         """What is known of a content; the documents that follow it in its directory will be asked for next."""

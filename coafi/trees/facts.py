@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, Table, bindparam, func, select
+from sqlalchemy import Boolean, Column, Index, Integer, LargeBinary, Table, bindparam, func, select, update
 
 from coafi.database import Database, metadata, storable, text
-from coafi.database.statements import insert_missing
+from coafi.database.statements import insert_missing, insert_or_replace
 from coafi.documents.facts import FACTS_VERSION, DocumentFacts
 
 document_facts = Table(
@@ -36,6 +36,15 @@ support_object = Table(
     Column("digest", text(64), nullable=False),
 )
 
+learned_directory = Table(
+    "learned_directory",
+    metadata,
+    # SHA-256 of path and listing: where documents were seen is learned of a path, and clean-up keeps what rows name.
+    Column("key", LargeBinary, primary_key=True),
+    # False when its listing, or an object that it leads to, could not be read: it is to be recorded again.
+    Column("intact", Boolean, nullable=False),
+)
+
 _ROWS = 500
 
 _NUMBERED = (
@@ -53,6 +62,9 @@ _PATHS = (
     .where(_NUMBERED.c.number <= bindparam("most", type_=Integer))
     .order_by(_NUMBERED.c.document_id, _NUMBERED.c.path)
 )
+
+Place = tuple[str, str]
+"""A directory: its path, and the digest of its listing."""
 
 T = TypeVar("T")
 
@@ -97,11 +109,32 @@ class FactsStore:
                     found[row.document_id].append(row.path)
         return {one: found[storable(one)] for one in document_ids}
 
+    def learned(self, directories: Iterable[Place]) -> set[Place]:
+        """Those of the directories whose files were learned, and that nobody found damaged since."""
+        table = learned_directory.c
+        places = {_directory_key(path, digest): (path, digest) for path, digest in directories}
+        found: set[Place] = set()
+        with self.database.read() as connection:
+            for some in _chunks(list(places)):
+                rows = connection.execute(select(table.key).where(table.intact, table.key.in_(some)))
+                found.update(places[row.key] for row in rows)
+        return found
+
+    def forget(self, directories: Iterable[Place]) -> None:
+        """Have directories recorded again by whoever fetches a tree that they are in: they cannot be read."""
+        table = learned_directory
+        known = self.learned(directories)  # whoever finds the same damage once more need not write
+        if known:
+            with self.database.write() as connection:
+                for key in sorted(_directory_key(path, digest) for path, digest in known):  # as others lock them
+                    connection.execute(update(table).where(table.c.key == key).values(intact=False))
+
     def remember(
         self,
         facts: Mapping[str, DocumentFacts],
         support: Mapping[str, str],
         paths: Iterable[tuple[str, str]],
+        directories: Iterable[Place] = (),
     ) -> None:
         """Keep what was learned, in transactions short enough for other writers.
 
@@ -109,6 +142,7 @@ class FactsStore:
             facts: by content.
             support: digests in the object store, by content.
             paths: ids of documents, each with a path that such a document has.
+            directories: those of which this is the rest; they count as learned when all of it is kept.
         """
         rows: list[tuple[Table, list[dict[str, object]]]] = [
             (
@@ -127,10 +161,15 @@ class FactsStore:
                 ],
             ),
         ]
-        for start in range(0, max(len(some) for _, some in rows), _ROWS):
+        learned = [{"key": _directory_key(path, digest), "intact": True} for path, digest in dict.fromkeys(directories)]
+        most = max(len(some) for _, some in rows)
+        last = max(most - 1, 0) // _ROWS * _ROWS  # a directory is learned with the last of what is in it
+        for start in range(0, max(most, last + len(learned)), _ROWS):
             with self.database.write() as connection:
                 for table, some in rows:
                     insert_missing(connection, table, some[start : start + _ROWS])
+                if start >= last:
+                    insert_or_replace(connection, learned_directory, learned[start - last : start - last + _ROWS])
 
 
 def _chunks(items: Sequence[T]) -> Iterator[list[T]]:
@@ -141,3 +180,7 @@ def _chunks(items: Sequence[T]) -> Iterator[list[T]]:
 def place_key(document_id: str, path: str) -> bytes:
     """What names a document's being at a path: 32 bytes."""
     return hashlib.sha256(f"{document_id}\0{path}".encode()).digest()
+
+
+def _directory_key(path: str, digest: str) -> bytes:
+    return hashlib.sha256(f"{digest}\0{path}".encode()).digest()

@@ -7,7 +7,7 @@ UTF-8. ``facts`` is the version of what was learned about the documents in it (:
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -106,8 +106,12 @@ def read_listing(objects: ObjectStore, digest: str) -> Listing:
         ) from error
 
 
-def files_of(objects: ObjectStore, root: str) -> Iterator[TreeFile]:
+def files_of(root: str, read: Callable[[str, str], Listing]) -> Iterator[TreeFile]:
     """Every file of a tree, directory by directory; holds the listings of one path at a time.
+
+    Args:
+        root: digest of the listing of its root.
+        read: the listing of a directory, by path and digest.
 
     Raises:
         IntegrityError: a listing is missing or damaged.
@@ -116,11 +120,12 @@ def files_of(objects: ObjectStore, root: str) -> Iterator[TreeFile]:
     waiting = [("", root)]
     while waiting:
         directory, digest = waiting.pop()
-        for name, (mode, reference) in read_listing(objects, digest).entries.items():
+        for name, (mode, reference) in read(directory, digest).entries.items():
+            path = f"{directory}/{name}" if directory else name
             if mode == DIRECTORY:
-                waiting.append((f"{directory}{name}/", reference))
+                waiting.append((path, reference))
             else:
-                yield TreeFile(f"{directory}{name}", mode, reference)
+                yield TreeFile(path, mode, reference)
 
 
 def _encode(entries: Mapping[str, tuple[str, str]], facts: int) -> bytes:

@@ -1,6 +1,7 @@
 """Records the tree of a commit, and learns what its documents say, before any of them is checked.
 
-It costs what is new: a directory whose listing is in the object store was learned with some commit before.
+It costs what is new: the database remembers which directories were learned with some commit before. That a listing is
+in the object store says nothing of the database, nor the other way round: either may come from a backup.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from coafi.database import Database
 from coafi.documents.facts import FACTS_VERSION, DocumentFacts, document_facts
 from coafi.documents.kinds import FileKind, kind_of_name
 from coafi.documents.tree import is_support_file
+from coafi.errors import IntegrityError
 from coafi.objects import ObjectStore
 from coafi.trees.facts import FactsStore
 from coafi.trees.listing import Directory, TreeFile, directories_of
@@ -30,14 +32,16 @@ class TreePlan:
 
     Attributes:
         root: digest of the listing of its root, which names the tree.
-        new: directories that were never recorded, each after those in it.
+        new: directories that were not learned at their path, each after those in it.
+        lost: directories that were, and whose listing is not in the object store as it should be.
         documents: new contents to learn from.
-        support: new contents to keep: settings of the checks, and schemas.
+        support: contents to keep, new or lost: settings of the checks, and schemas.
         ids: of the documents in new directories whose contents are known.
     """
 
     root: str
     new: tuple[Directory, ...]
+    lost: tuple[Directory, ...]
     documents: tuple[str, ...]
     support: tuple[str, ...]
     ids: Mapping[str, str | None]
@@ -54,18 +58,24 @@ class TreeRecorder:
         """What there is to record of a tree with these files.
 
         Raises:
-            Unavailable: the database is out of reach.
+            Unavailable: database or object store are out of reach.
         """
         directories = directories_of(files, FACTS_VERSION)
-        new = tuple(one for one in directories if not self.objects.has(one.digest))
+        learned = self._facts.learned((one.path, one.digest) for one in directories)
+        new = tuple(one for one in directories if (one.path, one.digest) not in learned)
+        lost = tuple(
+            one
+            for one in directories
+            if (one.path, one.digest) in learned and not self.objects.has(one.digest, len(one.listing))
+        )
         documents = {file.blob for file in _documents(new)}
-        support = {file.blob for one in new for file in one.files if file.is_regular and is_support_file(file.path)}
         known = self._facts.facts(sorted(documents))
         return TreePlan(
             root=directories[-1].digest,
             new=new,
+            lost=lost,
             documents=tuple(sorted(documents - known.keys())),
-            support=tuple(sorted(support - self._facts.support(sorted(support)).keys())),
+            support=tuple(self._missing_support((*new, *lost))),
             ids={blob: one.document_id for blob, one in known.items()},
         )
 
@@ -84,10 +94,30 @@ class TreeRecorder:
             if len(learned) >= _LEARNED_AT_A_TIME:
                 self._facts.remember(learned, {}, ())
                 learned = {}
-        self._facts.remember(learned, support, _places(plan, ids))
-        for directory in plan.new:  # last, and children first: what is in the store was learned
-            self.objects.put(directory.listing)
+        if listings := [one.listing for one in (*plan.new, *plan.lost)]:
+            self.objects.put_many(listings)
+        # Last: what is remembered as learned is on the disk, whatever a power cut leaves of the rest.
+        self._facts.remember(learned, support, _places(plan, ids), [(one.path, one.digest) for one in plan.new])
         return plan.root
+
+    def has(self, root: str) -> bool:
+        """Whether a tree was recorded, and nobody found it damaged since.
+
+        Raises:
+            Unavailable: database or object store are out of reach.
+        """
+        return bool(self._facts.learned([("", root)])) and self.objects.has(root)
+
+    def _missing_support(self, directories: Iterable[Directory]) -> Iterator[str]:
+        """Contents in these directories that checks need, and that are not in the object store as they should be."""
+        files = (file for one in directories for file in one.files)
+        blobs = sorted({file.blob for file in files if file.is_regular and is_support_file(file.path)})
+        kept = self._facts.support(blobs)
+        for blob in blobs:
+            try:
+                self.objects.get(kept[blob])
+            except (KeyError, IntegrityError):
+                yield blob
 
     @cached_property
     def _facts(self) -> FactsStore:

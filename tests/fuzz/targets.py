@@ -60,7 +60,7 @@ from coafi.objects.local import LocalObjectStore
 from coafi.receipts.dsse import open_envelope, parse_envelope
 from coafi.receipts.tlog_proof import format_tlog_proof, parse_tlog_proof
 from coafi.receipts.verify import verify_receipt
-from coafi.trees.listing import TreeFile, directories_of, files_of
+from coafi.trees.listing import TreeFile, directories_of, files_of, read_listing
 from coafi.webhooks.github import is_branch_push, parse_body, push_event
 from tests.coafi.artifacts.site import provenance
 from tests.coafi.artifacts.test_markdown import ATTACKS
@@ -234,7 +234,7 @@ def _manifest(data: bytes) -> None:
 
 
 def _listing(data: bytes) -> None:
-    list(files_of(_store(), _store().put(data)))
+    list(files_of(_store().put(data), lambda _path, digest: read_listing(_store(), digest)))
 
 
 def _archive(data: bytes) -> None:

@@ -21,8 +21,11 @@ from coafi.database.migrate import Standing, State
 from coafi.deliveries import DeliveryReader
 from coafi.errors import CoafiError, ResourceNotFoundError, Unavailable, ValidationError
 from coafi.ledger.verifier import verify_log
+from coafi.objects.local import LocalObjectStore
 from coafi.results import ResultReader
 from coafi.trees.facts import FactsStore
+from coafi.trees.listing import TreeFile
+from coafi.trees.recorder import TreeRecorder
 from coafi.utids import temporary_utids
 from tests.coafi.ledger.making import SIGNER, draft, opened
 from tests.postgresql import PostgresqlServer, where
@@ -45,6 +48,7 @@ UNDO_0003 = (
 )
 
 UNDO_0005 = (
+    "DROP TABLE learned_directory",
     "DROP INDEX delivery_push",
     "DROP INDEX delivery_branch",
     *(f"ALTER TABLE delivery DROP COLUMN {name}" for name in ("push", "branch", "entry", "duplicate_of")),
@@ -185,8 +189,8 @@ def test_an_older_version_is_named_and_gets_what_is_missing(database: Database) 
         "DROP TABLE document_path",
         "CREATE TABLE document_path (document_id TEXT, path TEXT, PRIMARY KEY (document_id, path))",
     )
-    assert migrate.state_of(database) == State(Standing.BEHIND, "0001", ("0002", "0003", "0004", "0005"))
-    with pytest.raises(ValidationError, match=r"at version 0001, and this software needs 0005"):
+    assert migrate.state_of(database) == State(Standing.BEHIND, "0001", migrate.VERSIONS[1:])
+    with pytest.raises(ValidationError, match=rf"at version 0001, and this software needs {migrate.NEWEST}"):
         migrate.require_current(database)
     migrate.migrate(database)
     assert migrate.differences(database) == []
@@ -213,6 +217,24 @@ def test_deliveries_from_before_are_found_by_their_temporary_utids(database: Dat
         assert found is not None
         assert (found.source, found.delivery_id, found.temporary_utids) == (source, f"d{n}", utids)
         assert reader.find(utids) == (found,)
+
+
+def test_trees_from_before_are_learned_once_more(database: Database, tmp_path: Path) -> None:
+    """What was learned of them was noted by the listing alone, which says nothing of where it is, nor of a database."""
+    migrate.migrate(database)
+    trees = TreeRecorder(database, LocalObjectStore(tmp_path / "objects"))
+    files = [TreeFile("docs/a.md", "100644", "a" * 40)]
+    content = b"---\ndocument_id: COAFI-X\n---\n"
+    root = trees.record(trees.plan(files), lambda blobs: ((one, content) for one in blobs))
+    run(database, "UPDATE alembic_version SET version_num = '0004'", *UNDO_0005, "DELETE FROM document_path")
+    migrate.migrate(database)
+    assert not trees.has(root)
+    plan = trees.plan(files)
+    assert ([one.path for one in plan.new], plan.documents) == (["docs", ""], ())
+    assert trees.record(plan, lambda _blobs: iter(())) == root
+    assert FactsStore(database).paths(["COAFI-X"], 10) == {"COAFI-X": ["docs/a.md"]}
+    assert trees.has(root)
+    assert trees.plan(files).new == ()
 
 
 def test_a_newer_database_is_refused_with_a_way_out(database: Database) -> None:

@@ -4,11 +4,14 @@ import base64
 import os
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
+from coafi.database import Database
+from coafi.documents.check import check_file
 from coafi.errors import (
     CoafiError,
     IntegrityError,
@@ -24,6 +27,9 @@ from coafi.git.fetch import FetchRequest, FetchResult, GitFetcher
 from coafi.git.limits import GitLimits
 from coafi.git.manifest import ManifestFile, read_manifest
 from coafi.git.urls import UrlPolicy
+from coafi.registry.store import PublishedSchemas, builtin_schemas
+from coafi.trees.commit import CommitContexts
+from coafi.trees.recorder import TreeRecorder
 from tests.coafi.git.conftest import MakeFetcher
 from tests.coafi.git.repositories import ZERO, Repository
 from tests.coafi.git.server import GitServer
@@ -90,6 +96,31 @@ def test_doing_it_again_or_elsewhere_gives_the_same(repository: Repository, make
         make_fetcher("elsewhere").fetch(request).model_dump_json(),
     }
     assert len(results) == 1
+
+
+def test_what_a_restored_database_does_not_know_of_a_tree_is_learned_again(
+    repository: Repository, fetcher: GitFetcher, tmp_path: Path
+) -> None:
+    """The database is from before the push, or new; the objects are from after it."""
+    ids = [f"COAFI-ENG-000{number}-SPEC-A" for number in (1, 2)]
+    document = "---\ndocument_id: {}\n---\n\n# Part\n\nSee [part](COAFI-ENG-0001-SPEC-A.md#{}).\n"
+    files = {f"docs/{one}.md": document.format(one, "no-such-part") for one in ids}
+    files["docs/copy.md"] = document.format(ids[0], "part")
+    request = FetchRequest(repository_url=repository.url, commit=repository.commit(files))
+    restored = Database(tmp_path / "restored.db")
+    restored.create_tables()
+    registry = PublishedSchemas(restored)
+    registry.publish(builtin_schemas())
+    for trees in (fetcher.trees, TreeRecorder(restored, fetcher.objects)):
+        tree = replace(fetcher, trees=trees).fetch(request).tree
+        assert tree is not None
+        context = CommitContexts(fetcher.objects, trees.database).of(tree)
+        reports = [check_file(path, text.encode(), registry, context=context) for path, text in files.items()]
+        for one in reports:
+            rules = {finding.rule for finding in one.findings}
+            assert ("document/duplicate-id" in rules) == (ids[1] not in one.path)
+            assert ("link/missing-heading" in rules) == ("copy" not in one.path)
+    restored.close()
 
 
 def test_a_first_commit(repository: Repository, fetcher: GitFetcher) -> None:

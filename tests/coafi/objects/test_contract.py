@@ -74,6 +74,13 @@ def test_what_is_listed_has_size_and_time(store: ObjectStore) -> None:
     assert before - 2 < one.modified < time.time() + 2
 
 
+def test_an_object_of_another_size_is_not_there(store: ObjectStore) -> None:
+    digest = store.put(b"content")
+    assert store.has(digest, 7)
+    assert not store.has(digest, 8)
+    assert not store.has(NOBODY, 7)
+
+
 def test_what_is_younger_stays_and_what_is_older_goes(store: ObjectStore) -> None:
     digest = store.put(b"content")
     assert not store.remove(digest, older_than=time.time() - 60)

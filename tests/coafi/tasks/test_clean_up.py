@@ -22,6 +22,9 @@ from coafi.objects.local import LocalObjectStore
 from coafi.registry.tables import registry_reservation
 from coafi.tasks.clean_up import DAY, CleanUp, CleanUpParameters
 from coafi.tasks.history import Run
+from coafi.trees.commit import CommitTree
+from coafi.trees.listing import TreeFile
+from coafi.trees.recorder import TreeRecorder
 from tests.coafi.ledger.making import draft, opened
 from tests.coafi.objects.files import object_file
 from tests.coafi.tasks.support import job
@@ -92,6 +95,23 @@ def test_what_nothing_names_goes_when_it_is_old(cleaning: CleanUp) -> None:
     assert not object_file(cleaning.objects, old).exists()
     assert cleaning.objects.get(young) == b"young"
     assert cleaning.run(job()).objects == ()
+
+
+def test_trees_that_nothing_names_go_and_are_recorded_again(cleaning: CleanUp) -> None:
+    """That they were learned is remembered, and names no object."""
+    trees = TreeRecorder(cleaning.database, cleaning.objects)
+    files = [TreeFile("docs/a.txt", "100644", "a" * 40), TreeFile("b.txt", "100644", "b" * 40)]
+    root = trees.record(trees.plan(files), lambda _blobs: iter(()))
+    then = time.time() - OLD
+    for one in list(cleaning.objects.listed()):
+        os.utime(object_file(cleaning.objects, one.digest), (then, then))
+    assert cleaning.run(job()).counts["objects"] == 2
+    assert not trees.has(root)
+    plan = trees.plan(files)
+    assert ([one.path for one in plan.lost], plan.new) == (["docs", ""], ())
+    assert trees.record(plan, lambda _blobs: iter(())) == root
+    assert trees.has(root)
+    assert CommitTree(root, cleaning.objects, cleaning.database).names("docs") == ["a.txt"]
 
 
 def test_what_the_ledger_a_table_or_an_open_run_names_stays_and_what_that_names(cleaning: CleanUp) -> None:

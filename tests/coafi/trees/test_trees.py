@@ -1,12 +1,18 @@
 """Trees of commits: recorded once, read without git."""
 
+import contextlib
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import Connection
+from sqlalchemy import text as sql
 
 from coafi.canonical import sha256
 from coafi.database import Database
@@ -141,8 +147,15 @@ def test_a_commit_costs_what_it_changes(trees: Trees) -> None:
     trees.read.clear()
     plan = trees.plan({**files, "docs/3/4.md": document("COAFI-NEW")})
     assert [directory.path for directory in plan.new] == ["docs/3", "docs", ""]
-    assert len(plan.documents) == 1
-    trees.recorder.record(plan, trees.give)
+    assert (len(plan.documents), plan.lost) == (1, ())
+    with (
+        patch.object(LocalObjectStore, "put_many", autospec=True, side_effect=LocalObjectStore.put_many) as put,
+        patch.object(LocalObjectStore, "get", side_effect=AssertionError),
+        patch.object(Database, "write", autospec=True, side_effect=Database.write) as written,
+    ):
+        trees.recorder.record(plan, trees.give)
+    assert [len(call.args[1]) for call in put.call_args_list] == [3], "listings, together"
+    assert written.call_count == 1
     assert len(trees.read) == 1
     again = trees.plan({**files, "docs/3/4.md": document("COAFI-NEW")})
     assert (again.new, again.documents, again.root) == ((), (), plan.root)
@@ -159,7 +172,7 @@ def test_what_was_recorded_by_half_is_recorded_anew(trees: Trees) -> None:
 
     with pytest.raises(OSError):  # noqa: PT011  # raised by the test itself
         trees.recorder.record(plan, fail)
-    assert not trees.objects.has(plan.root)
+    assert not trees.recorder.has(plan.root)
     tree = trees.record(files)
     assert list(tree.paths_of("COAFI-A")) == ["a.md"]
     assert list(tree.paths_of("COAFI-C")) == ["b/c.md"]
@@ -239,3 +252,135 @@ def test_documents_that_are_asked_for_in_turn_are_looked_up_together(
     assert found is not None
     assert found.document_id == "COAFI-X"
     assert tree.facts("docs/00000.md") == document_facts(files["docs/00000.md"].encode()), "also when it was forgotten"
+
+
+FILES = {
+    ".coafi.yaml": "rules: {}",
+    "README.md": document("COAFI-R"),
+    "docs/a.md": document("COAFI-A"),
+    "docs/deep/b.md": document("COAFI-B"),
+    "schemas/x.json": "{}",
+}
+
+
+def assert_all_is_known(tree: CommitTree) -> None:
+    for path in ("README.md", "docs/a.md", "docs/deep/b.md"):
+        facts = tree.facts(path)
+        assert facts is not None
+        assert facts.document_id is not None
+        assert list(tree.paths_of(facts.document_id)) == [path]
+    assert (tree.read(".coafi.yaml"), tree.read("schemas/x.json")) == (b"rules: {}", b"{}")
+
+
+def forget_all(database: Database, *tables: str) -> None:
+    with database.write() as connection:
+        for table in tables:
+            connection.execute(sql(f"DELETE FROM {table}"))  # noqa: S608  # a constant
+
+
+def test_a_database_that_does_not_know_what_the_store_holds_learns_it(trees: Trees) -> None:
+    """From a backup that is older than the objects, or new beside an old store."""
+    trees.record(FILES)
+    forget_all(trees.database, "document_facts", "document_path", "support_object", "learned_directory")
+    assert_all_is_known(trees.record({**FILES, "other.txt": "a later push that changes none of it"}))
+
+
+def test_a_database_from_before_it_knew_what_was_learned_learns_it_once(trees: Trees) -> None:
+    trees.record(FILES)
+    forget_all(trees.database, "learned_directory")
+    trees.read.clear()
+    plan = trees.plan(FILES)
+    assert (len(plan.new), plan.documents, plan.support) == (4, (), ())
+    assert_all_is_known(trees.record(FILES))
+    assert trees.read == [], "what contents say was known"
+    assert trees.plan(FILES).new == ()
+
+
+def test_a_store_that_lacks_what_the_database_knows_gets_it_again(trees: Trees) -> None:
+    tree = trees.record(FILES)
+    shutil.rmtree(trees.objects.root)
+    trees.objects = LocalObjectStore(trees.objects.root)
+    trees.recorder = TreeRecorder(trees.database, trees.objects)
+    with pytest.raises(IntegrityError):
+        CommitTree(tree._root, trees.objects, trees.database).kind("docs")
+    assert not trees.recorder.has(tree._root)
+    assert_all_is_known(trees.record(FILES))
+    assert trees.recorder.has(tree._root)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", None])
+def test_a_listing_of_another_size_is_written_again(trees: Trees, damage: bytes | None) -> None:
+    tree = trees.record(FILES)
+    file = trees.objects.path(tree._entry("docs/deep")[1])  # type: ignore[index]  # it is there
+    file.unlink() if damage is None else file.write_bytes(damage)
+    plan = trees.plan(FILES)
+    assert [one.path for one in plan.lost] == ["docs/deep"]
+    assert plan.new == ()
+    assert_all_is_known(trees.record(FILES))
+
+
+@pytest.mark.parametrize("path", ["", "docs/deep"])
+def test_a_listing_that_could_not_be_read_is_written_again(trees: Trees, path: str) -> None:
+    """Also one that has the right size: whoever cannot read it says so."""
+    tree = trees.record(FILES)
+    file = trees.objects.path(tree._entry(path)[1])  # type: ignore[index]  # it is there
+    file.write_bytes(bytes(file.stat().st_size))
+    assert trees.plan(FILES).new == ()
+    with pytest.raises(IntegrityError):
+        CommitTree(tree._root, trees.objects, trees.database).names(path)
+    assert not trees.recorder.has(tree._root)
+    assert {one.path for one in trees.plan(FILES).new} == {path, ""}
+    trees.record({**FILES, "other.txt": "a later push"})
+    assert_all_is_known(CommitTree(tree._root, trees.objects, trees.database) if path else trees.record(FILES))
+
+
+@pytest.mark.parametrize("damage", [b"", b"{ ", None])
+def test_a_schema_that_could_not_be_read_is_kept_again(trees: Trees, damage: bytes | None) -> None:
+    tree = trees.record(FILES)
+    file = trees.objects.path(sha256(b"{}"))
+    file.unlink() if damage is None else file.write_bytes(damage)
+    with pytest.raises(IntegrityError):
+        tree.read("schemas/x.json")
+    assert_all_is_known(trees.record(FILES))
+
+
+def test_listings_are_on_the_disk_before_the_database_says_that_they_were_learned(trees: Trees) -> None:
+    """So whatever a power cut leaves of them is written again."""
+    plan, remember = trees.plan(FILES), FactsStore.remember
+    stored: list[bool] = []
+
+    def seen(store: FactsStore, *arguments: Any) -> None:
+        stored.extend(trees.objects.get(one.digest) == one.listing for one in plan.new)
+        remember(store, *arguments)
+
+    with patch.object(FactsStore, "remember", autospec=True, side_effect=seen):
+        trees.recorder.record(plan, trees.give)
+    assert stored == [True] * 4
+
+
+def test_documents_of_a_directory_that_moved_or_was_copied_are_found_where_they_are(trees: Trees) -> None:
+    trees.record({"docs/a.md": document("COAFI-A")})
+    moved = trees.record({"guides/a.md": document("COAFI-A")})
+    assert list(moved.paths_of("COAFI-A")) == ["guides/a.md"]
+    copied = trees.record({"docs/a.md": document("COAFI-A"), "copy/of/a.md": document("COAFI-A")})
+    assert list(copied.paths_of("COAFI-A")) == ["copy/of/a.md", "docs/a.md"]
+
+
+def test_a_directory_counts_as_learned_only_with_all_that_is_in_it(trees: Trees) -> None:
+    """A tree takes several transactions; one of them fails."""
+    files = {f"docs/{number // 2}/{number}.md": document(f"COAFI-{number}") for number in range(1_200)}
+    plan, write = trees.plan(files), Database.write
+    for allowed in range(7):
+        left = iter(range(allowed))
+
+        def some(database: Database, left: Iterator[int] = left) -> AbstractContextManager[Connection]:
+            if next(left, None) is None:
+                raise OSError
+            return write(database)
+
+        with patch.object(Database, "write", autospec=True, side_effect=some), contextlib.suppress(OSError):
+            trees.recorder.record(plan, trees.give)
+        known = trees.recorder._facts.learned((one.path, one.digest) for one in plan.new)
+        assert (len(known) > 0) == (allowed > 4), "with the last paths, in the fifth transaction"
+    trees.recorder.record(trees.plan(files), trees.give)
+    assert trees.plan(files).new == ()

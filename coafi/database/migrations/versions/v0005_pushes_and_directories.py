@@ -1,4 +1,4 @@
-"""Which push a delivery tells of, and where it stands among those of its branch."""
+"""Which push a delivery tells of, and which directories of trees were learned."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,8 +10,12 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Add the columns. Of the deliveries that are there they stay empty: no push is taken for one of those."""
+    """Add columns and tables. What was before them stays unknown.
+
+    No push is taken for one of a delivery that is there, and every tree is learned once more.
+    """
     _deliveries()
+    _learned_directories()
 
 
 def _deliveries() -> None:
@@ -24,3 +28,11 @@ def _deliveries() -> None:
         op.add_column("delivery", column)
     op.create_index("delivery_push", "delivery", ["push"])
     op.create_index("delivery_branch", "delivery", ["branch", "entry"])
+
+
+def _learned_directories() -> None:
+    op.create_table(
+        "learned_directory",
+        sa.Column("key", sa.LargeBinary, primary_key=True),
+        sa.Column("intact", sa.Boolean, nullable=False),
+    )
