@@ -165,7 +165,7 @@ class GitFetcher:
         """Where ``branch`` points now, with the commit's whole tree in the object store.
 
         Args:
-            known: trees that are there already, by commit: none of these is fetched.
+            known: trees that were recorded before, by commit: none of these is fetched, if it is still there.
             heartbeat, cancelled: as for :meth:`fetch`.
 
         Raises:
@@ -181,7 +181,7 @@ class GitFetcher:
         if commit is None:
             return Tip(repository=str(url), branch=branch, commit=None, tree=None)
         tree = known.get(commit)
-        if tree is None:
+        if tree is None or not self.trees.has(tree):
             try:
                 tree = self._obtain_tree(remote, commit, watch)
             except MirrorDamaged:

@@ -1,6 +1,7 @@
 """Names of branches: what git refuses we refuse, before git sees it."""
 
 import subprocess
+import time
 
 import pytest
 from hypothesis import example, given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from coafi.errors import ValidationError
 from coafi.git.refs import MAX_BRANCH, check_branch
 from coafi.git.urls import UrlPolicy
+from coafi.trees.facts import learned_directory
 from tests.coafi.git.conftest import MakeFetcher
 from tests.coafi.git.repositories import Repository
 from tests.coafi.git.server import GitServer
@@ -101,6 +103,27 @@ def test_a_damaged_mirror_is_made_anew_for_a_tip(make_fetcher: MakeFetcher, repo
         if listing.is_file():
             listing.unlink()
     assert fetcher.tip(url, branch, {}) == first
+
+
+def test_a_tree_that_is_said_to_be_known_and_is_not_is_recorded_again(
+    make_fetcher: MakeFetcher, repository: Repository
+) -> None:
+    """The store was emptied, or the database is an older one than who remembers the tree."""
+    fetcher = make_fetcher()
+    repository.commit({"a.md": b"# a\n"})
+    branch = repository.git("rev-parse", "--abbrev-ref", "HEAD").strip()
+    url = repository.path.as_uri()
+    first = fetcher.tip(url, branch, {})
+    assert first.commit is not None
+    assert first.tree is not None
+    known = {first.commit: first.tree}
+    fetcher.objects.remove(first.tree, older_than=time.time() + 60)
+    assert fetcher.tip(url, branch, known) == first
+    assert fetcher.trees.has(first.tree)
+    with fetcher.trees.database.write() as connection:
+        connection.execute(learned_directory.delete())
+    assert fetcher.tip(url, branch, known) == first
+    assert fetcher.trees.has(first.tree)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
