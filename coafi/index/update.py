@@ -14,7 +14,7 @@ from coafi.canonical import JsonObject, canonical_json, digest_of
 from coafi.database import Database
 from coafi.errors import CoafiError, IdempotencyConflict
 from coafi.index.build import IndexBuilder, decode, encode
-from coafi.index.model import IndexTask, IndexUpdate
+from coafi.index.model import DocumentationIndex, IndexTask, IndexUpdate
 from coafi.index.pages import index_page
 from coafi.index.pointers import IndexPointer, IndexReader, add_pointer, newest_generation
 from coafi.ledger.entry import Draft, Recorded
@@ -69,10 +69,15 @@ class IndexUpdater:
         )
         verdicts = index["counts"]["verdicts"]
         encoded = self.objects.put(encode(index))
-        if newest is not None and newest.index_digest == encoded:
+        if newest is not None and newest.index_digest == encoded and self._has_page(newest, index):
             return _update("unchanged", newest, verdicts)
         beat("storing the index")
         return self._publish(task, encoded, self.objects.put(index_page(index)), verdicts)
+
+    def _has_page(self, pointer: IndexPointer, index: DocumentationIndex) -> bool:
+        """Whether the page of a pointer is there, made once more if need be; another version may make another one."""
+        page = pointer.page_digest
+        return self.objects.has(page) or self.objects.put(index_page(index)) == page
 
     def _publish(self, task: IndexTask, index: str, page: str, verdicts: dict[str, int]) -> IndexUpdate:
         draft = self._draft(task, index, page, verdicts)

@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from coafi.documents.check import Verdict
+from coafi.errors import IntegrityError
 from coafi.index.build import decode
 from coafi.index.model import DocumentationIndex, IndexUpdate
 from coafi.index.pages import PAGE_SIZE, Selection, index_page
 from coafi.index.pointers import IndexReader
 from coafi.names import index_workflow_id, parse_index_workflow_id
+from coafi.trees.recorder import TreeRecorder
 from tests.coafi.index.making import REPOSITORY, Indexes, files, indexes, task
 
 A, B, C = ("a" * 40, "b" * 40, "c" * 40)
@@ -45,6 +47,45 @@ def test_an_update_is_recorded_with_its_pointer_and_again_is_the_same(made: Inde
     made.check(files(3))  # what is found out meanwhile does not change what was recorded
     assert made.updater.update(task(A, tree)) == first
     assert made.ledger.size() == 1
+
+
+def test_a_page_that_was_lost_is_stored_again_by_an_update_that_changes_nothing(made: Indexes) -> None:
+    tree = made.tree(files(3))
+    first = made.updater.update(task(A, tree))
+    assert first.page is not None
+    page = made.objects.get(first.page)
+    made.objects.path(first.page).unlink()
+    again = made.updater.update(task(A, tree, generation=1))
+    assert (again.outcome, again.page, made.ledger.size()) == ("unchanged", first.page, 1)
+    assert made.objects.get(first.page) == page
+
+
+def test_a_page_that_was_lost_and_would_be_another_today_is_published(
+    made: Indexes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = made.tree(files(3))
+    first = made.updater.update(task(A, tree))
+    assert first.page is not None
+    made.objects.path(first.page).unlink()
+    monkeypatch.setattr("coafi.index.update.index_page", lambda _index: b"newer software")
+    again = made.updater.update(task(A, tree, generation=1))
+    assert (again.outcome, again.index, made.ledger.size()) == ("moved", first.index, 2)
+    assert again.page is not None
+    assert made.objects.get(again.page) == b"newer software"
+
+
+def test_a_listing_that_an_update_cannot_read_is_to_be_recorded_again(made: Indexes) -> None:
+    trees = TreeRecorder(made.database, made.objects)
+    plan = trees.plan(files(3))
+    tree = trees.record(plan, lambda _blobs: iter(()))
+    assert trees.has(tree)
+    damaged = made.objects.path(next(one.digest for one in plan.new if one.path == "docs/000"))
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    with pytest.raises(IntegrityError):
+        made.updater.update(task(A, tree))
+    assert not trees.has(tree), "so the next look at the branch fetches it"
+    assert trees.record(trees.plan(files(3)), lambda _blobs: iter(())) == tree
+    assert made.updater.update(task(A, tree)).outcome == "moved"
 
 
 def test_what_is_late_cannot_move_the_index_back(made: Indexes) -> None:
