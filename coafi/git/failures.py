@@ -1,7 +1,14 @@
-"""What can go wrong with git, and the table that says which of its messages means what."""
+"""What can go wrong with git, and the table that says which of its messages means what.
+
+Git quotes what others chose: addresses, hosts, names of branches, paths, the words of the remote. None of that may
+decide what a message means, or the outage of a host would refuse the pushes to a repository called ``redirects`` for
+good. So names are put aside before the table is looked at (:func:`_own_words`), and a pattern of the table is never a
+single word that a name could be, unless it only has us try again.
+"""
 
 import re
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,6 +60,9 @@ def _rule(pattern: str, error: type[CoafiError], problem: str, remedy: str) -> _
 _RETRY = "nothing to do: it is tried again"
 _REMAKE = "nothing to do: the mirror is only a cache and is made anew"
 
+_NAME: Final = "<name>"
+"""What stands for a name, in what the table is held against."""
+
 _LOCAL_RULES: Final = (
     _rule(
         r"No space left on device|Disk quota exceeded|Read-only file system|Cannot allocate memory|out of memory",
@@ -91,26 +101,27 @@ _REMOTE_RULES: Final = (
         "give it to the user that runs the service",
     ),
     _rule(
-        r"returned error: 3\d\d|unable to update url base from redirection|redirect",
+        r"returned error: 3\d\d|unable to update url base from redirection",
         PolicyDenied,
         "the remote redirects elsewhere, and redirects are not followed",
         "give the address that it redirects to",
     ),
     _rule(
-        r"transport '\S+' not allowed",
+        rf"transport {_NAME} not allowed",
         PolicyDenied,
         "the remote asks for another transport",
         "give its https:// URL",
     ),
     _rule(
-        r"repository .* not found|does not appear to be a git repository|returned error: (?:404|410)"
-        r"|not valid: is this a git repository|does not exist|no such repository|dumb http transport",
+        rf"repository {_NAME} not found|(?:ERROR|remote error): repository not found|returned error: (?:404|410)"
+        r"|does not appear to be a git repository|not valid: is this a git repository|does not exist"
+        r"|no such repository|dumb http transport",
         ResourceNotFoundError,
         "there is no such repository, or we may not see it",
         "check the URL; for a private repository give a token in the settings for this host",
     ),
     _rule(
-        r"fsck error|error in object|malformed object|hasDot|fullPathname|badTree|treeNotSorted",
+        r"fsck error|fsck failed|error in object|malformed object|error: object [0-9a-f]+: \w+:",
         ValidationError,
         "the repository holds malformed or hostile objects",
         "repair its history; `git fsck --strict` there names them",
@@ -119,7 +130,7 @@ _REMOTE_RULES: Final = (
         r"returned error: (?:408|425|429|5\d\d)|Could not resolve host|Connection (?:refused|reset|timed out|closed)"
         r"|Failed to connect|Couldn't connect|Operation (?:timed out|too slow)|timed? ?out|Network is unreachable"
         r"|No route to host|Empty reply|Recv failure|Send failure|SSL|TLS|certificate|GnuTLS|schannel"
-        r"|transfer closed|unexpected disconnect|early EOF|hung up|RPC failed|HTTP/2 stream|curl \d+"
+        r"|transfer closed|unexpected disconnect|early EOF|hung up|RPC failed|stream \d+ was|curl \d+"
         r"|Temporary failure|expected (?:flush|packfile)|protocol error|bad line length|invalid index-pack output",
         Unavailable,
         "the remote is out of reach",
@@ -141,18 +152,21 @@ _REMOTE_RULES: Final = (
 )
 
 
-def failure(status: int, stderr: str, what: str, *, contacts: bool, limits: GitLimits) -> CoafiError:
-    """The error that a failed command means: the first rule that its messages match.
+def failure(
+    status: int, stderr: str, what: str, *, contacts: bool, limits: GitLimits, names: Sequence[str] = ()
+) -> CoafiError:
+    """The error that a failed command means: the first rule that git's own words match.
 
     Args:
         status: that it ended with; negative for a signal.
         stderr: what it said, without secrets.
         what: it did.
         contacts: whether it talked to a remote.
+        names: addresses and paths that it was given, as git writes them; other names are known by where they stand.
     """
-    reason = _shortened(stderr)
+    reason, words = _shortened(stderr), _own_words(stderr, names)
     for rule in _REMOTE_RULES if contacts else _LOCAL_RULES:
-        if rule.pattern.search(stderr):
+        if rule.pattern.search(words):
             limit = f" ({limits.max_file_bytes} bytes)" if "larger than" in rule.problem else ""
             return rule.error(f"{what} failed: {rule.problem}{limit}{reason}", remedy=rule.remedy)
     if status in (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGKILL, 128 + signal.SIGTERM, 124):
@@ -160,6 +174,40 @@ def failure(status: int, stderr: str, what: str, *, contacts: bool, limits: GitL
     if not contacts:
         return MirrorDamaged(f"{what} failed with status {status}{reason}", remedy=_REMAKE)
     return GitFailed(f"{what} failed with status {status}{reason}", remedy="report this message: it is not known to us")
+
+
+_CHOSEN_BY_OTHERS: Final = (
+    # What the remote says after this is its own text, but for what git's own servers say and what we act upon.
+    (
+        re.compile(r"(remote error: (?:(?:upload-pack: )?not our ref|access denied|[Rr]epository not found)?).*"),
+        r"\1",
+    ),
+    # The rule that an object breaks; then perhaps what stands in it.
+    (re.compile(r"(object [0-9a-f]+: \w+:).*"), r"\1"),
+    (re.compile(r"(?<!\w)'.*?'(?!\w)"), _NAME),
+    (
+        re.compile(
+            r"(connect(?:ion)? to (?:host )?|resolve host(?:name)?:? |(?:closed|reset) by |known for |remote ref )\S+"
+        ),
+        r"\1",
+    ),
+    # Addresses, paths, refs.
+    (re.compile(r"(?<!\S)\S*[/@]\S*"), _NAME),
+)
+"""Where names stand in git's messages, and what stands there instead; one after the other, line by line."""
+
+
+def _own_words(stderr: str, names: Sequence[str]) -> str:
+    """What git itself says, without the names that it quotes, and without the lines that it passes on from the remote.
+
+    Over ssh, the words of the server come without a mark. It is one that this installation lists.
+    """
+    for name in sorted(filter(None, names), key=len, reverse=True):
+        stderr = stderr.replace(name, _NAME)
+    lines = [line for line in re.split(r"[\r\n]+", stderr) if not line.startswith("remote:")]
+    for pattern, instead in _CHOSEN_BY_OTHERS:
+        lines = [pattern.sub(instead, line) for line in lines]
+    return "\n".join(lines)
 
 
 def _shortened(stderr: str) -> str:

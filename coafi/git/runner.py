@@ -45,6 +45,7 @@ _GRACE_SECONDS = 2.0
 _CLOSE_SECONDS = HEARTBEAT_SECONDS / 2
 """How long a git that is not asked any more may take to end by itself."""
 _MAX_STDERR = 16_384
+_LINE_END = re.compile(rb"[\r\n]")
 _CHUNK = 1 << 18
 _ULIMIT_BLOCK = 512  # POSIX: ``ulimit -f`` counts in blocks of 512 bytes
 # The signal is ignored so that the write fails with a reason instead of killing a helper of git's without one.
@@ -427,7 +428,8 @@ class GitProcess:
     def failure(self, what: str) -> CoafiError:
         """The error that the end of this git means; ends it."""
         errors = _scrubbed(bytes(self._errors).decode("utf-8", "replace"), self._secrets)
-        return failure(self.end(), errors, what, contacts=self._remote is not None, limits=self._limits)
+        names = () if self._remote is None else self._remote.url.names
+        return failure(self.end(), errors, what, contacts=self._remote is not None, limits=self._limits, names=names)
 
     @property
     def _output(self) -> BinaryIO:
@@ -437,7 +439,9 @@ class GitProcess:
         # The first cause and the last word are what helps; what is between them can be anything a server sends.
         self._errors += chunk
         if len(self._errors) > _MAX_STDERR:
-            del self._errors[_MAX_STDERR // 2 : -_MAX_STDERR // 2]
+            # A line that lost its beginning would no longer be known as the remote's.
+            end = _LINE_END.search(self._errors, len(self._errors) - _MAX_STDERR // 2)
+            del self._errors[_MAX_STDERR // 2 : end.start() if end else -_MAX_STDERR // 2]
 
 
 class _Collector:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from coafi.addresses import resolve
 from coafi.errors import PolicyDenied, ValidationError
@@ -84,6 +84,12 @@ class RepositoryUrl:
         """
         keep = self.scheme == "file" or self.path.endswith("/.git")
         return self.address if keep else self.address.removesuffix(".git")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """How it may stand in git's messages: its address, and where git decodes the path, that as well."""
+        decoded = (unquote(self.path),) if self.scheme in ("file", "ssh") else ()
+        return (self.address, self.canonical, *decoded)
 
     def __str__(self) -> str:
         return self.canonical

@@ -19,7 +19,7 @@ class GitServer:
     """Serves every repository below ``root``.
 
     Attributes:
-        status: answer every request with it instead.
+        status: answer every request with it instead, and with ``body`` as plain text.
         location: where redirects go.
         authorization: the only value of that header that is let in.
         stall: answer the packs of fetches with silence, until the test is over.
@@ -30,6 +30,7 @@ class GitServer:
     root: Path
     port: int = 0
     status: int | None = None
+    body: str = ""
     location: str = ""
     authorization: str | None = None
     stall: bool = False
@@ -94,8 +95,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(git.status)
             if git.location:
                 self.send_header("Location", git.location + self.path)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Type", "text/plain")
+            self.send_header("Content-Length", str(len(git.body.encode())))
             self.end_headers()
+            self.wfile.write(git.body.encode())
             return
         if git.authorization is not None and self.headers.get("Authorization") != git.authorization:
             self.send_response(401)
