@@ -22,7 +22,8 @@ class GitLimits:
             could be their origin, are at most the square of this; beyond it only exact renames are found.
         max_similarity_bytes: contents that are compared for it together; beyond it likewise.
         fetch_timeout: wall time of one git command that talks to the remote.
-        local_timeout: wall time of one git command on the mirror, or of one question to the git that reads objects.
+        local_timeout: how long one git command on the mirror is waited for, or the answer to one question to the git
+            that reads objects; storing what it answers does not count.
         lock_timeout: how long a fetch waits for another one of the same repository.
         low_speed_bytes: a transfer slower than this many bytes per second ...
         low_speed_seconds: ... for this many whole seconds is given up as stalled.

@@ -352,7 +352,7 @@ class GitProcess:
 
         Args:
             watch, what: as for :meth:`GitRunner.run`.
-            timeout: seconds that all of it may take.
+            timeout: seconds that git may be waited for; what ``take`` takes for itself does not count.
             answered: whether the output is complete, and git waits for the next request; without it this is the last
                 one, which git is told, and it is waited for its end.
 
@@ -382,7 +382,9 @@ class GitProcess:
                             if answered is None:
                                 requests.close()
                     elif chunk := os.read(key.fd, _CHUNK):
+                        began = time.monotonic()
                         takers[key.fd](chunk)
+                        deadline += time.monotonic() - began
                     else:
                         selector.unregister(key.fd)
                         del takers[key.fd]

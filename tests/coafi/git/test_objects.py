@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,11 @@ from coafi.git.mirror import MirrorStore
 from coafi.git.objects import ObjectInfo, ObjectReader
 from coafi.git.runner import GitProcess, GitRunner, Remote, Watch
 from coafi.git.urls import UrlPolicy, parse_repository_url
+from coafi.objects.local import LocalObjectStore
+from tests.coafi.git.conftest import MakeFetcher
 from tests.coafi.git.repositories import Repository
 from tests.coafi.git.server import GitServer, none_left_with, processes_with
+from tests.coafi.objects.files import object_root
 
 OID = "a" * 40
 OTHER = "b" * 40
@@ -314,6 +318,46 @@ def test_a_git_that_takes_too_long_for_an_answer(tmp_path: Path, fake_git: Path,
         with pytest.raises(Unavailable, match="longer than allowed"):
             objects.info([OID] * 10_000)
         assert none_left_with(str(fake_git))
+
+
+def test_only_the_time_of_git_counts_and_not_that_of_who_takes_contents(repository: Repository) -> None:
+    """Contents may go to a store that is slower than git: however long it takes, git did not hang."""
+    repository.commit({"a.bin": bytes(1_000_000)})
+    blob = repository.git("rev-parse", "HEAD:a.bin")
+    taken: list[bytes] = []
+
+    def take(content: bytes) -> None:
+        time.sleep(0.5)
+        taken.append(content)
+
+    with reader(git_dir_of(repository), limits=GitLimits(local_timeout=3)) as objects:
+        objects.contents([(blob, 1_000_000)] * 10, take)
+    assert len(taken) == 10
+
+
+def test_a_git_that_hangs_after_a_slow_taker_is_still_stopped(tmp_path: Path, fake_git: Path) -> None:
+    write(fake_git, f"say.write(b'{OID} blob 5\\nhello\\n'); say.flush()\ntime.sleep(100)")
+    with reader(tmp_path, limits=GitLimits(local_timeout=1)) as objects:
+        started = time.monotonic()
+        with pytest.raises(Unavailable, match="longer than allowed"):
+            objects.contents([(OID, 5), (OID, 5)], lambda _content: time.sleep(2))
+        assert time.monotonic() - started > 2.5
+        assert none_left_with(str(fake_git))
+
+
+def test_a_slow_store_does_not_stop_a_fetch(
+    repository: Repository, make_fetcher: MakeFetcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(LocalObjectStore):
+        def put_many(self, contents: Sequence[bytes]) -> list[str]:
+            time.sleep(0.4)
+            return super().put_many(contents)
+
+    limits = GitLimits(local_timeout=3, max_batch_bytes=100_000)
+    fetcher = make_fetcher(limits=limits)
+    fetcher = make_fetcher(limits=limits, objects=Slow(object_root(fetcher.objects)))
+    commit = repository.commit({f"{number}.bin": bytes([number]) * 100_000 for number in range(12)})
+    assert fetcher.fetch(FetchRequest(repository_url=repository.url, commit=commit)).files == 12
 
 
 def test_the_git_of_a_damaged_mirror_has_ended_when_it_is_deleted(
