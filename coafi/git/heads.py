@@ -3,14 +3,28 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from coafi.errors import Unavailable, ValidationError
 from coafi.git.mirror import check_sha
-from coafi.git.refs import check_branch
+from coafi.git.refs import check_head
 from coafi.git.runner import GitRunner, Remote, Watch
 from coafi.git.urls import UrlPolicy, parse_repository_url, resolve_addresses
 
 _HEADS = b"refs/heads/"
+
+
+class Heads(NamedTuple):
+    """The branches of a repository.
+
+    Attributes:
+        commits: the commit of each, by name.
+        complete: whether these are all. Else there are some whose names no event can hold: what is not listed may be
+            there.
+    """
+
+    commits: dict[str, str]
+    complete: bool
 
 
 @dataclass(frozen=True)
@@ -26,8 +40,8 @@ class RemoteHeads:
     runner: GitRunner
     policy: UrlPolicy
 
-    def of(self, repository_url: str, beat: Callable[[str], None] = lambda _text: None) -> dict[str, str]:
-        """The commit of every branch, by name. Branches whose names we refuse are left out.
+    def of(self, repository_url: str, beat: Callable[[str], None] = lambda _text: None) -> Heads:
+        """The commit of every branch, also of those that git would not take from us (see :func:`check_head`).
 
         Raises:
             ValidationError, PolicyDenied: the URL is none of ours.
@@ -49,19 +63,18 @@ class RemoteHeads:
             what=f"looking up the branches of {url}",
             remote=remote,
         )
-        return dict(_heads(answer, str(url)))
+        return _heads(answer, str(url))
 
 
-def _heads(answer: bytes, url: str) -> "list[tuple[str, str]]":
-    found = []
+def _heads(answer: bytes, url: str) -> Heads:
+    found, complete = {}, True
     for line in answer.split(b"\n"):
         sha, _, name = line.partition(b"\t")
         if not name.startswith(_HEADS):
             continue
         try:
-            branch = check_branch(name.removeprefix(_HEADS).decode())
-            commit = check_sha(sha.decode("ascii", "replace"), f"a head of {url}:")
+            branch = check_head(name.removeprefix(_HEADS).decode())
+            found[branch] = check_sha(sha.decode("ascii", "replace"), f"a head of {url}:")
         except (ValidationError, UnicodeDecodeError):
-            continue
-        found.append((branch, commit))
-    return found
+            complete = False
+    return Heads(found, complete)

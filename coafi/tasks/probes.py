@@ -98,7 +98,7 @@ class ServiceProbes:
         return f"answers; runs are remembered for {self.history.retention()}"
 
     def _git(self, url: str, beat: Callable[[str], None]) -> str:
-        return f"{len(self.heads.of(url, beat))} branches of {url}"
+        return f"{len(self.heads.of(url, beat).commits)} branches of {url}"
 
     def _subscriber(self, subscriber: Subscriber, _beat: Callable[[str], None]) -> str:
         since = self.gone.since(self.subscribers).get(subscriber.name)

@@ -5,12 +5,14 @@ what no delivery has told is started as a ``git.commit`` event whose principal i
 derives from repository, branch, and the commits before and after: whoever finds it out as well finds the same run, and
 a late delivery of the same push is answered with it (:meth:`coafi.recording.EventRecorder.receive`).
 
+A branch that is not listed is gone, unless the listing holds names that no event can hold: then nothing is called gone.
+
 A branch is as we know it when its head was delivered and nothing that was delivered later moved it away from there.
 Deliveries may be late and out of order, so what looks missing is looked at again after a pause before it is started.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -24,7 +26,7 @@ from coafi.canonical import JsonObject, canonical_json, sha256
 from coafi.commits import reconciled_id, source_of
 from coafi.errors import CoafiError, ResourceNotFoundError
 from coafi.events import Event, new_event
-from coafi.git.heads import RemoteHeads
+from coafi.git.heads import Heads, RemoteHeads
 from coafi.git.mirror import check_sha, is_zero
 from coafi.names import RECONCILED, EventType, TaskName
 from coafi.objects import ObjectStore
@@ -181,8 +183,9 @@ class Reconciler:
             )
         found = []
         for url, name in sorted(places):
-            after = self.heads.of(url).get(name, _zeros(commit))
-            if after != commit:
+            heads = self.heads.of(url)
+            after = heads.commits.get(name, _zeros(commit))
+            if after != commit and (heads.complete or not is_zero(after)):
                 standing = Standing.GONE if is_zero(after) else Standing.MISSED
                 found.append(Branch(repository=url, branch=name, before=commit, after=after, standing=standing))
         return found
@@ -221,15 +224,15 @@ class Reconciler:
         tried = [self.start_one(_branch(push, delivery_id), beat) for push, delivery_id in at_work]
         return [one for one in tried if one.standing is not Standing.FOUND]
 
-    def _missed(
-        self, url: str, pushes: Sequence[Push], heads: Mapping[str, str], asked: ReconcileParameters
-    ) -> Iterator[Branch]:
+    def _missed(self, url: str, pushes: Sequence[Push], heads: Heads, asked: ReconcileParameters) -> Iterator[Branch]:
         by_branch: dict[str, list[Push]] = {}
         for push in pushes:
             by_branch.setdefault(push.branch, []).append(push)
         has_webhook = any(push.principal == PRINCIPAL for push in pushes)
-        for name in sorted({*by_branch, *heads}):
-            known, after = by_branch.get(name, []), heads.get(name)
+        for name in sorted({*by_branch, *heads.commits}):
+            known, after = by_branch.get(name, []), heads.commits.get(name)
+            if after is None and not heads.complete:
+                continue  # it may be there under a name that the listing cannot hold: it is not called gone
             if not known:
                 if asked.new_branches and has_webhook and after is not None:
                     yield Branch(repository=url, branch=name, before=_zeros(after), after=after, standing=Standing.NEW)

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from coafi.errors import ValidationError
-from coafi.git.refs import MAX_BRANCH, check_branch
+from coafi.git.refs import MAX_BRANCH, check_branch, check_head
 from coafi.git.urls import UrlPolicy
 from coafi.trees.facts import learned_directory
 from tests.coafi.git.conftest import MakeFetcher
@@ -56,6 +56,21 @@ def test_it_accepts_no_name_that_git_refuses(name: str) -> None:
     except ValidationError:
         return
     subprocess.run(["git", "check-ref-format", "--branch", name], check=True, capture_output=True)
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(st.text(st.sampled_from("ab/.@{-~^:?*[\\ lHEAD"), min_size=1, max_size=8))
+@example("HEAD")
+@example("-x")
+@example("@")
+def test_a_head_has_just_the_names_that_git_allows_for_refs(name: str) -> None:
+    git = subprocess.run(["git", "check-ref-format", f"refs/heads/{name}"], check=False, capture_output=True)
+    try:
+        check_head(name)
+    except ValidationError:
+        assert git.returncode
+    else:
+        assert not git.returncode
 
 
 def test_the_tip_of_exactly_this_branch_is_found(make_fetcher: MakeFetcher, repository: Repository) -> None:
