@@ -184,15 +184,14 @@ _CHOSEN_BY_OTHERS: Final = (
     ),
     # The rule that an object breaks; then perhaps what stands in it.
     (re.compile(r"(object [0-9a-f]+: \w+:).*"), r"\1"),
-    (re.compile(r"(?<!\w)'.*?'(?!\w)"), _NAME),
     (
         re.compile(
             r"(connect(?:ion)? to (?:host )?|resolve host(?:name)?:? |(?:closed|reset) by |known for |remote ref )\S+"
         ),
         r"\1",
     ),
-    # Addresses, paths, refs.
-    (re.compile(r"(?<!\S)\S*[/@]\S*"), _NAME),
+    # Addresses, paths and refs, which may hold quotes; then what else is quoted.
+    (re.compile(r"(?<!\S)\S*[/@]\S*|(?<!\w)'.*?'(?=[:;,.)]*(?:\s|$))"), _NAME),
 )
 """Where names stand in git's messages, and what stands there instead; one after the other, line by line."""
 

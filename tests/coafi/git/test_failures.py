@@ -35,6 +35,7 @@ NAMES = [
     "it's moved, access denied",
     "it' returned error: 404",
     "early EOF",
+    "x'y/'--SSL-'z'",
 ]
 
 REFUSED = "The requested URL returned error:"
@@ -107,6 +108,7 @@ CHOSEN = st.lists(
 
 @given(CHOSEN, st.sampled_from(sorted(SAID)), st.sampled_from(["https", "file", "ssh"]))
 @example("redirects", next(iter(SAID)), "https")
+@example("'url/'--SSL-'host'", "error: cannot lock ref 'refs/heads/{ref}': is at {sha}", "https")
 def test_no_name_changes_what_a_failure_means(name: str, said: str, scheme: str) -> None:
     assert meant(said, name, scheme) is meant(said, NEUTRAL, scheme)
 
