@@ -8,7 +8,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Index, Row, Table, ins
 
 from coafi import names
 from coafi.commits import PushKeys, push_keys
-from coafi.database import Database, big_integer, metadata, text
+from coafi.database import Database, big_integer, metadata, storable, text
 from coafi.events import Event, EventRef
 
 delivery = Table(
@@ -208,11 +208,29 @@ class DeliveryReader:
         return None if row is None else _delivery(row)
 
     def find(self, name: str) -> tuple[Delivery, ...]:
-        """The deliveries that ``name`` means: a delivery id, a workflow id or a UTidS, permanent or temporary."""
-        known_as = (delivery.c.delivery_id, delivery.c.workflow_id, delivery.c.utids, delivery.c.temporary_utids)
+        """The deliveries that ``name`` means: a workflow id, a UTidS, permanent or temporary, or a delivery id.
+
+        In this order: senders choose the ids of their deliveries, and none may pass for something else that way.
+        Several can have the same delivery id, of different sources.
+        """
+        name = storable(name)
+        known_as = (
+            delivery.c.workflow_id == name,
+            or_(delivery.c.utids == name, delivery.c.temporary_utids == name),
+            delivery.c.delivery_id == name,
+        )
         with self._database.read() as connection:
-            rows = connection.execute(select(delivery).where(or_(*(column == name for column in known_as))))
-            return tuple(_delivery(row) for row in rows)
+            for condition in known_as:
+                if found := connection.execute(select(delivery).where(condition)).all():
+                    return tuple(_delivery(row) for row in found)
+        return ()
+
+    def by_workflow_id(self, workflow_id: str) -> Delivery | None:
+        """The delivery that the runs with this workflow id are about."""
+        query = select(delivery).where(delivery.c.workflow_id == workflow_id)
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _delivery(row)
 
     def by_utids(self, utids: str) -> Delivery | None:
         """The delivery with this UTidS, permanent or temporary."""

@@ -128,9 +128,9 @@ class ApiReader:
         return DeliveryReader(self.database).get(source, delivery_id)
 
     def delivery(self, name: str) -> Delivery | None:
-        """The delivery of an event that goes by a workflow id, an event id or a UTidS."""
+        """The delivery of an event that goes by a workflow id, a UTidS, or an event id that one source has used."""
         found = DeliveryReader(self.database).find(name)
-        return found[0] if found else None
+        return found[0] if len(found) == 1 else None
 
     def stored(self, delivery: Delivery) -> Answer | None:
         """The answer that a request has got, if its run has ended."""
@@ -226,7 +226,7 @@ class ApiReader:
         found = self.event(name)
         if found is None:
             raise ResourceNotFoundError(
-                f"no event goes by {name[:200]!r}", remedy="give its workflow id, its own id or its UTidS"
+                f"no event goes by {name[:200]!r} alone", remedy="give its workflow id, its UTidS, or an id of its own"
             )
         return answer_with(found)
 

@@ -173,7 +173,7 @@ class Resolver:
 
     def _made_by(self, workflow_id: str, principal: str, time: str) -> Provenance:
         """Where the first version of an entry came from: the request of the run that made it."""
-        delivery = next(iter(DeliveryReader(self.database).find(workflow_id)), None)
+        delivery = DeliveryReader(self.database).by_workflow_id(workflow_id)
         return Provenance(
             source=delivery.source if delivery else "",
             principal=principal,

@@ -88,3 +88,23 @@ def test_deliveries_are_found_by_each_of_their_names(database: Database) -> None
     assert reader.find("nothing") == ()
     assert reader.recent(10, outcome=Phase.FAILED) == ()
     assert replace(known, outcome="x") != known
+
+
+def test_the_id_of_a_delivery_does_not_pass_for_a_workflow_or_a_utids(database: Database) -> None:
+    """Its sender has chosen it."""
+    target = event("theirs")
+    names = (target.workflow_id, target.utids)
+    for name in names:
+        claimed(database, "run1", event(name))
+    _, theirs = claimed(database, "run2", target)
+    reader = DeliveryReader(database)
+    for name in names:
+        assert [one.delivery_id for one in reader.find(name)] == ["theirs"]
+    assert reader.by_workflow_id(target.workflow_id) == theirs
+    assert reader.by_workflow_id("theirs") is None
+
+
+def test_a_name_that_no_delivery_can_have_finds_none(database: Database) -> None:
+    claimed(database, "run1")
+    assert DeliveryReader(database).find("a\0b") == ()
+    assert DeliveryReader(database).find("\ud800") == ()
