@@ -2,7 +2,8 @@
 
 An object goes only if it is old and *nothing* names it: no entry of the ledger, no row of the database, no history of a
 run that is open, and no object that one of these names, and so on. Whatever looks like a digest counts as one, in
-whatever bytes it stands. Writing an object again, or finding it there, makes it young (:mod:`coafi.objects`), so what
+whatever bytes it stands. What a damaged object named nobody knows, so while one that is needed is damaged no object
+goes. Writing an object again, or finding it there, makes it young (:mod:`coafi.objects`), so what
 is about to be named is not removed under somebody's hands.
 
 Ledger entries, deliveries, registries and stored answers are no caches: they are kept.
@@ -94,7 +95,7 @@ class CleanUp:
         cached = self._old_artifacts(dry_run=asked.dry_run) if asked.old_artifacts else 0
         reserved = self._reservations(dry_run=asked.dry_run)
         mirrors = self.mirrors.evict(older_than=asked.mirrors_age, dry_run=asked.dry_run)
-        total, going = self.removable(asked, job.beat)
+        total, going, damaged = self.removable(asked, job.beat)
         gone: list[StoredObject] = []
         for number, one in enumerate(going):
             if number % 100 == 0:
@@ -117,12 +118,19 @@ class CleanUp:
             dry_run=asked.dry_run,
             objects=tuple(one.digest for one in gone[:SHOWN]),
             mirrors=tuple(mirrors[:SHOWN]),
+            alarms=tuple(
+                f"the object {digest} is damaged, and what it names is not known: no object was removed; restore it"
+                " from a backup, or take its file away if there is none"
+                for digest in damaged[:SHOWN]
+            ),
         )
 
     def removable(
         self, asked: CleanUpParameters, beat: Callable[[str], None] = lambda _text: None
-    ) -> tuple[int, list[StoredObject]]:
-        """How many objects there are, and those that may go, the oldest first.
+    ) -> tuple[int, list[StoredObject], list[str]]:
+        """How many objects there are, those that may go, the oldest first, and those that are needed and damaged.
+
+        None may go while one of these is.
 
         Raises:
             Unavailable: something that may name an object is out of reach: then nothing may go.
@@ -130,11 +138,13 @@ class CleanUp:
         stored = {one.digest: one for one in self.objects.listed()}
         old = {digest for digest, one in stored.items() if one.modified < self.now() - asked.objects_age}
         if not old:
-            return len(stored), []
-        needed = self.needed(set(stored), beat)
+            return len(stored), [], []
+        needed, damaged = self.needed(set(stored), beat)
+        if damaged:
+            return len(stored), [], damaged
         going = sorted((stored[digest] for digest in old - needed), key=lambda one: (one.modified, one.digest))
         if not asked.objects_bytes:
-            return len(stored), going
+            return len(stored), going, []
         excess = sum(one.size for one in stored.values()) - asked.objects_bytes
         chosen: list[StoredObject] = []
         for one in going:
@@ -142,16 +152,17 @@ class CleanUp:
                 break
             chosen.append(one)
             excess -= one.size
-        return len(stored), chosen
+        return len(stored), chosen, []
 
-    def needed(self, stored: set[str], beat: Callable[[str], None] = lambda _text: None) -> set[str]:
-        """Those of the ``stored`` objects that something names, directly or through other objects.
+    def needed(self, stored: set[str], beat: Callable[[str], None] = lambda _text: None) -> tuple[set[str], list[str]]:
+        """Those of the ``stored`` objects that something names, directly or through other objects; the damaged ones.
 
         Raises:
             Unavailable: something cannot be looked into.
         """
         found: set[str] = set()
         waiting: list[str] = []
+        damaged: list[str] = []
 
         def mark(data: bytes) -> None:
             for name in _DIGEST.findall(data):
@@ -169,11 +180,12 @@ class CleanUp:
             looked += 1
             if looked % 100 == 0:
                 beat(f"looked through {looked:,} objects")
+            digest = waiting.pop()
             try:
-                mark(self.objects.get(waiting.pop()))
+                mark(self.objects.get(digest))
             except IntegrityError:
-                continue  # a damaged object names nothing; it stays, and whoever reads it is told
-        return found
+                damaged.append(digest)
+        return found, damaged
 
     def _sources(self, beat: Callable[[str], None]) -> Iterator[bytes]:
         # Histories first: what a run learns afterwards it has just written, and that is young.

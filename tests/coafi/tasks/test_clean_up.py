@@ -138,6 +138,22 @@ def test_nothing_goes_while_temporal_cannot_say_what_runs_need(cleaning: CleanUp
     assert object_file(cleaning.objects, old).exists()
 
 
+def test_nothing_goes_while_it_is_not_known_what_a_damaged_object_named(cleaning: CleanUp) -> None:
+    leaf = put(cleaning, b"leaf")
+    listing = canonical_json({"archive": leaf})
+    parent = put(cleaning, listing)
+    cleaning.ledger.append([draft(1, data={"manifest": parent})])
+    object_file(cleaning.objects, parent).write_bytes(listing.replace(b"archive", b"Archive"))
+    result = cleaning.run(job())
+    assert result.objects == ()
+    (alarm,) = result.alarms
+    assert parent in alarm
+    object_file(cleaning.objects, parent).write_bytes(listing)
+    result = cleaning.run(job())
+    assert (result.objects, result.alarms) == ((), ())
+    assert cleaning.objects.get(leaf) == b"leaf"
+
+
 def test_the_oldest_go_first_and_only_as_many_as_must(cleaning: CleanUp) -> None:
     digests = [put(cleaning, bytes([number]) * 1_000, age=OLD + DAY * number) for number in range(5)]
     assert cleaning.run(job(objectsBytes=3_500)).objects == (digests[4], digests[3])
