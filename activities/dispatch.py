@@ -203,13 +203,17 @@ class Dispatcher:
         return None
 
     async def _refuse_other_body(self, event: Event) -> None:
-        """Compare the event with the one whose run there is."""
+        """Compare the event with the one whose run there is. Nobody else does: no run is started for it."""
         try:
             async with asyncio.timeout(self.timeout):
                 run = await self.client.get_workflow_handle(event.workflow_id).describe()
                 digest = await run.memo_value(MEMO_BODY, "")
-        except (RPCError, TimeoutError, RuntimeError):
-            return  # it is there; the claim compares again, unless it has been claimed already
+        except (RPCError, TimeoutError, RuntimeError) as error:
+            raise Unavailable(
+                f"Temporal has a run of delivery {event.id}, and did not say in time whether it is of the same body",
+                remedy="deliver it again",
+                retry_after=30,
+            ) from error
         if digest and digest != event.bodydigest:
             raise reused_delivery(event.id, event.workflow_id)
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
-from temporalio.client import WorkflowFailureError
-from temporalio.service import RPCError
+from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities.dispatch import Dispatcher
 from coafi.canonical import JsonObject, sha256
@@ -173,6 +173,25 @@ async def test_another_body_is_refused_also_before_the_first_was_claimed(tmp_pat
         assert (await stack.push(first, delivery="same")).status_code == 202
         problem(await stack.push(push_payload("https://git.invalid/x", "b" * 40), delivery="same"), 409)
         assert (await stack.push(first, delivery="same")).json()["redelivery"] is True
+
+
+async def test_what_cannot_be_compared_with_the_body_of_its_run_is_not_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No run is started for it, so nobody would compare it afterwards."""
+
+    async def busy(*_: object) -> None:
+        raise RPCError("namespace rate limit exceeded", RPCStatusCode.RESOURCE_EXHAUSTED, b"")
+
+    async with running_stack(tmp_path, workers=False) as stack:
+        first = push_payload("https://git.invalid/x", "a" * 40)
+        assert (await stack.push(first, delivery="same")).status_code == 202
+        with monkeypatch.context() as overloaded:
+            overloaded.setattr(WorkflowHandle, "describe", busy)
+            other = await stack.push(push_payload("https://git.invalid/x", "b" * 40), delivery="same")
+            problem(other, 503)
+            assert other.headers["Retry-After"] == "30"
+        assert (await stack.push(first, delivery="same")).status_code == 202
 
 
 async def test_deliveries_are_accepted_while_the_database_is_out_of_reach(
