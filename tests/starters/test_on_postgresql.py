@@ -11,8 +11,9 @@ from urllib.parse import quote
 import httpx
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import text
 
-from coafi.database import Database, PostgresqlAddress
+from coafi.database import Database, PostgresqlAddress, metadata
 from coafi.database.migrate import migrate
 from coafi.documents.facts import DocumentFacts
 from coafi.errors import Unavailable
@@ -124,6 +125,16 @@ def test_the_roles_of_the_documentation_suffice(tmp_path: Path, postgresql: Post
         assert resources.ledger.checkpoint(force=True).size == 301
         facts = {"b" * 40: DocumentFacts(document_id="X", anchors=())}
         FactsStore(resources.database).remember(facts, {"c" * 40: "d" * 64}, [("X", "a.md")])
+        kept = {"ledger_head", "ledger_entry", "ledger_tile", "ledger_checkpoint", "delivery"}
+        with resources.database.read() as connection:
+            may_delete = {
+                name
+                for name in metadata.tables
+                if connection.execute(
+                    text("SELECT has_table_privilege('coafi', :name, 'DELETE')"), {"name": name}
+                ).scalar()
+            }
+        assert may_delete == set(metadata.tables) - kept
         for statement in ("UPDATE ledger_entry SET idx = 7", "DROP TRIGGER ledger_entry_no_change ON ledger_entry"):
             with pytest.raises(Unavailable, match="does not allow"), resources.database.write() as connection:
                 connection.exec_driver_sql(statement)
