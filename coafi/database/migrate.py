@@ -31,6 +31,7 @@ TABLE_OWNERS = (
     "coafi.compliance.findings",
     "coafi.deliveries",
     "coafi.federation.positions",
+    "coafi.federation.sent",
     "coafi.federation.tables",
     "coafi.federation.witnessed",
     "coafi.following",

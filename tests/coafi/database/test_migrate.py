@@ -48,6 +48,7 @@ UNDO_0003 = (
 )
 
 UNDO_0005 = (
+    "DROP TABLE peer_sent",
     "DROP TABLE learned_directory",
     "DROP INDEX delivery_push",
     "DROP INDEX delivery_branch",

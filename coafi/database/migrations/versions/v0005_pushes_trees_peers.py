@@ -1,4 +1,4 @@
-"""Which push a delivery tells of, and which directories of trees were learned."""
+"""Which push a delivery tells of, which directories of trees were learned, and what went to peers."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,6 +16,7 @@ def upgrade() -> None:
     """
     _deliveries()
     _learned_directories()
+    _sent_bodies()
 
 
 def _deliveries() -> None:
@@ -35,4 +36,16 @@ def _learned_directories() -> None:
         "learned_directory",
         sa.Column("key", sa.LargeBinary, primary_key=True),
         sa.Column("intact", sa.Boolean, nullable=False),
+    )
+
+
+def _sent_bodies() -> None:
+    op.create_table(
+        "peer_sent",
+        sa.Column("peer", text(63), primary_key=True),
+        sa.Column("message", text(128), primary_key=True),
+        sa.Column("digest", text(64), primary_key=True),
+        sa.Column("kept", text(64), nullable=False),
+        sa.Column("entry", big_integer(), nullable=False),
+        sa.Column("standing", text(10), nullable=False),
     )
