@@ -6,7 +6,8 @@
         ▲                                                     │ 202
         └── MESSAGE_DELIVERED, and the position ◄── its signed receipt
 
-There is no queue: whoever looks again from the same position finds the same messages, with the same ids.
+There is no queue: whoever looks again from the same position finds the same messages, with the same ids. A body that
+was sent is kept until its delivery is on record (:mod:`coafi.federation.sent`), and sent again as it was.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -16,13 +17,14 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 from coafi import metrics
-from coafi.canonical import JsonObject, Sha256, digest_of
-from coafi.errors import ValidationError
+from coafi.canonical import JsonObject, Sha256, digest_of, sha256
+from coafi.errors import IntegrityError, ValidationError
 from coafi.events import Wire
 from coafi.federation.messages import Message, MessageType
 from coafi.federation.peers import Peer, PeerStatus, PeerStore, StoredPeer, find_peer
 from coafi.federation.positions import Position, Positions, advance
 from coafi.federation.projection import Projection, queued_message
+from coafi.federation.sent import Body, SentBodies, Standing, forget_recorded
 from coafi.ledger.entry import Draft, Recorded, entry_key
 from coafi.ledger.port import Ledger, LedgerTransaction
 from coafi.names import EntryType, outbox_workflow_id
@@ -44,7 +46,7 @@ COUNTED = 5_000
 
 
 class OutgoingRef(Wire):
-    """A message that is to be delivered; all of it is in the object store, so that every try sends the same bytes.
+    """A message that is to be delivered; all of it is in the object store, as it was made.
 
     Attributes:
         id: of the message.
@@ -70,6 +72,20 @@ class DeliveryOutcome(StrEnum):
     REJECTED = "rejected"
     FAILED = "failed"
     UNCONFIRMED = "unconfirmed"
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A message as it goes out.
+
+    Attributes:
+        body: what is kept of it.
+        is_first: whether it was never sent before, as far as is known.
+    """
+
+    message: Message
+    body: Body
+    is_first: bool
 
 
 @dataclass(frozen=True)
@@ -138,6 +154,7 @@ class Outbox:
         self.positions = positions
         self.projection = projection
         self.objects = objects
+        self.sent = SentBodies(projection.database)
 
     @property
     def ledger(self) -> Ledger:
@@ -171,7 +188,7 @@ class Outbox:
             return Look(start=start, position=start, size=size, paused=known.paused)
         found, at, fresh = self._scan(peer, known, start, size)
         news = (news or fresh) and self.projection.wants_checkpoints(peer)
-        messages = self._kept(found)
+        messages = self._kept(peer_id, found)
         if news and checkpoint and at >= size:
             messages += self._checkpoint(peer, at)
         if not messages and at > known.position == start:
@@ -248,27 +265,33 @@ class Outbox:
                     break
         return found, at, news
 
-    def _kept(self, found: Iterable[tuple[int, Message]]) -> list[OutgoingRef]:
-        """Keep messages as they are to be sent."""
-        made = list(found)
-        digests = self.objects.put_many([message.model_dump_json().encode() for _, message in made]) if made else []
+    def _kept(self, peer_id: str, found: Sequence[tuple[int, Message]]) -> list[OutgoingRef]:
+        """Keep messages as they are to be sent; one that was sent before stays as it was then."""
+        bodies = self._bodies(peer_id, [message for _, message in found])
         return [
-            OutgoingRef(id=message.id, type=message.name, entry=index, after=index + 1, body=digest)
-            for (index, message), digest in zip(made, digests, strict=True)
+            OutgoingRef(id=message.id, type=message.name, entry=index, after=index + 1, body=bodies[message.id])
+            for index, message in found
         ]
+
+    def _bodies(self, peer_id: str, messages: Sequence[Message]) -> dict[str, str]:
+        """The objects that hold messages, by id."""
+        known = self.sent.of(peer_id, [one.id for one in messages])
+        found = {one.message: one.kept for bodies in known.values() for one in bodies if one.standing is Standing.SENT}
+        fresh = [one for one in messages if one.id not in found]
+        digests = self.objects.put_many([one.model_dump_json().encode() for one in fresh]) if fresh else []
+        return found | {one.id: digest for one, digest in zip(fresh, digests, strict=True)}
 
     def _checkpoint(self, peer: Peer, position: int) -> list[OutgoingRef]:
         signed = self.ledger.checkpoint(force=True)
         message = self.projection.checkpoint(peer, signed, datetime.now(UTC))
         if message is None:
             return []
-        digest = self.objects.put(message.model_dump_json().encode())
         ref = OutgoingRef(
             id=message.id,
             type=message.name,
             entry=signed.size - 1,
             after=position,
-            body=digest,
+            body=self._bodies(peer.id, [message])[message.id],
             is_checkpoint=True,
         )
         return [ref]
@@ -292,12 +315,104 @@ class Outbox:
         return entry <= known.reached and self.ledger.index_of(self._key(peer_id, message_id)) is not None
 
     def message(self, ref: OutgoingRef) -> Message:
-        """A message as it is sent.
+        """A message as a look made it.
 
         Raises:
             IntegrityError: the object that holds it is missing or damaged.
         """
         return Message.model_validate_json(self.objects.get(ref.body))
+
+    # -------------------------------------------------------------------- bodies that went
+
+    def outgoing(self, peer: Peer, ref: OutgoingRef) -> Outgoing:
+        """A message as it is sent now: as it was sent before, or else as the peer may see it now.
+
+        Its body is kept before it is sent. If what was sent is lost, it is made anew; the peer says then whether it
+        had taken the other one.
+
+        Raises:
+            Unavailable: something here is out of reach.
+            IntegrityError: it is lost, and cannot be made any more.
+        """
+        known = self._sent(peer.id, ref)
+        for one in known:
+            try:
+                return Outgoing(Message.model_validate_json(self.objects.get(one.kept)), one, is_first=False)
+            except IntegrityError:
+                continue
+        message = self._current(peer, ref)
+        body = self._body(ref, message)
+        fresh = self.sent.note(peer.id, body)
+        return Outgoing(message, body, is_first=fresh and not known)
+
+    def did_not_go(self, peer_id: str, sent: Outgoing) -> None:
+        """Take back that a message was sent: the peer did not get it, or did not take this body."""
+        if sent.is_first:
+            self.sent.forget(peer_id, sent.body.message, sent.body.digest)
+
+    def sent_bodies(self, peer_id: str, ref: OutgoingRef) -> dict[str, str]:
+        """The bodies under which a message went: digests of the objects that hold it, by digest of the body."""
+        found = {one.digest: one.kept for one in self._sent(peer_id, ref)}
+        if not found:  # sent by a version that kept none
+            try:
+                found[sha256(self.message(ref).body)] = ref.body
+            except IntegrityError:
+                return {}
+        return found
+
+    def recognised(self, peer: Peer, ref: OutgoingRef, digest: str) -> bool:
+        """Whether a body that is not known is what a version that kept none may have sent; if so, it is kept.
+
+        That is the message with its contents, or with digests only.
+        """
+        if ref.is_checkpoint:
+            return False
+        for restricted in ((), ("*",)):
+            message = self._made(peer.model_copy(update={"restricted": restricted}), ref)
+            if message is not None and sha256(message.body) == digest:
+                self.sent.note(peer.id, self._body(ref, message))
+                return True
+        return False
+
+    def has_passed(self, peer_id: str, ref: OutgoingRef) -> bool:
+        """Whether a person lets pass that the peer has something else under the message's id."""
+        bodies = self.sent.of(peer_id, [ref.id]).get(ref.id, [])
+        return any(one.standing is Standing.PASSED for one in bodies)
+
+    def note_foreign(self, peer_id: str, ref: OutgoingRef, digest: str) -> None:
+        """Keep that the peer has something else under the message's id, until a person lets that pass."""
+        self.sent.note(peer_id, Body(ref.id, digest, "", ref.entry, Standing.FOREIGN))
+
+    def _sent(self, peer_id: str, ref: OutgoingRef) -> list[Body]:
+        return [one for one in self.sent.of(peer_id, [ref.id]).get(ref.id, []) if one.standing is Standing.SENT]
+
+    def _current(self, peer: Peer, ref: OutgoingRef) -> Message:
+        """A message that was not sent yet, as the peer may see it now: it may have waited since it was made."""
+        lost: IntegrityError | None = None
+        try:
+            message = self.message(ref)
+        except IntegrityError as error:
+            lost = error
+        else:
+            if not peer.restricted or message.data.get("restricted") is not False:
+                return message
+        made = self._made(peer, ref)
+        if made is not None:
+            return made
+        raise lost or IntegrityError(
+            f"{ref.id} holds more than {peer.id} may see now, and what it was made of is gone",
+            remedy=f"coafi peers resume {peer.id} --outgoing, which looks at the ledger again",
+        )
+
+    def _made(self, peer: Peer, ref: OutgoingRef) -> Message | None:
+        """The message made anew, whatever the peer subscribes to now; a checkpoint is not."""
+        if ref.is_checkpoint:
+            return None
+        return self.projection.message(peer.model_copy(update={"subscription": ("*",)}), self.ledger.entry(ref.entry))
+
+    def _body(self, ref: OutgoingRef, message: Message) -> Body:
+        kept = self.objects.put(message.model_dump_json().encode())
+        return Body(ref.id, sha256(message.body), kept, ref.entry)
 
     # ---------------------------------------------------------------------------- records
 
@@ -321,6 +436,8 @@ class Outbox:
             recorded = transaction.append(drafts) if drafts else []
             fresh = sum(one.fresh for one in recorded)
             advance(transaction.connection, peer_id, position=position, reached=reached, fresh=fresh)
+            ids = [one.message.id for one in confirmed]
+            forget_recorded(transaction.connection, peer_id, ids, position)
             return recorded
 
         for one in self.ledger.transact(unit):

@@ -1,7 +1,8 @@
 """How far each peer was told: from where another run of its outbox would go on.
 
 A position moves in the transaction that records a delivery, never before. What lies beyond it may have been sent
-already, and is sent again then: its ids are the same, so the peer takes it once.
+already, and is sent again then: the same bytes under the same ids (:mod:`coafi.federation.sent`), so the peer takes it
+once.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from sqlalchemy import Column, Connection, Integer, Table, case, select, update
 
 from coafi.database import Database, big_integer, metadata, text
 from coafi.database.statements import insert_missing
+from coafi.federation.sent import let_pass
 from coafi.ledger.entry import timestamp
 
 MAX_PROBLEM = 2_000
@@ -97,8 +99,17 @@ class Positions:
             _move(connection, peer, position, {})
 
     def hold(self, peer: str, paused: str) -> None:
-        """Keep why the outbox of a peer is paused, or that it goes on; that forgets what was in the way."""
-        self._set(peer, {"paused": paused, **({} if paused else _NO_PROBLEM)})
+        """Keep why the outbox of a peer is paused, or that it goes on; that forgets what was in the way.
+
+        Whoever lets a paused one go on has been told what the peer has under ids of ours, and lets that pass.
+        """
+        table = peer_position.c
+        with self._database.write() as connection:
+            known = select(table.paused).where(table.peer == peer)
+            if not paused and connection.execute(known).scalar_one_or_none():
+                let_pass(connection, peer)
+            values = {"paused": paused, **({} if paused else _NO_PROBLEM)}
+            connection.execute(update(peer_position).where(table.peer == peer).values(values))
 
     def failed(self, peer: str, problem: str) -> int:
         """Note why a try failed; how many in a row have."""

@@ -9,8 +9,9 @@
 | all there is, at most once a minute | ``CheckpointPublished`` | ``<origin>`` |
 
 An entry that a peer's message caused becomes none, so nothing a peer told comes back to it, or goes round; nor does one
-of another instance that shares the ledger. A message's id is made from the ledger's name and the entry's index: whoever
-makes it again, whenever, makes the same.
+of another instance that shares the ledger. A message's id is made from the ledger's name and the entry's index: it is
+the same whoever makes it, whenever. What it says depends on what the peer may see then, and on our URL, so the outbox
+keeps what it has sent (:mod:`coafi.federation.sent`).
 """
 
 from collections.abc import Callable

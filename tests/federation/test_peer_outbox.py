@@ -120,6 +120,37 @@ async def test_what_is_refused_pauses_the_outbox_and_nothing_is_skipped(stack: S
         assert peer.taken == one.ids(*queued)
 
 
+async def test_what_came_before_with_another_body_is_taken_while_the_peer_is_at_it(stack: Stack) -> None:
+    with partner() as peer:
+        peer.answers = [(409, {}), (202, {})]
+        one = told(stack, peer.url, "conflicting")
+        queued = [one.queue(number) for number in range(2)]
+        await one.wake()
+        await until(lambda: len(peer.seen) >= 2)
+        assert [(message.id, status) for _, message, status in peer.seen] == [
+            *zip(one.ids(*queued), (409, 202), strict=True)
+        ]
+        assert (await one.state()).paused == ""
+
+
+async def test_what_came_before_and_is_not_known_here_pauses_the_outbox_until_a_person_goes_on(stack: Stack) -> None:
+    with partner() as peer:
+        peer.answers, peer.receipts = [(409, {})], [(501, {})]
+        one = told(stack, peer.url, "contradicting")
+        (queued,) = one.ids(one.queue(1))
+        await one.wake()
+        await until(lambda: has_paused(one))
+        standing = await one.state()
+        assert f"has another body under {queued}" in standing.paused
+        assert standing.delivered == 0
+        await one.run.signal(PeerOutboxWorkflow.resume, ADA)
+
+        async def goes_on() -> bool:
+            return (await one.state()).delivered == 1
+
+        await until(goes_on)
+
+
 async def test_when_patience_ends_the_outbox_pauses_with_a_reason(stack: Stack) -> None:
     with partner() as away:
         port = away.port

@@ -7,22 +7,27 @@ from typing import Any
 
 import pytest
 
-from coafi.canonical import JsonObject, digest_of
+from coafi.canonical import JsonObject, digest_of, sha256
 from coafi.database import Database
 from coafi.errors import ValidationError
 from coafi.federation.messages import MessageType
-from coafi.federation.outbox import BATCH, Confirmed, DeliveryOutcome, Outbox
+from coafi.federation.outbox import BATCH, Confirmed, DeliveryOutcome, Outbox, OutgoingRef
 from coafi.federation.peers import Peer, PeerStore
 from coafi.federation.positions import Positions
 from coafi.federation.projection import MAX_DATA, Projection, queued_message
+from coafi.git.limits import GitLimits
+from coafi.git.mirror import MirrorStore
+from coafi.git.runner import GitRunner
 from coafi.ledger.entry import Draft, Recorded
 from coafi.ledger.log import Ledger
 from coafi.names import EntryType, index_workflow_id, workflow_id
 from coafi.objects.local import LocalObjectStore
 from coafi.registry.local import LocalRegistry
 from coafi.registry.store import builtin_schemas
+from coafi.tasks.clean_up import CleanUp
 from coafi.utids import entry_utids
 from tests.coafi.ledger.making import SIGNER
+from tests.coafi.tasks.test_clean_up import Histories
 from tests.postgresql import where
 
 ALL = tuple(MessageType)
@@ -210,3 +215,103 @@ def test_a_peer_that_may_not_see_it_gets_digests(home: Home) -> None:
     assert "data" not in message.data
     assert "api.request" not in message.model_dump_json()
     assert message.time == datetime.fromisoformat(home.ledger.entry(1).entry.time).astimezone(UTC)
+
+
+def only(home: Home) -> OutgoingRef:
+    """The one message that a look finds."""
+    (ref,) = home.outbox.look("b.example", None, news=False, checkpoint=False).messages
+    return ref
+
+
+def test_what_was_sent_is_sent_again_as_it_was_also_to_a_peer_that_is_restricted_since(home: Home) -> None:
+    sent = home.outbox.outgoing(home.peer(), of_a_change(home))
+    restricted = home.peer(restricted=("*",))
+    again = only(home)
+    assert again.body == sent.body.kept
+    resent = home.outbox.outgoing(restricted, again)
+    assert (resent.message, resent.body) == (sent.message, sent.body)
+    assert (sent.is_first, resent.is_first) == (True, False)
+    assert sent.message.data["restricted"] is False
+
+
+def of_a_change(home: Home) -> OutgoingRef:
+    """A message about a change."""
+    home.changed()
+    return only(home)
+
+
+def test_what_was_made_and_not_sent_is_told_as_the_peer_may_see_it_when_it_is(home: Home) -> None:
+    home.peer()
+    ref = of_a_change(home)
+    assert home.outbox.message(ref).data["restricted"] is False
+    sent = home.outbox.outgoing(home.peer(restricted=("*",), subscription=()), ref)
+    assert sent.message.data["restricted"] is True
+    assert sent.message.id == ref.id
+    assert home.outbox.sent_bodies("b.example", ref) == {sent.body.digest: sent.body.kept}
+
+
+def test_what_did_not_reach_the_peer_was_not_sent(home: Home) -> None:
+    peer = home.peer()
+    ref = of_a_change(home)
+    first = home.outbox.outgoing(peer, ref)
+    again = home.outbox.outgoing(peer, ref)
+    home.outbox.did_not_go("b.example", again)  # the first may have
+    assert home.outbox.sent.of("b.example", [ref.id]) == {ref.id: [first.body]}
+    home.outbox.did_not_go("b.example", first)
+    assert home.outbox.sent.of("b.example", [ref.id]) == {}
+
+
+def test_what_was_sent_and_is_lost_is_made_anew_and_both_bodies_are_known(home: Home) -> None:
+    home.peer()
+    ref = of_a_change(home)
+    first = home.outbox.outgoing(home.peer(), ref)
+    home.objects.path(first.body.kept).unlink()
+    peer = home.peer(restricted=("*",))
+    second = home.outbox.outgoing(peer, only(home))
+    assert second.message.data["restricted"] is True
+    assert not second.is_first
+    assert set(home.outbox.sent_bodies("b.example", ref)) == {first.body.digest, second.body.digest}
+
+
+def test_a_body_is_kept_until_its_delivery_is_on_record(home: Home) -> None:
+    peer = home.peer()
+    home.changed("one")
+    home.changed("two")
+    one, two = home.outbox.look("b.example", None, news=False, checkpoint=False).messages
+    for ref in (one, two):
+        home.outbox.outgoing(peer, ref)
+    home.outbox.record("b.example", [Confirmed(two, DeliveryOutcome.ACCEPTED)], position=one.entry)
+    assert set(home.outbox.sent.of("b.example", [one.id, two.id])) == {one.id}
+    home.outbox.record("b.example", [], position=one.after)
+    assert home.outbox.sent.of("b.example", [one.id, two.id]) == {}
+
+
+def test_clean_up_sees_that_a_body_may_have_to_be_sent_again(home: Home, place: Path) -> None:
+    sent = home.outbox.outgoing(home.peer(), of_a_change(home))
+    mirrors = MirrorStore(place / "mirrors", GitRunner(GitLimits()))
+    clean_up = CleanUp(home.database, home.objects, home.ledger, Histories(), mirrors)
+    needed, _ = clean_up.needed({sent.body.kept})
+    assert sent.body.kept in needed
+
+
+def test_a_body_from_before_bodies_were_kept_is_recognised(home: Home) -> None:
+    peer = home.peer()
+    ref = of_a_change(home)
+    whole = sha256(home.outbox.message(ref).body)
+    peer = home.peer(restricted=("*",))
+    assert not home.outbox.recognised(peer, ref, "0" * 64)
+    assert home.outbox.recognised(peer, ref, whole)
+    assert home.outbox.sent_bodies("b.example", ref) == {whole: ref.body}
+
+
+def test_what_the_peer_has_of_others_passes_once_somebody_lets_a_paused_outbox_go_on(home: Home) -> None:
+    home.peer()
+    ref = of_a_change(home)
+    home.outbox.note_foreign("b.example", ref, "0" * 64)
+    home.outbox.positions.hold("b.example", "")  # nobody was told of it
+    assert not home.outbox.has_passed("b.example", ref)
+    home.outbox.positions.hold("b.example", "the outbox: another body")
+    assert not home.outbox.has_passed("b.example", ref)
+    home.outbox.positions.hold("b.example", "")
+    assert home.outbox.has_passed("b.example", ref)
+    assert only(home).id == ref.id
