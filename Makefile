@@ -32,7 +32,7 @@ PROMISED := tests/(guarantees|federation|histories|workflows|coafi/(ledger|regis
 PROMISED_HELD := ! grep -qE '"$(PROMISED)' .pytest_cache/v/cache/lastfailed
 ONLY_FAILED := --last-failed --last-failed-no-failures=none
 BESIDE := --dist=loadfile --no-loadscope-reorder
-SOAK := $(BIN)/pytest --hypothesis-profile=soak -o faulthandler_timeout=1500
+SOAK := $(BIN)/pytest --hypothesis-profile=soak -o faulthandler_timeout=3000
 # Hundreds of processes are started: they find compiled what the first one read.
 test soak: export PYTHONDONTWRITEBYTECODE :=
 test: $(STAMP) ## The test suite, on real servers, with coverage

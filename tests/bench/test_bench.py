@@ -10,7 +10,7 @@ import pytest
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2_700)
 @pytest.mark.parametrize(
     "areas",
     [["ledger", "api", "postgresql", "index", "end-to-end", "memory", "federation", "flood", "order", "capacity"]],

@@ -20,7 +20,7 @@ from coafi.deliveries import DeliveryReader
 from coafi.names import EntryType, Phase
 from coafi.tasks.reconcile import ReconcileParameters, Standing
 from coafi.webhooks import github
-from tests.guarantees.support import finished, side_by_side
+from tests.guarantees.support import HANG, finished, side_by_side
 from tests.harness import Repository, Stack, documents, running_stack, until, worker_process
 from tests.processes import Process
 from tests.strength import some
@@ -50,7 +50,7 @@ async def _killed(home: Path, *, entry_type: EntryType, reset: bool) -> None:
         repository = Repository.create(home / "repo")
         with deadly_worker(stack, entry_type) as process:
             handle = await stack.accepted(repository.push(documents(3)))
-            await until(lambda: process.poll() is not None)
+            await until(lambda: process.poll() is not None, seconds=HANG)
             assert process.returncode == -signal.SIGKILL
             assert any(one.entry.type == entry_type for one in stack.entries())
         if reset:
@@ -112,7 +112,7 @@ async def test_a_run_that_temporal_lost_unfinished_is_taken_up_by_the_redelivery
         payload = Repository.create(tmp_path / "repo").push(documents(3))
         with deadly_worker(stack, EntryType.FILE_PROCESSED) as process:
             handle = await stack.accepted(payload, delivery="same")
-            await until(lambda: process.poll() is not None)
+            await until(lambda: process.poll() is not None, seconds=HANG)
         await stack.forget(handle.id)
         async with running_workers(stack.client, stack.resources):
             receipt = await finished(await stack.accepted(payload, delivery="same"))

@@ -162,7 +162,7 @@ async def test_credentials_in_a_url_are_blanked_before_anything_is_stored(
     [
         (10, 45),
         (300, 120),
-        pytest.param(20_000, 1_300, marks=(pytest.mark.soak, pytest.mark.timeout(600))),
+        pytest.param(20_000, 1_300, marks=(pytest.mark.soak, pytest.mark.timeout(1_800))),
     ],
 )
 async def test_history_stays_small(tmp_path: Path, files: int, most_events: int) -> None:
@@ -171,7 +171,7 @@ async def test_history_stays_small(tmp_path: Path, files: int, most_events: int)
         payload["head_commit"] = {"message": "long " * 100_000, "author": {"name": "Ada"}}
         payload["commits"] = [{"id": f"{number:040x}", "added": ["x" * 500]} for number in range(2_000)]
         handle = await stack.accepted(payload)
-        receipt = await finished(handle, seconds=500)
+        receipt = await finished(handle, seconds=1_700)
         assert receipt.phase is Phase.PROCESSED
         assert receipt.counts["files"] == files
         events = (await history_of(handle)).events

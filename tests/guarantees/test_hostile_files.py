@@ -71,6 +71,7 @@ HOSTILE: dict[str, tuple[bytes, set[str]]] = {
 
 
 @pytest.mark.also_in_soak
+@pytest.mark.timeout(size(180, soak=700))
 async def test_every_hostile_file_gets_a_verdict_and_its_neighbours_theirs(tmp_path: Path) -> None:
     async with running_stack(tmp_path) as stack:
         repository = Repository.create(tmp_path / "repo")
@@ -83,7 +84,7 @@ async def test_every_hostile_file_gets_a_verdict_and_its_neighbours_theirs(tmp_p
             repo.index.update().commit("Links", author=ACTOR, committer=ACTOR)
         push = push_payload(repository.path.as_uri(), repository.head, before=before)
         handle = await stack.accepted(push)
-        receipt = await asyncio.wait_for(handle.result(), 150)
+        receipt = await asyncio.wait_for(handle.result(), size(150, soak=600))
         assert receipt.phase is Phase.PROCESSED
         tries = [
             event.activity_task_started_event_attributes.attempt

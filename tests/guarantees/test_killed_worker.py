@@ -32,12 +32,13 @@ def assert_each_file_recorded_once(stack: Stack, files: int) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(600)
 async def test_a_commit_of_2000_files_goes_on_after_kill_9_without_redoing_finished_batches(tmp_path: Path) -> None:
     async with running_stack(tmp_path, workers=False) as stack:
         payload = Repository.create(tmp_path / "repo").push(documents(FILES))
         with worker_process(stack) as process:
             handle = await stack.accepted(payload)
-            await until(lambda: stack.resources.ledger.size() > FILES // 3)
+            await until(lambda: stack.resources.ledger.size() > FILES // 3, seconds=240)
             process.kill()
         killed = await history_of(handle)
         done = completed(killed, ActivityName.PROCESS)

@@ -29,7 +29,7 @@ HIGH = 50.0
 BURST = 4
 """Activities that a rate lets through at once when it begins."""
 
-QUEUED = 24
+QUEUED = 48
 FLOOD = 36
 """Runs that wait for a rate, and runs of a repository that would starve another."""
 
@@ -70,7 +70,7 @@ async def all_queued(runs: Runs, name: ActivityName) -> None:
 
 async def some_started(runs: Runs, name: ActivityName, count: int) -> None:
     while len(await started(runs, name)) < count:  # noqa: ASYNC110  # Temporal has no event for it
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.2)
 
 
 async def _rate(home: Path, *, queue: TaskQueue, setting: str, name: ActivityName) -> None:
@@ -85,7 +85,7 @@ async def _rate(home: Path, *, queue: TaskQueue, setting: str, name: ActivityNam
         for _ in range(2):
             later.enter_context(worker_process(stack, **{f"COAFI_{setting.upper()}": str(LOW)}))
 
-        await some_started(flood, name, QUEUED // 2)
+        await some_started(flood, name, BURST + 6)
         changed = datetime.now(UTC)
         await set_rate(stack, queue, HIGH)
         receipts = await asyncio.gather(*(finished(run) for run in flood))

@@ -193,7 +193,7 @@ async def test_a_conclusion_that_the_ledger_finds_invalid_parks_its_run(stack: S
     with broken(EventRecorder, "conclude", ValidationError("the entry is too long")):
         run = await stack.accepted(repository.push(documents(1)))
         try:
-            await until(lambda: _is_open_and_parked(stack, run), seconds=3)
+            await until(lambda: _is_open_and_parked(stack, run))
         except AssertionError:
             await _terminated(run)
             raise

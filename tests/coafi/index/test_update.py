@@ -222,7 +222,7 @@ def test_the_workflow_id_of_an_entry_is_that_of_the_run(made: Indexes) -> None:
 
 
 DOCUMENTS = 20_000
-SECONDS = 6.0
+SECONDS = 15.0
 """Of CPU, for one update of an index of ``DOCUMENTS``; it takes about 1.4 on two cores of 2026."""
 MEGABYTES = 200
 
@@ -248,6 +248,7 @@ def measure(home: Path) -> dict[str, float]:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(700)
 def test_an_index_of_20_000_documents_is_bounded_in_time_and_memory(tmp_path: Path) -> None:
     script = (
         "import json, pathlib, sys\n"
@@ -255,7 +256,7 @@ def test_an_index_of_20_000_documents_is_bounded_in_time_and_memory(tmp_path: Pa
         "print(json.dumps(measure(pathlib.Path(sys.argv[1]))))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True, text=True, timeout=150
+        [sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True, text=True, timeout=600
     )
     cost = json.loads(done.stdout.splitlines()[-1])
     assert cost["first"] < SECONDS, cost
