@@ -6,14 +6,16 @@ an environment is not tried here.
 """
 
 import asyncio
+import itertools
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +30,7 @@ from coafi.canonical import JsonObject
 from coafi.names import EntryType
 from coafi.settings import Settings
 from coafi.webhooks import github
+from starters import embedded
 from tests.deploy.compose import Service, ours
 from tests.harness import SECRET, Repository, documents, settings_for, temporal_server, until
 from tests.postgresql import PostgresqlServer
@@ -75,6 +78,12 @@ class Running:
             self.process = subprocess.Popen(
                 (COMMAND, *self.service.command), env=self.environment, stdout=log, stderr=log
             )
+
+    async def is_loaded(self) -> bool:
+        """Whether it runs, and listens to signals."""
+        if self.service.name == "gateway":
+            return await _is_ready(f"http://127.0.0.1:{self.environment['COAFI_GATEWAY_PORT']}")
+        return await _answers(f"http://127.0.0.1:{self.environment['COAFI_METRICS_PORT']}/metrics")
 
     async def stop(self) -> None:
         """Stop it as Compose does; within the grace period it has drained and ended by itself."""
@@ -124,11 +133,14 @@ class Topology:
         raise AssertionError("no gateway takes it")
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+def free_ports() -> Iterator[int]:
+    """Ports that nobody listens on, each once, and none that the system gives to whoever asks for any."""
+    for port in random.sample(embedded._FREE_PORTS, len(embedded._FREE_PORTS)):
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        yield port
 
 
 @asynccontextmanager
@@ -157,9 +169,11 @@ async def topology(root: Path, postgresql: PostgresqlServer, s3: S3Server) -> As
         services = ours({f"COAFI_{name.upper()}": str(value) for name, value in objects.items()})
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("COAFI_")}
 
+        free = free_ports()
+
         def made(name: str, number: int) -> Running:
             ports = {
-                name: str(free_port())
+                name: str(next(free))
                 for name in ("COAFI_METRICS_PORT", "COAFI_TEMPORAL_METRICS_PORT", "COAFI_GATEWAY_PORT")
             }
             service = services[name]
@@ -200,9 +214,13 @@ async def topology(root: Path, postgresql: PostgresqlServer, s3: S3Server) -> As
 
 async def _is_ready(url: str) -> bool:
     assert urlsplit(url).hostname == "127.0.0.1"
+    return await _answers(f"{url}/ready")
+
+
+async def _answers(url: str) -> bool:
     try:
         async with httpx.AsyncClient() as http:
-            return (await http.get(f"{url}/ready")).status_code == httpx.codes.OK
+            return (await http.get(url)).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
 
@@ -212,29 +230,35 @@ async def test_hundreds_of_events_outlast_a_restart_of_every_service(
 ) -> None:
     async with topology(tmp_path, postgresql, s3) as running:
         repositories = [Repository.create(tmp_path / f"repository-{number}") for number in range(5)]
-        payloads = [repositories[number % 5].push(documents(1, text=f"Version {number}.")) for number in range(EVENTS)]
-        flow = asyncio.Semaphore(16)
 
-        async def one(payload: JsonObject) -> str:
-            async with flow:
-                workflow_id = await running.deliver(payload)
+        def push(number: int) -> JsonObject:
+            return repositories[number % 5].push(documents(1, text=f"Version {number}."))
+
+        payloads = [push(number) for number in range(EVENTS)]
+        workflows: list[str] = []
+        numbers = itertools.count()
+        restarts = 0
+
+        async def deliver() -> None:
+            """One after the other, until all are through and every service was restarted meanwhile."""
+            while (number := next(numbers)) < EVENTS or restarts < len(running.processes):
+                workflow_id = await running.deliver(payloads[number] if number < EVENTS else push(number))
                 handle = running.client.get_workflow_handle(workflow_id, result_type=object)
                 await asyncio.wait_for(handle.result(), 600)
-                return workflow_id
+                workflows.append(workflow_id)
 
-        handling = asyncio.gather(*(one(payload) for payload in payloads))
-        restarts = 0
+        handling = asyncio.gather(*(deliver() for _ in range(16)))
         while not handling.done():
             process = running.processes[restarts % len(running.processes)]
             await process.stop()
             process.start()
             restarts += 1
             await asyncio.sleep(3)
-        workflows = await handling
+        await handling
         assert restarts >= len(running.processes), "every service was stopped and started at least once"
-        assert len(set(workflows)) == EVENTS
-        await asyncio.sleep(15)  # what was started last listens to signals only once it has loaded everything
-        for process in running.processes:
+        assert len(set(workflows)) == len(workflows) >= EVENTS
+        for process in running.processes:  # what was started last listens to signals only once it has loaded everything
+            await until(process.is_loaded, seconds=120)
             await process.stop()
         with open_resources(running.settings) as resources:
             entries = [one.entry for one in resources.ledger.entries(0, resources.ledger.size())]

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from coafi.ledger.proof import Proof
 from coafi.ledger.remote import RemoteLedger
 from coafi.ledger.verifier import verify_inclusion
 from coafi.names import EntryType, Phase
+from starters import embedded
 from tests.coafi.ledger.making import draft
 from tests.coafi.ledger.serving import APPEND_TOKEN, INSTANCE, served
 from tests.guarantees.support import finished
@@ -33,10 +33,8 @@ TOKEN = "an-append-token-that-nobody-may-see"
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+    """A port that nobody listens on, and none that the system gives to whoever asks for any."""
+    return embedded._free_port(0)
 
 
 @contextmanager
