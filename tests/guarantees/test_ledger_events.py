@@ -146,12 +146,18 @@ async def test_two_instances_that_tell_each_other_of_everything_stop(tmp_path: P
                 await caught_up(stack, follower)
             return await is_quiet(one) and await is_quiet(two)
 
+        async def counts() -> list[int]:
+            return [sum((await bitt_runs(stack)).values()) for stack in (one, two)]
+
+        async def has_run_down() -> bool:
+            return await counts() == [3, 2]
+
+        # The cause, and one run for each step down: to the other, back, and so on, until the depth is reached.
+        await until(has_run_down)
         await until(is_over)
         await asyncio.sleep(2)  # whatever would still come
         await until(is_over)
-        runs = [await bitt_runs(stack) for stack in (one, two)]
-        # The cause, and one run for each step down: to the other, back, and so on, until the depth is reached.
-        assert [sum(some.values()) for some in runs] == [3, 2]
+        assert await counts() == [3, 2]
         depths: list[int] = []
         for stack in (one, two):
             received = [run.data for run in stack.entries(EntryType.EVENT_RECEIVED)]
@@ -160,4 +166,4 @@ async def test_two_instances_that_tell_each_other_of_everything_stop(tmp_path: P
             stack.verify()
         assert sorted(depths) == [0, 1, 2, 3, 4]
         ends = [end.data["counts"] for stack in (one, two) for end in stack.entries(EntryType.EVENT_PROCESSED)]
-        assert [counts.get("capped") for counts in ends if isinstance(counts, dict)].count(1) == 1
+        assert [end.get("capped") for end in ends if isinstance(end, dict)].count(1) == 1

@@ -65,8 +65,23 @@ def assert_each_once(stack: Stack, ids: list[str]) -> None:
     stack.verify()
 
 
-async def histories(stack: Stack) -> tuple[list[str], Counter[str]]:
-    """The messages that all runs of the peer have started, in order, and how often they did what beside."""
+async def histories(stack: Stack, count: int) -> tuple[list[str], Counter[str]]:
+    """The messages that all runs of the peer have started, in order, and how often they did what beside.
+
+    Args:
+        count: so many messages they have started; the newest run may be missing in lists at first.
+    """
+    found: list[tuple[list[str], Counter[str]]] = []
+
+    async def all_listed() -> bool:
+        found[:] = [await _listed_histories(stack)]
+        return len(found[0][0]) >= count
+
+    await until(all_listed)
+    return found[0]
+
+
+async def _listed_histories(stack: Stack) -> tuple[list[str], Counter[str]]:
     started: list[str] = []
     did: Counter[str] = Counter()
     workflow_id = peer_workflow_id(PEER)
@@ -94,8 +109,8 @@ async def test_what_is_too_much_to_carry_is_put_aside_and_comes_back_in_order(tm
         run = await peer_run(stack, max_started=7, max_carried=FEW_BYTES)
         await signal(run, ids)
         await until(lambda: concluded(stack) == len(ids), seconds=60 + len(ids))
-        assert await standing_of(run, waiting=0, taken=len(ids), started=len(ids), duplicates=0)
-        started, did = await histories(stack)
+        await until(lambda: standing_of(run, waiting=0, taken=len(ids), started=len(ids), duplicates=0))
+        started, did = await histories(stack, len(ids))
         assert started == ids
         assert did[ActivityName.SHELVE_MESSAGES] == did[ActivityName.UNSHELVE_MESSAGES] > 3
         assert did["continued"] >= len(ids) // 7 - 1
@@ -115,7 +130,7 @@ async def test_a_run_that_is_paused_goes_on_as_a_new_one_however_much_comes(tmp_
         assert (await run.query(PeerWorkflow.state)).paused == BY
         await run.execute_update(PeerWorkflow.resume, BY)
         await until(lambda: concluded(stack) == len(ids), seconds=120)
-        assert (await histories(stack))[0] == ids
+        assert (await histories(stack, len(ids)))[0] == ids
         assert_each_once(stack, ids)
 
 
@@ -130,7 +145,7 @@ async def test_a_run_that_is_cancelled_goes_on_run_by_run_until_nothing_waits(tm
         # One may have been started in the moment of the cancellation, and then is found to be there.
         assert (standing.waiting, standing.started + standing.duplicates) == (0, len(ids))
         await until(lambda: concluded(stack) == len(ids))
-        started, did = await histories(stack)
+        started, did = await histories(stack, len(ids))
         assert started == ids
         assert did["continued"] >= 2
         assert_each_once(stack, ids)
@@ -149,7 +164,7 @@ async def test_workers_that_are_killed_lose_and_double_nothing_of_what_was_put_a
                 await until(lambda wanted=wanted: concluded(stack) >= wanted, seconds=120)  # type: ignore[misc]
         with worker_process(stack):
             await until(lambda: concluded(stack) == len(ids), seconds=60 + len(ids))
-            started, _ = await histories(stack)
+            started, _ = await histories(stack, len(ids))
         assert started == ids
         assert_each_once(stack, ids)
 
@@ -170,7 +185,10 @@ async def test_what_cannot_be_read_back_pauses_the_run_until_it_is_restored(tmp_
             await run.execute_update(PeerWorkflow.resume, BY)
 
             async def stopped() -> bool:
-                paused = (await run.query(PeerWorkflow.state)).paused
+                try:
+                    paused = (await run.query(PeerWorkflow.state)).paused
+                except RPCError:
+                    return False
                 return paused is not None and shelves[0] in paused.reason
 
             await until(stopped)
@@ -178,7 +196,7 @@ async def test_what_cannot_be_read_back_pauses_the_run_until_it_is_restored(tmp_
             aside.rename(lost)
             await run.execute_update(PeerWorkflow.resume, BY)
             await until(lambda: concluded(stack) == len(ids), seconds=120)
-            assert (await histories(stack))[0] == ids
+            assert (await histories(stack, len(ids)))[0] == ids
             assert_each_once(stack, ids)
 
 
@@ -205,8 +223,8 @@ async def test_signals_that_came_while_no_worker_ran_are_read_in_several_tasks(t
             await signal(run, [*ids, "m-3", "m-34"])
             await later.enter_async_context(running_workers(stack.client, stack.resources))
             await until(lambda: concluded(stack) == len(ids), seconds=120)
-            assert await standing_of(run, waiting=0, taken=len(ids), started=len(ids), duplicates=2)
-            assert (await histories(stack))[0] == ids
+            await until(lambda: standing_of(run, waiting=0, taken=len(ids), started=len(ids), duplicates=2))
+            assert (await histories(stack, len(ids)))[0] == ids
             assert_each_once(stack, ids)
 
 
@@ -272,7 +290,7 @@ async def test_more_than_a_thousand_signals_that_came_while_no_worker_ran_are_al
         await asyncio.gather(*(signal(run, ids[lane::16]) for lane in range(16)))
         with worker_process(stack):
             await until(lambda: concluded(stack) == len(ids), seconds=600)
-        started, did = await histories(stack)
+        started, did = await histories(stack, len(ids))
         assert sorted(started) == sorted(ids)
         assert did[ActivityName.SHELVE_MESSAGES] > 0
         assert_each_once(stack, ids)

@@ -64,7 +64,8 @@ async def test_a_push_goes_through_as_a_service_runs(home: Home, postgresql: Pos
             workflow_id = answer.json()["workflowId"]
 
             async def concluded() -> bool:
-                return bool(json.loads(await ask("events", "list"))[0]["phase"] == Phase.PROCESSED)
+                rows = json.loads(await ask("events", "list"))
+                return bool(rows and rows[0]["phase"] == Phase.PROCESSED)
 
             await until(concluded)
             shown = json.loads(await ask("events", "show", workflow_id))

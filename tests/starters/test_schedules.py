@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from coafi.names import TaskName
-from tests.harness import Repository, document
+from tests.harness import Repository, document, until
 from tests.starters.support import Home, Up
 
 FILE = """\
@@ -102,12 +102,14 @@ async def test_what_was_missed_is_shown_and_started_by_hand(service: tuple[Home,
     assert (branch["before"], branch["after"], branch["standing"]) == (first, second, "missed")
     started = home.json("reconcile", "--repository", url)["branches"][0]
     assert started["standing"] == "started"
-    for _ in range(200):
-        event = home.json("events", "show", started["workflowId"]) if home.json("events", "list") else {}
-        if event.get("phase") == "PROCESSED":
-            break
-        await asyncio.sleep(0.1)
-    assert event["counts"]["files"] == 1
+
+    def processed() -> bool:
+        shown = home.coafi("events", "show", started["workflowId"], "--json")
+        # Before it is received, the command fails.
+        return shown.returncode == 0 and bool(json.loads(shown.stdout)["phase"] == "PROCESSED")
+
+    await until(processed)
+    assert home.json("events", "show", started["workflowId"])["counts"]["files"] == 1
     assert home.json("reconcile", "--repository", url)["branches"] == []
     assert home.json("reconcile", "--since", first)["branches"][0]["standing"] == "found"
     assert home.coafi("reconcile", "--since", "a" * 40).returncode == 1

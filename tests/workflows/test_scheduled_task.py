@@ -12,6 +12,7 @@ import yaml
 from git import Repo
 from prometheus_client import REGISTRY
 from sqlalchemy import text
+from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import ScheduleBackfill, ScheduleOverlapPolicy, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
@@ -423,7 +424,12 @@ async def test_a_task_whose_worker_is_killed_is_done_once_by_another(tmp_path: P
 
             async def is_running() -> bool:
                 pending = (await run.describe()).raw_description.pending_activities
-                return any(one.activity_type.name == ActivityName.RUN_TASK and one.attempt == 1 for one in pending)
+                return any(
+                    one.activity_type.name == ActivityName.RUN_TASK
+                    and one.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+                    and one.attempt == 1
+                    for one in pending
+                )
 
             await until(is_running)
             await asyncio.sleep(2)
