@@ -20,7 +20,7 @@ ADA = Order(by="ada", reason="the peer is back")
 @pytest_asyncio.fixture(scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """A service in this process, with little patience."""
-    async with running_stack(tmp_path_factory.mktemp("outbox"), peers_patience=4.0, peers_timeout=2.0) as running:
+    async with running_stack(tmp_path_factory.mktemp("outbox"), peers_patience=6.0, peers_timeout=2.0) as running:
         yield running
 
 
@@ -79,13 +79,13 @@ async def test_a_failure_is_tried_again_with_the_same_message_and_holds_the_next
 
 async def test_what_the_peer_asks_us_to_wait_is_waited(stack: Stack) -> None:
     with partner() as peer:
-        peer.answers = [(429, {"Retry-After": "3"}), (202, {})]
+        peer.answers = [(429, {"Retry-After": "2"}), (202, {})]
         one = told(stack, peer.url, "busy")
         one.queue(1)
         await one.wake()
         await until(lambda: len(peer.taken) == 1)
         first, second = (moment for moment, _, _ in peer.seen)
-        assert second - first >= 2.9
+        assert second - first >= 1.9
 
 
 async def test_a_peer_that_is_gone_is_sent_nothing_more(stack: Stack) -> None:
@@ -106,7 +106,7 @@ async def test_a_peer_that_is_gone_is_sent_nothing_more(stack: Stack) -> None:
 
 async def test_what_is_refused_pauses_the_outbox_and_nothing_is_skipped(stack: Stack) -> None:
     with partner() as peer:
-        peer.answers = [(202, {}), *[(422, {})] * 5, (202, {})]
+        peer.answers = [(202, {}), (422, {})]
         one = told(stack, peer.url, "refusing")
         queued = [one.queue(number) for number in range(3)]
         await one.wake()
@@ -115,6 +115,7 @@ async def test_what_is_refused_pauses_the_outbox_and_nothing_is_skipped(stack: S
         assert standing.paused.startswith("the outbox: ")
         assert "the peer refusing answered 422" in standing.paused
         assert standing.delivered == 1
+        peer.answers = [(202, {})]
         await one.run.signal(PeerOutboxWorkflow.resume, ADA)
         await until(lambda: len(peer.taken) == 3)
         assert peer.taken == one.ids(*queued)

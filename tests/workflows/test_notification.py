@@ -137,8 +137,8 @@ async def notified(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[No
             index_debounce=0.1,
             subscribers=file,
             notify_allow_private=True,
-            notify_timeout=1.0,
-            notify_patience=6.0,
+            notify_timeout=3.0,
+            notify_patience=3.0,
             public_url="https://docs.example.org/base",
         ) as stack:
             repository = Repository.create(home / uuid.uuid4().hex)

@@ -39,7 +39,7 @@ def make_fetcher(tmp_path: Path) -> MakeFetcher:
             url_policy=UrlPolicy(
                 file_roots=(tmp_path / "repositories",), allow_http=True, allow_private_addresses=True
             ),
-            limits=limits or GitLimits(fetch_timeout=60, low_speed_seconds=2),
+            limits=limits or GitLimits(fetch_timeout=60, low_speed_seconds=20),
         )
         return replace(fetcher, **fields)  # type: ignore[arg-type]  # names are checked at run time
 

@@ -33,7 +33,7 @@ from coafi.git.limits import GitLimits
 from coafi.git.urls import UrlPolicy
 from coafi.objects.local import LocalObjectStore
 from coafi.trees.recorder import TreeRecorder
-home, url, commit = sys.argv[1:]
+home, url, commit, seconds = sys.argv[1:]
 objects = LocalObjectStore(Path(home) / "objects")
 database = Database(Path(home) / "coafi.db")
 database.create_tables()
@@ -42,7 +42,7 @@ fetcher = GitFetcher(
     objects=objects,
     trees=TreeRecorder(database, objects),
     url_policy=UrlPolicy(file_roots=(Path(home),), allow_http=True, allow_private_addresses=True),
-    limits=GitLimits(low_speed_seconds=2),
+    limits=GitLimits(low_speed_seconds=int(seconds)),
 )
 print("ready", flush=True)
 sys.stdin.readline()
@@ -50,10 +50,10 @@ print(fetcher.fetch(FetchRequest(repository_url=url, commit=commit)).manifest, f
 """
 
 
-def other_process(home: Path, url: str, commit: str) -> "subprocess.Popen[str]":
+def other_process(home: Path, url: str, commit: str, *, low_speed_seconds: int = 20) -> "subprocess.Popen[str]":
     """A process that is ready to fetch, and does when a line is written to it."""
     process = subprocess.Popen(
-        [sys.executable, "-c", FETCH_IN_A_PROCESS, str(home), url, commit],
+        [sys.executable, "-c", FETCH_IN_A_PROCESS, str(home), url, commit, str(low_speed_seconds)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -97,7 +97,7 @@ def test_a_worker_killed_while_it_fetches_leaves_nothing_that_hinders(
     commit = repository.commit({"a.md": "a"})
     request = FetchRequest(repository_url=server.url("docs/.git"), commit=commit)
     server.stall = True
-    worker = other_process(tmp_path, request.repository_url, commit)
+    worker = other_process(tmp_path, request.repository_url, commit, low_speed_seconds=2)  # its git outlives it
     begin(worker)
     assert server.stalled.wait(60)
     worker.kill()
@@ -292,4 +292,4 @@ def test_a_server_that_stops_in_the_middle_is_unavailable(
         assert none_left_with(server.url("docs/.git"))
         assert any(commit in beat for beat in beats)
         server.stall = False
-        assert fetcher.fetch(request).files == 1
+        assert make_fetcher().fetch(request).files == 1
