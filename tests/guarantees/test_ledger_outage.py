@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,10 @@ def _unrelated(monkeypatch: pytest.MonkeyPatch) -> None:
 def refusing(stack: Stack) -> Iterator[None]:
     """A disk that refuses every write of the database at once."""
     lock = stack.settings.database_file.with_name("coafi.db.lock")
-    lock.unlink()
-    lock.mkdir()
+    while not lock.is_dir():
+        lock.unlink(missing_ok=True)
+        with suppress(FileExistsError):  # a writer was quicker, and made the file again
+            lock.mkdir()
     try:
         yield
     finally:

@@ -76,11 +76,12 @@ class Held:
 
 
 @contextmanager
-def held(owner: type, method: str, *, done: bool) -> Iterator[Held]:
+def held(owner: type, method: str, *, done: bool, seconds: float = 3) -> Iterator[Held]:
     """While the block runs, the first call of a method waits.
 
     Args:
         done: after its work; otherwise before.
+        seconds: for so long, unless it is let go; a light step is tried again after ``LIGHT_STEP``.
     """
     plain = getattr(owner, method)
     gate = Held()
@@ -90,7 +91,7 @@ def held(owner: type, method: str, *, done: bool) -> Iterator[Held]:
             return plain(*arguments, **keywords)
         result = plain(*arguments, **keywords) if done else None
         gate.reached.set()
-        gate.let_go.wait(3)
+        gate.let_go.wait(seconds)
         return result if done else plain(*arguments, **keywords)
 
     with pytest.MonkeyPatch.context() as patch:

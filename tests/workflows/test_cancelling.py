@@ -58,7 +58,7 @@ def outcome_of(stack: Stack, run: Run) -> str | None:
 
 
 async def test_a_run_that_is_cancelled_at_work_is_dead_lettered(stack: Stack, repository: Repository) -> None:
-    with held(GitFetcher, "fetch", done=False) as working:
+    with held(GitFetcher, "fetch", done=False, seconds=30) as working:
         run = await stack.accepted(repository.push(documents(1)))
         await working.is_reached()
         await run.cancel()
@@ -72,7 +72,7 @@ async def test_a_run_that_is_cancelled_at_work_is_dead_lettered(stack: Stack, re
 async def test_a_run_that_is_cancelled_between_batches_names_what_the_finished_ones_recorded(
     stack: Stack, repository: Repository
 ) -> None:
-    with held(BatchProcessor, "generate", done=False) as working:
+    with held(BatchProcessor, "generate", done=False, seconds=30) as working:
         run = await stack.accepted(repository.push(documents(5)))
         await working.is_reached()
         await run.cancel()

@@ -211,7 +211,7 @@ async def test_an_error_that_does_not_make_the_event_wrong_parks_it_when_its_tri
 
 
 async def test_a_run_that_works_refuses_decisions(stack: Stack, repository: Repository) -> None:
-    with held(GitFetcher, "fetch", done=False) as fetching:
+    with held(GitFetcher, "fetch", done=False, seconds=30) as fetching:
         run = await stack.accepted(repository.push(documents(1)))
         await fetching.is_reached()
         for update in (EventWorkflow.retry, EventWorkflow.discard):
@@ -227,7 +227,7 @@ async def test_a_second_decision_is_refused_while_the_first_is_acted_on(stack: S
     with broken(GitFetcher, "fetch", GIVES_UP):
         run = await stack.accepted(repository.push(documents(1)))
         await parked(stack, run)
-    with held(GitFetcher, "fetch", done=False) as fetching:
+    with held(GitFetcher, "fetch", done=False, seconds=30) as fetching:
         await retried(run)
         await fetching.is_reached()
         error = await refused(run, EventWorkflow.discard)

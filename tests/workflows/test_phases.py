@@ -99,7 +99,7 @@ async def test_search_attributes_follow_the_phases(stack: Stack, repository: Rep
 
 
 async def test_the_state_says_what_is_done_at_each_phase(stack: Stack, repository: Repository) -> None:
-    with held(GitFetcher, "fetch", done=False) as fetching:
+    with held(GitFetcher, "fetch", done=False, seconds=30) as fetching:
         run = await stack.accepted(repository.push(documents(1)))
         await fetching.is_reached()
         validated = await stack.state(run)
