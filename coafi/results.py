@@ -150,6 +150,17 @@ class ResultReader:
                     found.setdefault(row.path, {})[row.artifact] = ArtifactResult(**row._mapping)
         return found
 
+    def of_run(self, workflow_id: str, repository: str, path: str, blob: str) -> FileResult | None:
+        """The verdict that a run gave a file."""
+        query = (
+            select(file_result)
+            .where(file_result.c.repository == repository, file_result.c.path == path)
+            .where(file_result.c.blob == blob, file_result.c.workflow_id == workflow_id)
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else FileResult(**row._mapping)
+
     def history(self, repository: str, path: str, limit: int) -> list[FileResult]:
         """The verdicts of a path, the newest first."""
         query = (

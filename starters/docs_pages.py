@@ -26,7 +26,7 @@ from starlette.routing import Route
 from coafi.artifacts.compose import PageLocation, Provenance, compose
 from coafi.canonical import sha256
 from coafi.database import Database
-from coafi.documents.check import FileReport
+from coafi.documents.check import FileReport, Verdict
 from coafi.errors import (
     AuthorizationError,
     CoafiError,
@@ -182,7 +182,9 @@ class DocumentationPages:
         result = self._results.latest(pointer.repository, [key]).get(file.path)
         if (wanted := request.query_params.get("artifact")) is not None:
             return self._artifact(pointer, file, wanted, artifacts, result)
-        if result is not None and ("findings" in request.query_params or not artifacts.keys() & {PAGE, IMAGE}):
+        # A page that was made when the same content was right says nothing of what is wrong with it now.
+        as_findings = "findings" in request.query_params or not artifacts.keys() & {PAGE, IMAGE}
+        if result is not None and (as_findings or result.verdict == Verdict.INVALID):
             return self._findings(pointer, file, result, has_page=PAGE in artifacts)
         for kind in (PAGE, IMAGE):
             if kind in artifacts:
@@ -210,13 +212,16 @@ class DocumentationPages:
             provenance = None
             if result is not None:
                 with suppress(LedgerUnavailable):  # it may be another instance's, and away; the page is here
-                    provenance = self._provenance(pointer, artifact, result)
+                    provenance = self._provenance(pointer, artifact)
             return _Content(compose(body, location=PageLocation(path=file.path), provenance=provenance))
         return _Content(body, artifact.media_type, _SVG_POLICY if "svg" in artifact.media_type else _RAW_POLICY)
 
-    def _provenance(self, pointer: IndexPointer, artifact: ArtifactResult, result: FileResult) -> Provenance:
-        """Where a page came from: the run that generated it, which may be that of an earlier commit."""
+    def _provenance(self, pointer: IndexPointer, artifact: ArtifactResult) -> Provenance | None:
+        """Where a page came from: the run that checked and generated it, which may be that of an earlier commit."""
         entry = self.ledger.entry(artifact.entry).entry
+        result = self._results.of_run(entry.workflow_id, pointer.repository, artifact.path, artifact.blob)
+        if result is None:
+            return None
         conclusion = entry_key(self.namespace, entry.workflow_id, CONCLUDE, EntryType.EVENT_PROCESSED)
         return Provenance(
             repository=pointer.repository,
@@ -237,6 +242,8 @@ class DocumentationPages:
         history = self._results.history(pointer.repository, file.path, HISTORY)
         back = _up(file.path)
         link = back + page_link(file.path).removeprefix("./") if has_page else ""
+        if link and result.verdict == Verdict.INVALID:
+            link += f"?artifact={PAGE}"
         return _Content(findings_page(file.path, result, self._report(result), history, back=back, link=link))
 
     def _report(self, result: FileResult) -> FileReport | None:

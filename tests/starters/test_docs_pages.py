@@ -5,6 +5,7 @@ import base64
 import json
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -180,6 +181,23 @@ async def test_findings_are_shown_for_what_has_no_page_and_on_request(indexed: I
     assert httpx.URL(str(valid.url)).join(link).path == f"{base(repository)}docs/COAFI-ENG-0001-SPEC-A.md"
     unchecked = await get(stack, repository, "README.md?findings")
     assert "No run has looked at this content yet" in unchecked.text
+
+
+async def test_a_page_of_what_is_wrong_by_now_is_not_shown_as_valid(tmp_path: Path) -> None:
+    """The same content was right when the page was made, and is not under the rules that came since."""
+    name, text = "docs/COAFI-ENG-0001-SPEC-A.md", document(1, text="[x](gone.md)")
+    async with running_stack(tmp_path, index_debounce=0.2) as stack:
+        repository = Repository.create(tmp_path / "repository")
+        await push(stack, repository, {name: text})
+        first = await get(stack, repository, name)
+        assert "was checked and is valid" in first.text
+        await push(stack, repository, {name: document(1), ".coafi.yaml": "rules:\n  link/missing-file: error\n"})
+        await push(stack, repository, {name: text})
+        wrong = await get(stack, repository, name)
+        assert "link/missing-file" in wrong.text
+        (link,) = re.findall(r'href="([^"]*)">Read the document', wrong.text)
+        page = await ask(stack, str(httpx.URL(str(wrong.url)).join(link).raw_path, "ascii"))
+        assert page.text == first.text, "with the entries and the receipt of the run that made it"
 
 
 async def test_data_is_served_raw_and_harmless(indexed: Indexed) -> None:
