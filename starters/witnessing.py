@@ -64,19 +64,31 @@ def list_logs(*, as_json: bool) -> None:
     out.print(rows if last else "No checkpoint was cosigned yet.")
 
 
-def show_evidence(origin: str | None, output: Path | None, *, as_json: bool) -> None:
+def show_evidence(origin: str | None, entry: int | None, output: Path | None, *, as_json: bool) -> None:
     """``coafi witness evidence``."""
     with open_database(command_settings()) as database:
         views = WitnessRecord(database).split_views(origin)
-    proved = [one for one in views if one.grade is Grade.PROVED]
-    if not proved and views and not as_json and output is None:
-        _print_view(views[0])
-        return
-    if len(proved) != 1:
-        what = f"{len(proved)} ledgers have" if proved else "no ledger has"
+    proved = [one for one in views if one.grade is Grade.PROVED and entry in (None, one.entry)]
+    origins = sorted({one.origin for one in proved})
+    if len(origins) > 1:
         raise ResourceNotFoundError(
-            f"{what} shown two histories, as far as is proved here",
-            remedy="name one of " + ", ".join(one.origin for one in proved) if proved else "see: coafi witness list",
+            f"{len(origins)} ledgers have shown two histories, as far as is proved here",
+            remedy="name one of " + ", ".join(origins),
+        )
+    if not as_json and output is None and entry is None and views:
+        for one in proved or views:
+            _print_view(one)
+        return
+    if not proved:
+        recorded = "" if entry is None else f" that entry {entry} of our ledger records"
+        raise ResourceNotFoundError(
+            f"no ledger has shown two histories{recorded}, as far as is proved here", remedy="see: coafi witness list"
+        )
+    if len(proved) > 1:
+        raise ResourceNotFoundError(
+            f"{len(proved)} keys of {origins[0]} have signed two histories",
+            remedy="name one with --entry: "
+            + ", ".join(f"{one.entry} ({one.key or 'key not kept'})" for one in proved),
         )
     (view,) = proved
     assert view.fork is not None  # noqa: S101  # it is what proves it
@@ -210,9 +222,10 @@ def _print_answers(answers: Mapping[str, Answered]) -> None:
 
 
 def _state(views: dict[str, list[SplitView]], origin: str) -> str:
-    grades = {one.grade for one in views.get(origin, [])}
-    if Grade.PROVED in grades:
-        return "[bold red]two histories[/bold red]"
+    grades = [one.grade for one in views.get(origin, [])]
+    if proved := grades.count(Grade.PROVED):
+        keys = f", by {proved} keys" if proved > 1 else ""
+        return f"[bold red]two histories{keys}[/bold red]"
     return "[yellow]in doubt[/yellow]" if grades else "[green]one history[/green]"
 
 
@@ -221,6 +234,8 @@ def _print_view(view: SplitView) -> None:
     said = "[bold red]has shown two histories[/bold red]" if proved else "[yellow]is in doubt[/yellow]"
     out.print(f"{safe(view.origin)} of {safe(view.peer)} {said}", highlight=False)
     rows = facts()
+    if view.key:
+        rows.add_row("Key", safe(view.key))
     rows.add_row("Found", view.found)
     rows.add_row("Because", safe(view.problem))
     if view.entry is not None:
@@ -230,12 +245,17 @@ def _print_view(view: SplitView) -> None:
         out.print(f"[bold]{what}[/bold]")
         out.print(safe(note), soft_wrap=True, highlight=False, end="")
     if proved:
-        out.print(f"To hand it on: coafi witness evidence {safe(view.origin)} -o proof.json", highlight=False)
+        out.print(
+            f"To hand it on: coafi witness evidence {safe(view.origin)} --entry {view.entry} -o proof.json",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _view_json(view: SplitView) -> JsonObject:
     return {
         "grade": view.grade.value,
+        "key": view.key,
         "peer": view.peer,
         "problem": view.problem,
         "found": view.found,

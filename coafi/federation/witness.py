@@ -53,12 +53,13 @@ from coafi.ledger.checkpoint import (
     open_checkpoint,
     parse_checkpoint,
     parse_note,
+    verify_note,
 )
 from coafi.ledger.cosignature import cosign, with_cosignatures
 from coafi.ledger.entry import Draft, timestamp
 from coafi.ledger.following import FollowedKeys
-from coafi.ledger.fork import Compared, Fork, LogProofs, compare, fork_of
-from coafi.ledger.keys import Cosigner, Keyring, VerifierKey, decode_base64
+from coafi.ledger.fork import Compared, Fork, LogProofs, compare, fork_of, verify_fork
+from coafi.ledger.keys import Cosigner, Keyring, Trusted, VerifierKey, decode_base64
 from coafi.ledger.merkle import EMPTY_ROOT, HASH_SIZE
 from coafi.ledger.port import Ledger, LedgerTransaction
 from coafi.ledger.proof import Proof
@@ -278,7 +279,8 @@ class Witness:
     ) -> None:
         """Check that a checkpoint continues the one that is kept, by a proof that begins at ``old``."""
         last = kept.checkpoint if kept else Checkpoint(log.key.name, 0, EMPTY_ROOT)
-        if kept is not None and (fork := fork_of(kept.signed, signed, proof)) is not None:
+        fork = fork_of(kept.signed, signed, proof) if kept else None
+        if kept is not None and fork is not None and self._proves(log, fork):
             self._split(log, kept, signed, fork)
             if old == last.size:
                 raise NotConsistent(
@@ -474,8 +476,9 @@ class Witness:
 
     def _unfit(self, log: WitnessedLog, kept: Witnessed, signed: SignedCheckpoint, compared: Compared) -> Seen:
         size = kept.checkpoint.size
-        if compared.fork is not None:
+        if compared.fork is not None and self._proves(log, compared.fork):
             return Seen(Sight.SPLIT, signed.size, size, self._split(log, kept, signed, compared.fork))
+        key = self._signer(log, kept.signed.note, signed.note) or log.key
         view = SplitView(
             origin=log.key.name,
             grade=Grade.UNPROVED,
@@ -484,9 +487,12 @@ class Witness:
             shown=signed.note,
             fork=None,
             problem=f"it has signed trees of {size} and of {signed.size} entries, and when it was asked how they belong"
-            f" together: {compared.problem}",
+            f" together: {compared.problem or 'they do not'}",
             found=timestamp(self._clock()),
+            key=str(key),
         )
+        if self._known(log, Grade.UNPROVED, key) is not None:
+            return Seen(Sight.UNPROVED, signed.size, size, view)
         with self._database.write() as connection:
             fresh = keep_split_view(connection, view)
         if fresh:
@@ -497,11 +503,11 @@ class Witness:
     # -------------------------------------------------------------------- split
 
     def _split(self, log: WitnessedLog, kept: Witnessed, signed: SignedCheckpoint, fork: Fork) -> SplitView:
-        """Keep and record the proof that a log has shown two histories; once for each log and key."""
+        """Keep and record the proof that a log has shown two histories; once for each of its keys."""
         origin = log.key.name
-        known = [one for one in self.record.split_views(origin) if one.grade is Grade.PROVED]
-        if known:
-            return known[0]
+        key = self._signer(log, fork.smaller, fork.larger) or log.key
+        if (known := self._known(log, Grade.PROVED, key)) is not None:
+            return known
         ours, theirs = kept.checkpoint, signed.checkpoint
         view = SplitView(
             origin=origin,
@@ -513,11 +519,12 @@ class Witness:
             problem=f"its key has signed a tree of {ours.size} entries with root {ours.root.hex()}, and one of"
             f" {theirs.size} entries with root {theirs.root.hex()}, of which neither continues the other",
             found=timestamp(self._clock()),
+            key=str(key),
         )
         data: JsonObject = {
             "peer": log.peer,
             "origin": origin,
-            "key": str(log.key),
+            "key": str(key),
             "kept": {"size": ours.size, "root": ours.root.hex()},
             "shown": {"size": theirs.size, "root": theirs.root.hex()},
             "evidenceDigest": sha256(fork.model_dump_json().encode()),
@@ -526,11 +533,11 @@ class Witness:
         draft = Draft(
             namespace=self._namespace,
             workflow_id=WITNESS,
-            step=f"split/{log.key}",
+            step=f"split/{key}",
             type=EntryType.PEER_SPLIT_VIEW,
             event_id=WITNESS,
             utids="",
-            inputs={"origin": origin, "key": str(log.key)},
+            inputs={"origin": origin, "key": str(key)},
             data=data,
         )
 
@@ -544,6 +551,40 @@ class Witness:
             metrics.SPLIT_VIEWS.labels(Grade.PROVED).inc()
             _LOG.error("peer_split_view", peer=log.peer, origin=origin, problem=view.problem, entry=found.entry)
         return found
+
+    def _proves(self, log: WitnessedLog, fork: Fork) -> bool:
+        """Whether it convinces others. Not if a key that was replaced signed beyond its hand-over: a thief may have."""
+        try:
+            verify_fork(fork, self.ring(log))
+        except (ValidationError, IntegrityError):
+            return False
+        return True
+
+    def _known(self, log: WitnessedLog, grade: Grade, key: VerifierKey) -> SplitView | None:
+        """What is kept already of two histories of a key. By the notes: what was kept first does not name the key."""
+        for one in self.record.split_views(log.key.name):
+            if one.grade is grade and self._signer(log, one.kept, one.shown) == key:
+                return one
+        return None
+
+    def _signer(self, log: WitnessedLog, *notes: str) -> VerifierKey | None:
+        """The key that two histories are to be laid to; none if the log has no keys that signed them.
+
+        It is the older one if two keys signed them: both vouched for the tree in which one handed over to the other, so
+        the older one has signed that, too, and what does not go with it.
+        """
+        terms = self._followed(log).ring.terms
+        signed = [[n for n, term in enumerate(terms) if _is_signed(note, term.key)] for note in notes]
+        return terms[min(numbers[-1] for numbers in signed)].key if all(signed) else None
+
+
+def _is_signed(note: str | bytes, keys: Trusted) -> bool:
+    """Whether one of the keys signed a note, whenever that was."""
+    try:
+        verify_note(note, keys)
+    except ValidationError:
+        return False
+    return True
 
 
 def _own_signatures(note: str, ring: Keyring) -> str:

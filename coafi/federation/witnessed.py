@@ -3,7 +3,7 @@
 ::
 
     witnessed   one row for each log: the checkpoint that every later one must continue
-    split_view  of each log one proof at most that it has shown two histories, and one doubt at most
+    split_view  of each key of a log one proof at most that it has signed two histories, and one doubt at most
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from enum import StrEnum
 from sqlalchemy import BigInteger, Column, Connection, LargeBinary, Row, Table, delete, select, update
 
 from coafi.database import Database, big_integer, metadata, text
-from coafi.database.statements import insert_missing, insert_or_replace
+from coafi.database.statements import insert_if_missing, insert_missing
 from coafi.ledger.checkpoint import Checkpoint, SignedCheckpoint
 from coafi.ledger.fork import Fork
 
@@ -31,6 +31,7 @@ split_view_table = Table(
     metadata,
     Column("origin", text(255), primary_key=True),
     Column("grade", text(10), primary_key=True),
+    Column("key", text(400), primary_key=True),
     Column("peer", text(200), nullable=False),
     Column("kept", text(), nullable=False),
     Column("shown", text(), nullable=False),
@@ -81,6 +82,7 @@ class SplitView:
         problem: what is wrong, for a person.
         found: when, in ISO 8601.
         entry: index of its ``PEER_SPLIT_VIEW`` in the ledger; only what is proved has one.
+        key: the vkey that signed both; empty where it was found before that was kept.
     """
 
     origin: str
@@ -92,6 +94,7 @@ class SplitView:
     problem: str
     found: str
     entry: int | None = None
+    key: str = ""
 
 
 def last_witnessed(connection: Connection, origin: str) -> Witnessed | None:
@@ -157,7 +160,7 @@ class WitnessRecord:
             Unavailable: the database is out of reach.
         """
         table = split_view_table
-        query = select(table).order_by(table.c.origin, table.c.grade)
+        query = select(table).order_by(table.c.origin, table.c.grade, table.c.found, table.c.key)
         if origin is not None:
             query = query.where(table.c.origin == origin)
         with self.database.read() as connection:
@@ -178,11 +181,11 @@ class WitnessRecord:
 
 
 def keep_split_view(connection: Connection, view: SplitView) -> bool:
-    """Keep what does not fit together, unless the log has something of this grade already; whether it is new."""
-    table = split_view_table
+    """Keep what does not fit together, unless there is something of this key and grade already; whether it is new."""
     row = {
         "origin": view.origin,
         "grade": view.grade.value,
+        "key": view.key,
         "peer": view.peer,
         "kept": view.kept,
         "shown": view.shown,
@@ -191,11 +194,7 @@ def keep_split_view(connection: Connection, view: SplitView) -> bool:
         "found": view.found,
         "entry": view.entry,
     }
-    where = (table.c.origin == view.origin, table.c.grade == view.grade)
-    if connection.execute(select(table.c.found).where(*where)).first() is not None:
-        return False
-    insert_or_replace(connection, table, [row])
-    return True
+    return insert_if_missing(connection, split_view_table, row)
 
 
 def clear_doubt(connection: Connection, origin: str, shown: str) -> bool:
@@ -222,4 +221,5 @@ def _split_view(row: Row[tuple[object, ...]]) -> SplitView:
         problem=row.problem,
         found=row.found,
         entry=row.entry,
+        key=row.key,
     )

@@ -291,12 +291,20 @@ def witness_ask(as_json: Json = False) -> None:
 def witness_evidence(
     origin: Annotated[str | None, typer.Argument(help="The ledger; default: the only one.", show_default=False)] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the proof to this file.")] = None,
+    entry: Annotated[
+        int | None,
+        typer.Option(
+            help="The entry of our ledger that records it; needed if several keys of a ledger have.",
+            min=0,
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """The proof that a ledger has shown two histories: convinces anybody who has its public key."""
     from starters.witnessing import show_evidence
 
-    show_evidence(origin, output, as_json=as_json)
+    show_evidence(origin, entry, output, as_json=as_json)
 
 
 @witness.command("verify")

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess as Done
 
 import pytest
 
 from coafi.federation.cosigning import Cosigners, Outcome, WitnessAddress, witness_client
+from coafi.federation.witnessed import WitnessRecord, keep_split_view
 from coafi.ledger.fork import Fork
 from coafi.ledger.keys import Cosigner, CosignerKey
 from coafi.ledger.log import Ledger
@@ -221,6 +223,26 @@ def test_a_split_view_is_listed_and_its_proof_convinces_anybody(tmp_path: Path, 
         assert "the key that this log has" in " ".join(
             parties.refused("witness", "forget", signed.checkpoint.origin, **home).split()
         )
+        database = d.resources.database
+        (first,) = WitnessRecord(database).split_views()
+        second = replace(first, key=f"{first.origin}+00000000+another", entry=99)
+        with database.write() as connection:
+            assert keep_split_view(connection, second)
+        assert "two histories, by 2 keys" in parties.run("witness", "list", **home).stdout
+        listed = parties.json("witness", "list", **home)
+        assert isinstance(listed, list)
+        assert {one["key"] for one in listed[0]["splitViews"]} == {first.key, second.key}
+        shown = parties.run("witness", "evidence", **home).stdout
+        for one in (first, second):
+            assert one.key in shown
+            assert f"--entry {one.entry}" in shown
+            chosen = json.dumps(parties.json("witness", "evidence", "--entry", str(one.entry), **home))
+            assert Fork.parse(chosen) == one.fork
+        for arguments in (("--json",), ("-o", str(tmp_path / "none"))):
+            complaint = " ".join(parties.refused("witness", "evidence", *arguments, **home).split())
+            assert "2 keys of" in complaint
+            assert "name one with --entry" in complaint
+        assert "entry 7 of our ledger" in parties.refused("witness", "evidence", "--entry", "7", **home)
     proved = parties.json("witness", "verify", str(proof), "--key", parties.desk.vkey)
     assert isinstance(proved, dict)
     assert proved["smaller"]["root"] != proved["larger"]["root"]

@@ -20,6 +20,8 @@ from coafi.database import Database, PostgresqlAddress, migrate
 from coafi.database.migrate import Standing, State
 from coafi.deliveries import DeliveryReader
 from coafi.errors import CoafiError, ResourceNotFoundError, Unavailable, ValidationError
+from coafi.federation.witnessed import Grade, SplitView, WitnessRecord, keep_split_view
+from coafi.ledger.fork import Fork
 from coafi.ledger.verifier import verify_log
 from coafi.objects.local import LocalObjectStore
 from coafi.results import ResultReader
@@ -53,6 +55,9 @@ UNDO_0005 = (
     "DROP INDEX delivery_push",
     "DROP INDEX delivery_branch",
     *(f"ALTER TABLE delivery DROP COLUMN {name}" for name in ("push", "branch", "entry", "duplicate_of")),
+    "DROP TABLE split_view",
+    "CREATE TABLE split_view (origin TEXT, grade TEXT, peer TEXT NOT NULL, kept TEXT NOT NULL, shown TEXT NOT NULL,"
+    " fork TEXT, problem TEXT NOT NULL, found TEXT NOT NULL, entry BIGINT, PRIMARY KEY (origin, grade))",
 )
 
 UNDO_0004 = (
@@ -236,6 +241,28 @@ def test_trees_from_before_are_learned_once_more(database: Database, tmp_path: P
     assert FactsStore(database).paths(["COAFI-X"], 10) == {"COAFI-X": ["docs/a.md"]}
     assert trees.has(root)
     assert trees.plan(files).new == ()
+
+
+def test_split_views_from_before_are_kept(database: Database) -> None:
+    migrate.migrate(database)
+    run(database, "UPDATE alembic_version SET version_num = '0004'", *UNDO_0005)
+    insert = (
+        "INSERT INTO split_view (origin, grade, peer, kept, shown, fork, problem, found, entry)"
+        " VALUES ('log.example', :grade, 'plant-b', 'k', 's', :fork, 'p', 'f', :entry)"
+    )
+    fork = Fork(smaller="k", larger="s")
+    with database.write() as connection:
+        connection.execute(text(insert), {"grade": "proved", "fork": fork.model_dump_json(), "entry": 7})
+        connection.execute(text(insert), {"grade": "unproved", "fork": None, "entry": None})
+    migrate.migrate(database)
+    assert migrate.differences(database) == []
+    proof, doubt = WitnessRecord(database).split_views()
+    assert proof == SplitView("log.example", Grade.PROVED, "plant-b", "k", "s", fork, "p", "f", entry=7, key="")
+    assert (doubt.grade, doubt.key, doubt.entry) == (Grade.UNPROVED, "", None)
+    with database.write() as connection:
+        assert keep_split_view(connection, replace(proof, key="log.example+1+a"))
+        assert not keep_split_view(connection, replace(proof, key="log.example+1+a", problem="another"))
+    assert [one.key for one in WitnessRecord(database).split_views()] == ["", "log.example+1+a", ""]
 
 
 def test_a_newer_database_is_refused_with_a_way_out(database: Database) -> None:

@@ -425,6 +425,56 @@ def test_a_log_that_is_begun_again_is_forgotten_by_an_operator_alone(there: Sett
         there.witness.forget("other.example")
 
 
+# ------------------------------------------------------------------------------ split views of several keys
+
+
+def test_each_key_of_a_log_that_is_begun_again_is_found_out(there: Setting) -> None:
+    before = split_views()
+    there.witness.add_checkpoint(request(TREE, 0, 9))
+    with pytest.raises(NotConsistent):
+        there.witness.add_checkpoint(request(FORKED, 9, 9))
+    there.logs.known[SIGNER.name] = WitnessedLog("plant-b", STRANGER.key, LOG.url)
+    there.witness.forget(SIGNER.name)
+    there.witness.add_checkpoint(request(FORKED, 0, 9, STRANGER))
+    for _ in range(2):
+        with pytest.raises(NotConsistent, match="which is recorded"):
+            there.witness.add_checkpoint(request(TREE, 9, 9, STRANGER))
+    views = there.witness.record.split_views(SIGNER.name)
+    assert {one.key for one in views} == {str(SIGNER.key), str(STRANGER.key)}
+    assert {one.entry for one in views} == {0, 1}
+    for one in views:
+        assert one.fork is not None
+        assert len(verify_fork(one.fork, VerifierKey.parse(one.key))) == 2
+    assert [one["key"] for one in recorded(there) if isinstance(one, dict)] == [str(SIGNER.key), str(STRANGER.key)]
+    assert split_views() == before + 2
+
+
+def test_doubts_are_kept_for_each_key(here: Setting) -> None:
+    for signer in (SIGNER, STRANGER):
+        here.logs.known[SIGNER.name] = WitnessedLog("plant-b", signer.key, LOG.url)
+        if signer is STRANGER:
+            here.witness.forget(SIGNER.name)
+        here.shown = TREE
+        here.witness.see(SIGNER.name, TREE.signed(30, signer).note)
+        here.shown = Tree(20)
+        for _ in range(2):
+            assert here.witness.see(SIGNER.name, TREE.signed(20, signer).note).sight is Sight.UNPROVED
+    assert {one.key for one in here.witness.record.split_views()} == {str(SIGNER.key), str(STRANGER.key)}
+
+
+def test_a_split_view_from_before_keys_were_kept_is_not_recorded_again(there: Setting, place: Path) -> None:
+    there.witness.add_checkpoint(request(TREE, 0, 9))
+    for statement in ("SELECT 1", "UPDATE split_view SET key = ''"):
+        database = Database(where(place))
+        with database.write() as connection:
+            connection.execute(text(statement))
+        database.close()
+        with pytest.raises(NotConsistent):
+            there.witness.add_checkpoint(request(FORKED, 9, 9))
+    assert [one.key for one in there.witness.record.split_views()] == [""]
+    assert len(recorded(there)) == 1
+
+
 # -------------------------------------------------------------------------- at the same time, and killed
 
 

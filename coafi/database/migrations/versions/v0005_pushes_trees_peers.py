@@ -1,4 +1,4 @@
-"""Which push a delivery tells of, which directories of trees were learned, and what went to peers."""
+"""Which push a delivery tells of, which trees were learned, what went to peers, and their keys with two histories."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,6 +17,7 @@ def upgrade() -> None:
     _deliveries()
     _learned_directories()
     _sent_bodies()
+    _split_views()
 
 
 def _deliveries() -> None:
@@ -49,3 +50,26 @@ def _sent_bodies() -> None:
         sa.Column("entry", big_integer(), nullable=False),
         sa.Column("standing", text(10), nullable=False),
     )
+
+
+def _split_views() -> None:
+    """One of each key. Of those that are there, it is empty: the witness finds it by their notes."""
+    op.rename_table("split_view", "split_view_before")
+    op.create_table(
+        "split_view",
+        sa.Column("origin", text(255), primary_key=True),
+        sa.Column("grade", text(10), primary_key=True),
+        sa.Column("key", text(400), primary_key=True),
+        sa.Column("peer", text(200), nullable=False),
+        sa.Column("kept", text(), nullable=False),
+        sa.Column("shown", text(), nullable=False),
+        sa.Column("fork", text()),
+        sa.Column("problem", text(), nullable=False),
+        sa.Column("found", text(32), nullable=False),
+        sa.Column("entry", big_integer()),
+    )
+    op.execute(
+        "INSERT INTO split_view (origin, grade, key, peer, kept, shown, fork, problem, found, entry)"
+        " SELECT origin, grade, '', peer, kept, shown, fork, problem, found, entry FROM split_view_before"
+    )
+    op.drop_table("split_view_before")
