@@ -130,7 +130,7 @@ def verify_evidence(file: Path, key: str, hand_overs: Path | None, *, as_json: b
     out.print(rows)
 
 
-def forget_log(origin: str, *, as_json: bool) -> None:
+def forget_log(origin: str, *, without_asking: bool, as_json: bool) -> None:
     """``coafi witness forget``."""
     settings = command_settings()
     with opened_ledger(settings) as ledger, open_database(settings) as database, log_client() as client:
@@ -142,7 +142,7 @@ def forget_log(origin: str, *, as_json: bool) -> None:
             logs=known_logs(settings, database),
             shown=lambda log: PeerLog(log.url, client),
             directory=settings.ledger_directory / "witnessed",
-        ).forget(origin)
+        ).forget(origin, without_asking=without_asking)
     if as_json:
         print_json({"origin": origin, "forgotten": True})
     else:

@@ -32,6 +32,7 @@ from coafi.errors import (
     CoafiError,
     IntegrityError,
     ResourceNotFoundError,
+    Unavailable,
     ValidationError,
 )
 from coafi.federation.messages import CheckpointPublished
@@ -263,13 +264,14 @@ class Witness:
             OtherSize: 409.
             NotConsistent: 422.
             Unavailable: 503; the database is, or the log whose key is new.
+            IntegrityError: 500; the database is an old copy.
         """
         old, proof, note = parse_request(body)
         log, signed = self._open(note)
         if old > signed.size:
             raise MalformedRequest(f"it begins at {old} entries, and its checkpoint has {signed.size}", remedy=_FORMAT)
         while True:
-            kept = self._last(log)
+            kept = self._last(log, signed)
             self._check(log, kept, signed, old, proof)
             if (line := self._take(log, kept, signed)) is not None:
                 return line
@@ -305,7 +307,7 @@ class Witness:
             taken = advance(connection, kept, Witnessed(SignedCheckpoint(signed.checkpoint, note), now))
         if not taken:
             return None
-        outside = self._outside(log)
+        outside = self._outside(log.key.name)
         with outside.locked(WRITE_LOCK_TIMEOUT):
             before = outside.read()
             if before is None or parse_checkpoint(parse_note(before).text).size < signed.size:
@@ -323,6 +325,10 @@ class Witness:
         log = self._logs.of(origin)
         if log is None or log.key.name != origin:
             raise UnknownLog("this log is not witnessed here", remedy="whoever runs this witness has to add it")
+        return log, self._signed(log, note)
+
+    def _signed(self, log: WitnessedLog, note: str | bytes) -> SignedCheckpoint:
+        """The checkpoint in a note, once a key that the log has now signed it, and continues what was handed over."""
         keys = self._followed(log)
         try:
             ring = keys.ring_for(note)
@@ -334,7 +340,7 @@ class Witness:
             for one in unchecked:
                 self._check_hand_over(log, open_checkpoint(one.proof.checkpoint, ring), signed)
             keys.keep(unchecked)
-        return log, signed
+        return signed
 
     def _check_hand_over(self, log: WitnessedLog, handed: SignedCheckpoint, signed: SignedCheckpoint) -> None:
         """Check that the checkpoint with which one key handed over to the next is one of this log's history."""
@@ -348,62 +354,115 @@ class Witness:
                 remedy="ask who runs that log",
             )
 
-    def _last(self, log: WitnessedLog) -> Witnessed | None:
-        """The last checkpoint of a log that was cosigned, which must be of the keys that it has or had."""
-        outside = self._outside(log).read()  # first: what is outside was in the database before
+    def _last(self, log: WitnessedLog, signed: SignedCheckpoint) -> Witnessed | None:
+        """The last checkpoint of a log that was cosigned, which must be of the keys that it has or had.
+
+        Its key may be an earlier one than that which is trusted: the log is asked for the hand-over, which is held
+        against the checkpoint that it shows now.
+        """
+        outside = self._outside(log.key.name)
+        content = outside.read()  # first: what is outside was in the database before
         kept = self.record.last(log.key.name)
-        if outside is not None:
-            size = parse_checkpoint(parse_note(outside).text).size
-            if kept is None or kept.checkpoint.size < size:
-                raise IntegrityError(
-                    f"a checkpoint of {log.key.name} with {size} entries was cosigned here, and the database knows of"
-                    f" {kept.checkpoint.size if kept else 'none'}: it is an old copy, or has lost it",
-                    remedy=f"restore a copy that has it; {self._outside(log).path} is what was cosigned last",
-                )
+        self._check_copy(outside, content, kept)
         if kept is not None:
-            try:
-                open_checkpoint(kept.signed.note, self._followed(log).ring)
-            except ValidationError as error:
-                raise NotSigned(
-                    f"the checkpoint of {log.key.name} that was cosigned last is not of the key {log.key}, and no"
-                    " hand-over leads there",
-                    remedy="if the log was begun again under this key, run: coafi witness forget " + log.key.name,
-                ) from error
+            self._follow(log, kept, signed)
+        for before in self._outside_by_key(self._followed(log).ring):
+            self._check_copy(before, before.read(), kept)
         return kept
 
-    def _outside(self, log: WitnessedLog) -> PublishedCheckpoint:
-        """What was cosigned last, outside the database. A log that is begun again under another key has another one."""
-        return PublishedCheckpoint(self._directory_of(log))
+    def _follow(self, log: WitnessedLog, kept: Witnessed, signed: SignedCheckpoint) -> None:
+        """Check that hand-overs lead from the key of the checkpoint that is kept to the one that is trusted.
 
-    def _directory_of(self, log: WitnessedLog) -> Path:
-        return self._directory / hashlib.sha256(str(log.key).encode()).hexdigest()[:32]
+        Whether that key may still have signed so many entries is not asked. It was cosigned when it did; if the log
+        shows now that it was replaced before, the next checkpoint has to continue the kept one all the same.
+        """
+        keys = self._followed(log)
+        if keys.is_strange(kept.signed.note):
+            try:
+                keys.ring_for(kept.signed.note)
+            except IntegrityError as error:
+                raise NotSigned(error.message, remedy=error.remedy) from error
+            except ResourceNotFoundError:
+                _LOG.warning("peer_hand_overs_missing", peer=log.peer, origin=log.key.name)
+        if keys.unchecked:
+            self._signed(log, signed.note)
+        if not _is_signed(kept.signed.note, keys.ring):
+            raise NotSigned(
+                f"the checkpoint of {log.key.name} that was cosigned last is not of the key {log.key}, and no"
+                " hand-over leads there",
+                remedy="if the log was begun again under this key, run: coafi witness forget " + log.key.name,
+            )
 
-    def forget(self, origin: str) -> None:
+    def _check_copy(self, outside: PublishedCheckpoint, content: bytes | None, kept: Witnessed | None) -> None:
+        """Check that the database knows of what was cosigned by what is kept outside of it."""
+        if content is None:
+            return
+        checkpoint = parse_checkpoint(parse_note(content).text)
+        if kept is None or kept.checkpoint.size < checkpoint.size:
+            raise IntegrityError(
+                f"a checkpoint of {checkpoint.origin} with {checkpoint.size} entries was cosigned here, and the"
+                f" database knows of {kept.checkpoint.size if kept else 'none'}: it is an old copy, or has lost it",
+                remedy=f"restore a copy that has it; {outside.path} is what was cosigned last",
+            )
+
+    def _outside(self, origin: str) -> PublishedCheckpoint:
+        """What was cosigned last, outside the database. It hangs on the name: a new key must not hide it."""
+        return PublishedCheckpoint(self._directory_of(origin))
+
+    def _outside_by_key(self, ring: Keyring) -> list[PublishedCheckpoint]:
+        """Where it was kept before, by key. Nothing is written there any more."""
+        return [PublishedCheckpoint(self._directory_of(str(term.key))) for term in ring.terms]
+
+    def _directory_of(self, name: str) -> Path:
+        return self._directory / hashlib.sha256(name.encode()).hexdigest()[:32]
+
+    def forget(self, origin: str, *, without_asking: bool = False) -> None:
         """Forget what was cosigned of a log that was begun again, under another key; its split views stay.
+
+        Args:
+            origin: the log.
+            without_asking: do so even if the log does not say whether it handed its key over. Some never will: a policy
+                file may name a log without an address, and other software shows no hand-overs.
 
         Raises:
             UnknownLog: it is not witnessed here, or nothing of it was cosigned.
-            ValidationError: its key is still the same one: then nothing may be forgotten.
-            Unavailable: the database is out of reach.
+            ValidationError: its key is still the same one, or follows that one: then nothing may be forgotten.
+            IntegrityError: what the log shows as hand-overs are none, or not its own.
+            ResourceNotFoundError: it shows none.
+            Unavailable: it, or the database, is out of reach.
         """
         log = self._logs.of(origin)
-        if log is None or self.record.last(origin) is None:
+        outside = self._outside(origin)
+        content, kept = outside.read(), self.record.last(origin)
+        if log is None or (kept is None and content is None):
             raise UnknownLog(f"no checkpoint of {origin} was cosigned", remedy="see: coafi witness list")
-        try:
-            self._last(log)
-        except NotSigned:
+        notes = [note for note in (kept.signed.note if kept else None, content) if note is not None]
+        # Its own memory: what the log said to another request a moment ago is asked again.
+        keys = FollowedKeys(log.key, self._directory_of(str(log.key)), self._shown(log).hand_overs)
+        if not self._is_of(keys.ring, notes):
+            _ask(keys, anyway=without_asking)
+        if self._is_of(keys.ring, notes):
+            raise ValidationError(
+                f"the checkpoint of {origin} that was cosigned last is of the key that this log has, or of one that"
+                " handed over to it",
+                remedy="whoever forgets it could cosign another history of the same log: that is never done",
+            )
+        with outside.locked(WRITE_LOCK_TIMEOUT):
+            if outside.read() == content:
+                outside.remove()
+        if kept is not None:
             with self._database.write() as connection:
-                forget(connection, origin)
-            return
-        raise ValidationError(
-            f"the checkpoint of {origin} that was cosigned last is of the key that this log has",
-            remedy="whoever forgets it could cosign another history of the same log: that is never done",
-        )
+                forget(connection, kept)
+
+    def _is_of(self, ring: Keyring, notes: Sequence[str | bytes]) -> bool:
+        """Whether one of the keys signed what is kept, or what was kept outside the database by its key."""
+        before = (one.read() for one in self._outside_by_key(ring))
+        return any(_is_signed(note, ring) for note in (*notes, *before) if note is not None)
 
     def _followed(self, log: WitnessedLog) -> FollowedKeys:
         with self._lock:
             if log not in self._keys:
-                self._keys[log] = FollowedKeys(log.key, self._directory_of(log), self._shown(log).hand_overs)
+                self._keys[log] = FollowedKeys(log.key, self._directory_of(str(log.key)), self._shown(log).hand_overs)
             return self._keys[log]
 
     def ring(self, log: WitnessedLog) -> Keyring:
@@ -432,7 +491,7 @@ class Witness:
                 f"it is of {signed.checkpoint.origin!r}, not of {origin!r}", remedy="a log shows its own checkpoints"
             )
         while True:
-            kept = self._last(log)
+            kept = self._last(log, signed)
             compared = Compared(True) if kept is None else compare(kept.signed, signed, proofs or self._shown(log))
             size = kept.checkpoint.size if kept else -1
             if not compared.consistent:
@@ -576,6 +635,18 @@ class Witness:
         terms = self._followed(log).ring.terms
         signed = [[n for n, term in enumerate(terms) if _is_signed(note, term.key)] for note in notes]
         return terms[min(numbers[-1] for numbers in signed)].key if all(signed) else None
+
+
+def _ask(keys: FollowedKeys, *, anyway: bool) -> None:
+    """Ask a log for its hand-overs; ``anyway``: it need not answer."""
+    try:
+        keys.refresh()
+    except (IntegrityError, ResourceNotFoundError, Unavailable) as error:
+        if not anyway:
+            raise type(error)(
+                f"{keys.trusted.name} does not say whether its key was handed over: {error.message}",
+                remedy="try again; --without-asking is for a log that was begun again and cannot be asked",
+            ) from error
 
 
 def _is_signed(note: str | bytes, keys: Trusted) -> bool:

@@ -123,9 +123,11 @@ def advance(connection: Connection, expected: Witnessed | None, new: Witnessed) 
     return connection.execute(statement).rowcount == 1
 
 
-def forget(connection: Connection, origin: str) -> None:
-    """Forget the checkpoint of a log that was cosigned last."""
-    connection.execute(delete(witnessed_table).where(witnessed_table.c.origin == origin))
+def forget(connection: Connection, kept: Witnessed) -> None:
+    """Forget the checkpoint of a log that was cosigned last, unless another one has taken its place."""
+    table, old = witnessed_table, kept.checkpoint
+    where = (table.c.origin == old.origin, table.c.size == old.size, table.c.root == old.root)
+    connection.execute(delete(table).where(*where))
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,16 @@ class StateFile:
             temporary.rename(self.path)
             sync_directory(self.path.parent)
 
+    def remove(self) -> None:
+        """Remove the file, if it is there, durably.
+
+        Raises:
+            Unavailable: the disk refuses.
+        """
+        with self._translated():
+            self.path.unlink(missing_ok=True)
+            sync_directory(self.path.parent)
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:

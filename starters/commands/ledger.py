@@ -321,8 +321,18 @@ def witness_verify(
 
 
 @witness.command("forget")
-def witness_forget(origin: Annotated[str, typer.Argument(help="The ledger.")], as_json: Json = False) -> None:
+def witness_forget(
+    origin: Annotated[str, typer.Argument(help="The ledger.")],
+    without_asking: Annotated[
+        bool,
+        typer.Option(
+            "--without-asking",
+            help="Even if the ledger cannot be asked for hand-overs: you know that it was begun again.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Forget what was cosigned of a ledger that was begun again under another key."""
     from starters.witnessing import forget_log
 
-    forget_log(origin, as_json=as_json)
+    forget_log(origin, without_asking=without_asking, as_json=as_json)

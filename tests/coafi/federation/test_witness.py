@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from coafi.database import Database
-from coafi.errors import IntegrityError, ResourceNotFoundError, Unavailable, ValidationError
+from coafi.errors import CoafiError, IntegrityError, ResourceNotFoundError, Unavailable, ValidationError
 from coafi.federation.messages import CheckpointPublished
 from coafi.federation.witness import (
     MAX_REQUEST,
@@ -32,13 +33,25 @@ from coafi.federation.witness import (
     parse_request,
 )
 from coafi.federation.witnessed import Grade
-from coafi.ledger.checkpoint import open_checkpoint, parse_note, sign_note
+from coafi.ledger.checkpoint import (
+    Checkpoint,
+    SignedCheckpoint,
+    open_checkpoint,
+    parse_note,
+    sign_checkpoint,
+    sign_note,
+)
 from coafi.ledger.cosignature import cosignatures, parse_cosignatures
 from coafi.ledger.fork import verify_fork
+from coafi.ledger.keyfile import HeldKey
 from coafi.ledger.keys import Signer, VerifierKey
+from coafi.ledger.log import Ledger
+from coafi.ledger.proof import Proof
+from coafi.ledger.rotation import rotate
 from coafi.names import EntryType
 from tests.coafi.federation.witnesses import COSIGNER, LOG, Setting, request, witnessing
-from tests.coafi.ledger.making import HANG
+from tests.coafi.ledger.making import HANG, ORIGIN, draft
+from tests.coafi.ledger.test_rotation import NEW, OLD, ledger_with
 from tests.coafi.ledger.trees import MOST, SIGNER, Tree
 from tests.postgresql import where
 from tests.processes import start
@@ -46,6 +59,7 @@ from tests.processes import start
 TREE = Tree(MOST)
 FORKED = Tree(MOST, forked=5)
 STRANGER = Signer(SIGNER.name, bytes([9]) * 32)
+STRANGER_THERE = Signer(ORIGIN, bytes([9]) * 32)
 
 # Checkpoints and proof that the tests of github.com/transparency-dev/witness publish
 MONKEYS = "monkeys+db4d9f7e+AULaJMvTtDLHPUcUrjdDad9vDlh/PTfC2VV60JUtCfWT"
@@ -425,6 +439,181 @@ def test_a_log_that_is_begun_again_is_forgotten_by_an_operator_alone(there: Sett
         there.witness.forget("other.example")
 
 
+@dataclass
+class Rotating:
+    """A ledger that hands over from ``OLD`` to ``NEW``, as it shows itself."""
+
+    ledger: Ledger
+    away: CoafiError | None = None
+
+    def consistency(self, old: int, new: int) -> Sequence[bytes]:
+        """See :class:`coafi.ledger.fork.LogProofs`."""
+        return self.ledger.consistency_proof(old, new)
+
+    def inclusion(self, index: int, size: int) -> Sequence[bytes]:
+        """See :class:`coafi.ledger.fork.LogProofs`."""
+        return self.ledger.inclusion_proof(index, size)
+
+    def hand_overs(self) -> Sequence[Proof]:
+        """See :class:`coafi.federation.witness.ShownLog`."""
+        if self.away is not None:
+            raise self.away
+        return [one.proof for one in self.ledger.hand_overs()]
+
+    def grow(self, entries: int) -> SignedCheckpoint:
+        """Append so many entries; the checkpoint that covers them."""
+        size = self.ledger.size()
+        self.ledger.append([draft(size + number) for number in range(entries)])
+        return self.ledger.checkpoint(force=True)
+
+    def request(self, old: int, signed: SignedCheckpoint) -> bytes:
+        """A request to cosign a checkpoint."""
+        proof = tuple(self.ledger.consistency_proof(old, signed.size)) if 0 < old < signed.size else ()
+        return format_request(AddCheckpoint(old, proof, signed.note))
+
+
+def other_history(size: int, signer: Signer) -> bytes:
+    """A request to cosign another tree of the ledger's name."""
+    signed = sign_checkpoint(Checkpoint(ORIGIN, size, bytes([size]) * 32), signer)
+    return format_request(AddCheckpoint(size, (), signed.note))
+
+
+@contextmanager
+def rotating(setting: Setting, directory: Path) -> Iterator[Rotating]:
+    """The ledger, which the witness knows by its old key."""
+    directory.mkdir()
+    with ledger_with(directory, HeldKey(OLD, NEW)) as ledger:
+        setting.shown = found = Rotating(ledger)
+        trust(setting, OLD)
+        yield found
+
+
+def trust(setting: Setting, signer: Signer) -> None:
+    setting.logs.known[ORIGIN] = WitnessedLog("plant-b", signer.key, LOG.url)
+
+
+def test_a_log_whose_new_key_is_given_is_followed_from_its_old_one(there: Setting, tmp_path: Path) -> None:
+    with rotating(there, tmp_path / "log") as log:
+        there.witness.add_checkpoint(log.request(0, log.grow(5)))
+        rotate(log.ledger, NEW)
+        trust(there, NEW)
+        with pytest.raises(ValidationError, match="or of one that handed over to it"):
+            there.witness.forget(ORIGIN)
+        with pytest.raises(NotSigned, match="not shown that this checkpoint continues it"):
+            there.witness.add_checkpoint(other_history(9, NEW).replace(b"old 9", b"old 5"))
+        signed = log.grow(3)
+        assert there.witness.add_checkpoint(log.request(5, signed))
+        assert there.witness.see(ORIGIN, signed.note).sight is Sight.KNOWN
+        last = there.witness.record.last(ORIGIN)
+        assert last is not None
+        assert last.checkpoint == signed.checkpoint
+        log.away = Unavailable("away")  # what was seen is known
+        assert there.witness.add_checkpoint(log.request(signed.size, log.grow(1)))
+    assert there.witness.record.split_views() == []
+
+
+@pytest.mark.parametrize("away", [Unavailable("away"), ResourceNotFoundError("no keys"), IntegrityError("not its own")])
+def test_a_log_that_cannot_be_asked_for_hand_overs_is_not_forgotten(
+    there: Setting, tmp_path: Path, away: CoafiError
+) -> None:
+    with rotating(there, tmp_path / "log") as log:
+        there.witness.add_checkpoint(log.request(0, log.grow(5)))
+        rotate(log.ledger, NEW)
+        trust(there, NEW)
+        log.away = away
+        with pytest.raises((Unavailable, NotSigned)):
+            there.witness.add_checkpoint(log.request(5, log.grow(1)))
+        with pytest.raises(type(away), match="whether its key was handed over") as caught:
+            there.witness.forget(ORIGIN)
+        assert "--without-asking" in caught.value.remedy
+        assert there.witness.record.last(ORIGIN) is not None
+        log.away = None
+        with pytest.raises(ValidationError, match="handed over to it"):
+            there.witness.forget(ORIGIN, without_asking=True)
+
+
+def test_a_log_without_an_address_that_is_begun_again_is_forgotten_unasked(here: Setting, tmp_path: Path) -> None:
+    with rotating(here, tmp_path / "log") as log:
+        here.witness.add_checkpoint(log.request(0, log.grow(5)))
+        log.away = Unavailable("it has no address")
+        with pytest.raises(ValidationError, match="the key that this log has"):
+            here.witness.forget(ORIGIN, without_asking=True)
+        trust(here, STRANGER_THERE)
+        here.witness.forget(ORIGIN, without_asking=True)
+        assert here.witness.record.all() == []
+        assert here.witness.add_checkpoint(other_history(9, STRANGER_THERE).replace(b"old 9", b"old 0"))
+
+
+def test_hand_overs_of_another_ledger_lead_nowhere(here: Setting, tmp_path: Path) -> None:
+    with rotating(here, tmp_path / "log") as log:
+        here.witness.add_checkpoint(log.request(0, log.grow(5)))
+        rotate(log.ledger, NEW)
+        trust(here, STRANGER_THERE)
+        with pytest.raises(NotSigned, match="do not lead from or to the key"):
+            here.witness.add_checkpoint(other_history(9, STRANGER_THERE))
+        with pytest.raises(IntegrityError, match="do not lead from or to the key"):
+            here.witness.forget(ORIGIN)
+
+
+def test_a_key_that_signed_beyond_its_hand_over_is_not_forgotten_either(there: Setting, tmp_path: Path) -> None:
+    """A log that was put back to five entries, and changed its key then."""
+    with rotating(there, tmp_path / "log") as log:
+        there.witness.add_checkpoint(other_history(9, OLD).replace(b"old 9", b"old 0"))
+        log.grow(5)
+        rotate(log.ledger, NEW)
+        signed = log.grow(6)
+        for signer in (OLD, NEW):
+            trust(there, signer)
+            with pytest.raises(NotConsistent):
+                there.witness.add_checkpoint(log.request(9, signed))
+            assert there.witness.see(ORIGIN, signed.note).sight is Sight.UNPROVED
+            with pytest.raises(ValidationError):
+                there.witness.forget(ORIGIN)
+    assert recorded(there) == []  # it would convince nobody who knows the hand-over
+
+
+@pytest.mark.parametrize("by_key", [False, True], ids=["by name", "by key, as before"])
+def test_a_new_key_does_not_hide_that_the_database_was_put_back(
+    there: Setting, tmp_path: Path, place: Path, by_key: bool
+) -> None:
+    with rotating(there, tmp_path / "log") as log:
+        there.witness.add_checkpoint(log.request(0, log.grow(2)))
+        old = there.witness.record.last(ORIGIN)
+        assert old is not None
+        there.witness.add_checkpoint(log.request(2, log.grow(3)))
+        if by_key:
+            directory = place / "witnessed"
+            name, key = (hashlib.sha256(one.encode()).hexdigest()[:32] for one in (ORIGIN, str(OLD.key)))
+            (directory / key).mkdir(exist_ok=True)
+            (directory / name / "checkpoint").rename(directory / key / "checkpoint")
+        database = Database(where(place))
+        with database.write() as connection:
+            connection.execute(
+                text("UPDATE witnessed SET size = 2, root = :root, note = :note"),
+                {"root": old.checkpoint.root, "note": old.signed.note},
+            )
+        database.close()
+        rotate(log.ledger, NEW)
+        trust(there, NEW)
+        with pytest.raises(IntegrityError, match="with 5 entries was cosigned here, and the database knows of 2"):
+            there.witness.add_checkpoint(log.request(2, log.grow(1)))
+
+
+def test_what_was_forgotten_is_forgotten_outside_the_database_too(there: Setting, place: Path) -> None:
+    there.witness.add_checkpoint(request(TREE, 0, 20))
+    there.logs.known[SIGNER.name] = WitnessedLog("plant-b", STRANGER.key, LOG.url)
+    database = Database(where(place))
+    with database.write() as connection:
+        connection.execute(text("DELETE FROM witnessed"))  # killed between the two, or put back
+    database.close()
+    with pytest.raises(IntegrityError, match="the database knows of none"):
+        there.witness.add_checkpoint(request(FORKED, 0, 9, STRANGER))
+    there.witness.forget(SIGNER.name)
+    assert there.witness.add_checkpoint(request(FORKED, 0, 9, STRANGER))
+    with pytest.raises(UnknownLog):
+        there.witness.forget("other.example")
+
+
 # ------------------------------------------------------------------------------ split views of several keys
 
 
@@ -447,6 +636,22 @@ def test_each_key_of_a_log_that_is_begun_again_is_found_out(there: Setting) -> N
         assert len(verify_fork(one.fork, VerifierKey.parse(one.key))) == 2
     assert [one["key"] for one in recorded(there) if isinstance(one, dict)] == [str(SIGNER.key), str(STRANGER.key)]
     assert split_views() == before + 2
+
+
+def test_each_key_that_was_handed_over_is_found_out_once(there: Setting, tmp_path: Path) -> None:
+    with rotating(there, tmp_path / "log") as log:
+        there.witness.add_checkpoint(log.request(0, log.grow(5)))
+        with pytest.raises(NotConsistent):
+            there.witness.add_checkpoint(other_history(5, OLD))
+        rotate(log.ledger, NEW)
+        there.witness.add_checkpoint(log.request(5, log.grow(2)))
+        for signer in (OLD, NEW):  # by whichever of the two it is known
+            trust(there, signer)
+            with pytest.raises(NotConsistent):
+                there.witness.add_checkpoint(other_history(8, NEW))
+    views = there.witness.record.split_views(ORIGIN)
+    assert [one.key for one in views] == [str(OLD.key), str(NEW.key)]
+    assert len(recorded(there)) == 2
 
 
 def test_doubts_are_kept_for_each_key(here: Setting) -> None:
