@@ -1,6 +1,7 @@
 """Bytes that are the same wherever they are made: canonical JSON (RFC 8785) and SHA-256 digests of it."""
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable
 from enum import StrEnum
@@ -17,11 +18,19 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 JsonObject = dict[str, JsonValue]
 
+MAX_DEPTH = 100
+"""Levels of objects and arrays in JSON from outside at most. pydantic's decoder, by which runs and the ledger read,
+takes about 200, and what comes in is carried within other JSON: that has room for 100 more."""
+
+MAX_CARRIED_DEPTH = 150
+"""Levels of the data of an event at most, whatever it was made of: a run can read it, also within what it gives on."""
+
 _SAFE_INTEGER = 2**53 - 1
 _DEPTH = 100
 _ATOMS = frozenset((str, bool, type(None)))
 _KEYS = frozenset((str,))
 _encode = msgspec.json.Encoder(order="sorted").encode
+_LONG_NUMBER = re.compile(rb"[:,\[]-?[0-9]{16}")
 _BEYOND_THE_FIRST_PLANE = re.compile(rb"[\xf0-\xf4]")  # how such a character begins in UTF-8
 
 
@@ -53,6 +62,39 @@ def canonical_json(value: JsonValue | JsonObject | BaseModel) -> bytes:
         raise ValidationError(
             "this JSON has no canonical form: it is nested too deeply", remedy="nest fewer objects and arrays"
         ) from None
+
+
+def stable_json(value: JsonValue | JsonObject, limit: int = MAX_DEPTH) -> bytes:
+    """``value`` as canonical JSON which everybody can read, and which has the same canonical form when it was read.
+
+    Args:
+        limit: levels at most.
+
+    Raises:
+        ValidationError: it has none, such as 1e20, which is written as an integer beyond 2^53-1; or it is too deep.
+    """
+    if is_deeper(value, limit):
+        raise ValidationError(
+            f"this JSON has no canonical form: it is nested more than {limit} levels deep",
+            remedy="nest fewer objects and arrays",
+        )
+    canonical = canonical_json(value)
+    if _LONG_NUMBER.search(canonical) is not None:
+        canonical_json(json.loads(canonical))
+    return canonical
+
+
+def is_deeper(value: object, limit: int = MAX_DEPTH) -> bool:
+    """Whether objects and arrays are nested in more levels than that; an empty one is a level."""
+    level = [value]
+    for _ in range(limit + 1):
+        inner = [
+            one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list | tuple)
+        ]
+        if not inner:
+            return False
+        level = [item for one in inner for item in one]
+    return True
 
 
 def digest_of(value: JsonValue | JsonObject | BaseModel) -> str:

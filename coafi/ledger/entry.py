@@ -14,12 +14,15 @@ import msgspec
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from coafi.canonical import JsonObject, Sha256, canonical_json, sha256
+from coafi.canonical import MAX_DEPTH, JsonObject, Sha256, canonical_json, sha256, stable_json
 from coafi.errors import IntegrityError, ValidationError
 from coafi.names import EntryType
 
 MAX_BODY = 65_535
 """Bytes of a body at most: C2SP tlog-tiles prefixes each entry of a bundle with a 16-bit length."""
+
+MAX_DATA_DEPTH = MAX_DEPTH + 20
+"""Levels of the data of an entry at most: what came from outside, and what we wrap it in."""
 
 T = TypeVar("T")
 
@@ -115,10 +118,11 @@ class Draft:
             time: when the ledger takes the entry, as :func:`timestamp` gives it.
 
         Raises:
-            ValidationError: the data have no canonical form, or the body is longer than ``MAX_BODY``.
+            ValidationError: the data are too deep, or have no canonical form, also once they are read back; or the body
+                is longer than ``MAX_BODY``.
         """
         try:
-            data = canonical_json(self.data)
+            data = stable_json(self.data, MAX_DATA_DEPTH)
         except ValidationError as error:
             raise self._no_form("data", error) from error
         try:

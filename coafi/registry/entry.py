@@ -1,6 +1,5 @@
 """An entry of a registry, what may be asked of it, and the steps that it takes from submission to integration."""
 
-import json
 import re
 from collections.abc import Iterable
 from enum import StrEnum
@@ -10,7 +9,7 @@ import pydantic
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
-from coafi.canonical import JsonObject, Sha256, canonical_json
+from coafi.canonical import JsonObject, Sha256, stable_json
 from coafi.errors import ValidationError
 from coafi.events import Wire
 from coafi.findings import Finding, Severity
@@ -73,7 +72,6 @@ def _sorted_once(tags: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(set(tags)))
 
 
-_LONG_NUMBER = re.compile(rb"[0-9]{16}")
 _PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+$"
 ENTRY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
 EntryId = Annotated[str, StringConstraints(pattern=f"^{ENTRY_ID.pattern}$")]
@@ -227,9 +225,7 @@ def require_size(data: JsonObject) -> bytes:
     Raises:
         ValidationError: it has none, or is longer than ``MAX_DATA``.
     """
-    canonical = canonical_json(data)
-    if _LONG_NUMBER.search(canonical) is not None:
-        canonical_json(json.loads(canonical))  # 5e16 is written as an integer, which has no canonical JSON when read
+    canonical = stable_json(data)
     if len(canonical) > MAX_DATA:
         raise ValidationError(
             f"the data has {len(canonical):,} bytes and may have {MAX_DATA:,}",

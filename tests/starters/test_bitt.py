@@ -495,6 +495,9 @@ def test_what_is_no_append_is_refused_and_nothing_is_written(log: Served, http: 
         (changed(step="x", data={"x": "a" * 70_000}), 422),
         (changed(step="x", data={"x": 2**60}), 422),
         (changed(step="x", inputs={"x": 2**60}), 422),
+        (changed(step="x", data={"x": 1e20}).replace(b"1e+20", b"1e20"), 422),
+        (changed(step="x", data={"x": 7}).replace(b'"x": 7', b'"x": ' + b"[" * 150 + b"]" * 150), 422),
+        (changed(step="x", data={"x": 7}).replace(b'"x": 7', b'"x": ' + b"[" * 250 + b"]" * 250), 400),
         (b"x" * (MAX_REQUEST + 1), 413),
     ]
     for body, status in cases:

@@ -7,9 +7,11 @@ import pytest
 import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
+from coafi.canonical import JsonObject
 from coafi.errors import IntegrityError, ValidationError
-from coafi.ledger.entry import MAX_BODY, Draft, Entry, Recorded, entry_key, timestamp
+from coafi.ledger.entry import MAX_BODY, MAX_DATA_DEPTH, Draft, Entry, Recorded, entry_key, timestamp
 from tests.coafi.ledger.making import draft
 
 TIME = "2026-11-23T20:03:29.123Z"
@@ -93,6 +95,28 @@ def test_what_has_no_canonical_form_is_refused_and_its_step_named(value: float |
         draft(1, data={"x": value}).body(TIME)
     with pytest.raises(ValidationError, match="inputs of the entry"):
         _ = draft(1, inputs={"x": value}).request_digest
+
+
+@pytest.mark.parametrize("value", [1e20, -1e20, 5e16, [1, 2.0**53]])
+def test_a_number_whose_canonical_form_nobody_may_read_is_refused(value: JsonValue) -> None:
+    with pytest.raises(ValidationError, match=r"data of the entry .*no canonical form"):
+        draft(1, data={"x": value}).body(TIME)
+
+
+@pytest.mark.parametrize("value", [2**53 - 1, 1e15, 1e21, 0.1234567890123456789, "1" * 64, -0.0])
+def test_a_long_number_that_everybody_reads_alike_is_recorded(value: JsonValue) -> None:
+    body = draft(1, data={"x": value}).body(TIME)
+    Entry.parse(body).check_canonical(body)
+
+
+def test_data_may_have_so_many_levels_that_they_can_be_read_back() -> None:
+    data: JsonObject = {}
+    for _ in range(MAX_DATA_DEPTH - 1):
+        data = {"x": data}
+    body = draft(1, data=data).body(TIME)
+    Entry.parse(body).check_canonical(body)
+    with pytest.raises(ValidationError, match=r"data of the entry .* levels deep"):
+        draft(1, data={"x": data}).body(TIME)
 
 
 def test_times_are_utc_with_milliseconds() -> None:
