@@ -21,7 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from coafi import metrics
 from coafi.api.answers import Answer, parks_of, waiting
-from coafi.canonical import Sha256
+from coafi.canonical import MAX_CARRIED_DEPTH, Sha256, is_deeper
 from coafi.errors import IdempotencyConflict, Unavailable, ValidationError
 from coafi.events import Event, Wire
 from coafi.names import (
@@ -94,13 +94,18 @@ class Dispatcher:
         """Start the run of ``event``, or find the one that its delivery already has.
 
         Raises:
-            ValidationError: no workflow handles events of this type.
+            ValidationError: no workflow handles events of this type, or no run can read this one.
             IdempotencyConflict: the run is that of another body under the same delivery id.
             Unavailable: Temporal did not confirm in time; starting again later is safe.
         """
         workflow = ROUTES.get(event.type)
         if workflow is None:
             raise ValidationError(f"no workflow handles {event.type}", remedy=f"send one of {', '.join(ROUTES)}")
+        if is_deeper(event.data, MAX_CARRIED_DEPTH):
+            raise ValidationError(
+                f"the data of this event are nested more than {MAX_CARRIED_DEPTH} levels deep",
+                remedy="nest fewer objects and arrays",
+            )
         try:
             async with asyncio.timeout(self.timeout):
                 handle = await self.client.start_workflow(

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from coafi.api.requests import MAX_KEY
 from coafi.api.routes import BY_ENDPOINT, Route
-from coafi.canonical import JsonObject
+from coafi.canonical import MAX_DEPTH, JsonObject
 from coafi.documents.json_syntax import parse_json
 from coafi.documents.limits import DocumentLimits
 from coafi.documents.source import Source
@@ -43,7 +43,7 @@ _MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}")
 _INTEGER = re.compile(r"-?[0-9]{1,15}")
 
 
-_LIMITS = DocumentLimits(max_depth=100, max_nodes=100_000, max_findings=20)
+_LIMITS = DocumentLimits(max_depth=MAX_DEPTH, max_nodes=100_000, max_findings=20)
 
 
 _SMALL = 16 * 1024

@@ -21,7 +21,7 @@ from coafi.canonical import sha256
 from coafi.cloudevents import UnsupportedMediaType
 from coafi.deliveries import Delivery, DeliveryReader
 from coafi.errors import CoafiError, IdempotencyConflict, Refused, Unavailable
-from coafi.federation.messages import MAX_MESSAGE, Message, parse_message
+from coafi.federation.messages import MAX_MESSAGE, Message, TooLarge, parse_message
 from coafi.federation.peers import PeerStore
 from coafi.federation.signatures import Nonces, SignatureRefused, Verified, verify_request, wanted_signature
 from coafi.ledger.log import Ledger as OwnLedger
@@ -206,7 +206,7 @@ def _refusal(error: CoafiError, *, has_body: bool) -> Response:
             status, word, retry_after = 429, "too-many-requests", error.seconds
         case BodyTooSlow():
             status, word = 408, "too-slow"
-        case BodyTooLarge():
+        case BodyTooLarge() | TooLarge():
             status, word = 413, "too-large"
         case UnsupportedMediaType():
             status, word = 415, "media-type"

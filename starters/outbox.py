@@ -3,12 +3,12 @@
 A service that runs delivers at once what was queued; otherwise it does so when it runs again.
 """
 
-import json
 import uuid
 from pathlib import Path
 
 from activities.outbox import Order, OutboxWaker
 from coafi.canonical import JsonObject
+from coafi.cloudevents import json_object
 from coafi.errors import Unavailable, ValidationError
 from coafi.federation.messages import MessageType
 from coafi.federation.outbox import COUNTED, Backlog
@@ -104,14 +104,11 @@ def _payload(file: Path) -> JsonObject:
     try:
         with file.open("rb") as stream:
             content = stream.read(4 * MAX_DATA + 1)
-        value = json.loads(content) if len(content) <= 4 * MAX_DATA else None
     except OSError as error:
         raise ValidationError(f"{file} cannot be read: {error.strerror}", remedy="name a file with JSON") from error
-    except (ValueError, RecursionError):
-        raise ValidationError(f"{file} is no JSON", remedy="write a JSON object") from None
-    if not isinstance(value, dict):
-        raise ValidationError(f"{file} holds no JSON object, or a very large one", remedy="write a JSON object")
-    return value
+    if len(content) > 4 * MAX_DATA:
+        raise ValidationError(f"{file} is very large", remedy="send the digest of what is in it, and where it is")
+    return json_object(content, str(file))
 
 
 async def _woken(settings: Settings, resources: Resources, peer: str) -> str | None:

@@ -36,6 +36,7 @@ from coafi.auth.roles import DEFAULT_ROLES
 from coafi.auth.tokens import MAX_TOKEN
 from coafi.bitt.reaction import Reactor, ReactTask
 from coafi.bitt.subscriptions import SubscriptionFile, WrittenSubscription, parse
+from coafi.canonical import MAX_DEPTH as MAX_JSON_DEPTH
 from coafi.canonical import JsonObject, sha256
 from coafi.commits import submitted_commit
 from coafi.compliance.findings import FindingQuery, FindingReader, Findings
@@ -240,6 +241,7 @@ def limits_table() -> str:
         "characters of an `Idempotency-Key`": f"`{MAX_KEY}`",
         "seconds to wait for an answer, with `Prefer: wait=N`": f"`{LONGEST_WAIT:g}`",
         "bytes of an entry's data, as canonical JSON": f"`{MAX_DATA}` ({MAX_DATA // 1024} KiB)",
+        "levels of a body": f"`{MAX_JSON_DEPTH}`",
         "levels of an entry's data": f"`{MAX_DEPTH}`",
         "tags of an entry": f"`{MAX_TAGS}`",
         "entries, or versions, of a page": f"`{MAX_PAGE}`",

@@ -40,6 +40,10 @@ _Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~:-]*$"
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
+class TooLarge(ValidationError):
+    """The data are larger than a message may be, as canonical JSON."""
+
+
 class MessageType(StrEnum):
     """The types of message there are, by the names under which a peer is allowed to send them."""
 
@@ -161,6 +165,7 @@ def parse_message(headers: Iterable[tuple[str, str]], body: bytes) -> Message:
 
     Raises:
         ValidationError: it is none.
+        TooLarge: its canonical form is: 1e15 is four bytes, and sixteen there.
     """
     lines = [(name.lower(), value) for name, value in headers]
     media_type = next((value for name, value in lines if name == "content-type"), "")
@@ -176,12 +181,27 @@ def parse_message(headers: Iterable[tuple[str, str]], body: bytes) -> Message:
         raise ValidationError("ce-causationdepth is no number", remedy="say how many runs there were")
     known = {name: value for name, value in said.items() if name in Message.model_fields and name != "data"}
     try:
-        return Message.model_validate({**known, "causationdepth": int(depth), "data": json_object(body)})
+        message = Message.model_validate({**known, "causationdepth": int(depth), "data": json_object(body)})
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise ValidationError(
             f"ce-{'/'.join(str(part) for part in first['loc'])}: {first['msg']}", remedy="see docs/federation.md"
         ) from None
+    require_size(message)
+    return message
+
+
+def require_size(message: Message) -> None:
+    """Refuse a message that is larger than one may be, as canonical JSON.
+
+    Raises:
+        TooLarge: it is.
+    """
+    if len(message.body) > MAX_MESSAGE:
+        raise TooLarge(
+            f"the message is larger than {MAX_MESSAGE:,} bytes as canonical JSON",
+            remedy="send its digest, and where it is",
+        )
 
 
 def schema_of(event_type: str) -> str:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 from pydantic import JsonValue, SecretStr
 
 from coafi.canonical import JsonObject, sha256
+from coafi.cloudevents import require_levels
 from coafi.commits import bounded, cut, source_of
 from coafi.errors import AuthorizationError, ValidationError
 from coafi.events import Event, new_event
@@ -89,6 +90,7 @@ def parse_body(body: bytes, content_type: str) -> JsonObject:
         raise ValidationError(f"the body is not JSON: {error}", remedy="send application/json") from error
     if not isinstance(parsed, dict):
         raise ValidationError("the body must be a JSON object", remedy="send GitHub's push payload as it is")
+    require_levels(parsed)
     return parsed
 
 

@@ -13,6 +13,7 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from activities.dispatch import Dispatcher, _summary
+from coafi.canonical import MAX_CARRIED_DEPTH, JsonObject
 from coafi.commits import MAX_SOURCE, source_of, submitted_commit
 from coafi.errors import Unavailable, ValidationError
 from coafi.events import Event
@@ -46,6 +47,14 @@ async def test_a_type_without_a_workflow_is_refused(stack: Stack) -> None:
     unknown = event().model_copy(update={"type": "coffee.brewed"})
     with pytest.raises(ValidationError, match="no workflow handles coffee"):
         await Dispatcher(stack.client, 5).start(unknown)
+
+
+async def test_what_no_run_could_read_starts_none(stack: Stack) -> None:
+    deep: JsonObject = {}
+    for _ in range(MAX_CARRIED_DEPTH):
+        deep = {"x": deep}
+    with pytest.raises(ValidationError, match="levels deep"):
+        await Dispatcher(stack.client, 5).start(event().model_copy(update={"data": deep}))
 
 
 async def test_a_run_carries_search_attributes_priority_fairness_and_a_summary(stack: Stack) -> None:

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
+from coafi.canonical import MAX_DEPTH
 from coafi.names import EntryType, Phase
 from starters.rates import Rates
 from starters.service import event_keys
@@ -98,6 +99,10 @@ def changed(**changes: Any) -> bytes:
 GOOD = changed()
 
 
+def _nested(levels: int) -> bytes:
+    return changed(data={"details": 7}).replace(b"7}", b"[" * (levels - 2) + b"]" * (levels - 2) + b"}")
+
+
 def refusals() -> dict[str, tuple[int, bytes, dict[str, str]]]:
     """What is refused with which status; signed now, because a signature counts for minutes."""
     now = datetime.now(UTC)
@@ -128,6 +133,8 @@ def refusals() -> dict[str, tuple[int, bytes, dict[str, str]]]:
         "a list": (400, b"[]", signed(b"[]")),
         "a member twice": (400, twice := b'{"id": "1", "id": "2"}', signed(twice)),
         "nested too deeply": (400, nested := b"[" * 9_000 + b"]" * 9_000, signed(nested)),
+        "a little too deeply": (400, deeply := _nested(MAX_DEPTH + 1), signed(deeply)),
+        "a number that becomes a huge one": (400, grown := changed(data={"n": 1e20}), signed(grown)),
         "another version": (400, version := changed(specversion="0.3"), signed(version)),
         "binary data": (400, binary := changed(data_base64="AAAA"), signed(binary)),
         "xml data": (400, xml := changed(datacontenttype="application/xml"), signed(xml)),
@@ -150,6 +157,14 @@ async def test_what_is_refused_leaves_nothing_behind(stack: Stack, name: str) ->
     assert (stack.resources.ledger.size(), objects(stack), refused(status)) == (*before[:2], before[2] + 1)
     runs = [one.id async for one in stack.client.list_workflows("CoafiEventId='refused'")]
     assert runs == []
+
+
+async def test_the_deepest_event_that_is_taken_has_a_run_that_ends(stack: Stack) -> None:
+    body = json.dumps(failure("deepest", x=7)).encode()
+    body = body.replace(b'"x": 7', b'"x": ' + b"[" * (MAX_DEPTH - 3) + b"]" * (MAX_DEPTH - 3))
+    answer = await post(stack, body)
+    assert answer.status_code == 202, answer.text
+    assert (await stack.handle(answer.json()["workflowId"]).result()).phase in {Phase.PROCESSED, Phase.REJECTED}
 
 
 async def test_a_flood_is_slowed_down_and_others_are_not(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -301,6 +301,7 @@ async def test_a_malformed_delivery_id_is_refused(stack: Stack, delivery: str) -
         (b"\xff\xfe{}", "application/json"),
         (b"[" * 100_000, "application/json"),
         (b'{"a": ' * 20_000, "application/json"),
+        (b'{"a": ' * 101 + b"1" + b"}" * 101, "application/json"),
         (b'{"a": ' + b"9" * 10_000 + b"}", "application/json"),
         (b"payload=", "application/x-www-form-urlencoded"),
         (b"other=1", "application/x-www-form-urlencoded"),
