@@ -51,10 +51,10 @@ with workflow.unsafe.imports_passed_through():
 
     from activities.dispatch import MEMO_BODY
     from activities.peers import BEHIND, MAX_WAITING, PeerActivities, PeerMessage, PeerRun, Shelved, Waiting
-    from coafi.canonical import sha256
+    from coafi.canonical import MAX_DEPTH, is_deeper, sha256
     from coafi.errors import CoafiError, Refused
     from coafi.events import Event, Wire
-    from coafi.federation.messages import MAX_MESSAGE, ReceivedMessage, Via, event_of
+    from coafi.federation.messages import ReceivedMessage, Via, event_of, require_size
     from coafi.names import (
         PRIORITY_APPLICATION,
         Phase,
@@ -79,6 +79,10 @@ came while no worker ran would take longer than the two seconds that the SDK let
 
 PUTS_ASIDE = "peer-puts-aside"
 """Patch: runs that began before it do not continue as new while they are paused or too much waits."""
+
+REFUSES_DEPTH = "peer-refuses-depth"
+"""Patch: runs before it took messages that are so deep that the next run, which gets them within its input, cannot read
+them."""
 
 MOST_PIECES = 8
 """Pieces of what waits that one workflow task puts aside at most: signals that come meanwhile are held back."""
@@ -341,9 +345,11 @@ class PeerWorkflow:
     def _event(self, signal: PeerMessage) -> Event:
         via = Via.HTTPS if signal.keyid else Via.TEMPORAL
         received = ReceivedMessage(peer=self._peer, via=via, keyid=signal.keyid, message=signal.message)
-        if len(signal.message.body) > MAX_MESSAGE:
+        require_size(signal.message)
+        # Asked only of what is too deep: all other histories stay as they are.
+        if is_deeper(signal.message.data) and workflow.patched(REFUSES_DEPTH):
             raise Refused(
-                f"the message is larger than {MAX_MESSAGE:,} bytes", remedy="send its digest, and where it is"
+                f"the message is nested more than {MAX_DEPTH} levels deep", remedy="nest fewer objects and arrays"
             )
         digest = signal.body_digest if via is Via.HTTPS and signal.body_digest else sha256(signal.message.body)
         return event_of(received, body_digest=digest, time=signal.received or workflow.now())
@@ -351,7 +357,7 @@ class PeerWorkflow:
     def _refuse(self, reason: str) -> None:
         self._refused += 1
         self._refusals = [*self._refusals, f"{workflow.now():%Y-%m-%dT%H:%M:%SZ} {reason}"][-MAX_REFUSALS:]
-        workflow.logger.warning("a signal was no message: %s", reason)
+        workflow.logger.warning("a signal of the peer %s was no message, and is lost: %s", self._peer, reason)
         self._show()
 
     def _is_long(self) -> bool:

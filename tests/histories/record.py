@@ -573,6 +573,28 @@ async def _is_held(one: Told) -> bool:
     return (await one.state()).paused != ""
 
 
+async def peer_refuses_depth(stack: Stack, _repository: Repository) -> Run:
+    """A run of a peer that is sent a message past the gateway which is nested too deeply."""
+    name = "deep.example"
+    run = await _peer_run(stack, name, PeerRun(peer=name))
+    deep: JsonObject = {}
+    for _ in range(150):
+        deep = {"x": deep}
+    said = _said("deep-1", "info", name)
+    await run.signal(
+        SignalName.MESSAGE, said.model_copy(update={"message": said.message.model_copy(update={"data": deep})})
+    )
+    await run.signal(SignalName.MESSAGE, _said("deep-2", "info", name))
+    await until(lambda: _idle(stack, run, 2))
+    await run.cancel()
+    return run
+
+
+async def _idle(stack: Stack, run: WorkflowHandle[Any, Any], signals: int) -> bool:
+    state = await stack.handle(run.id).query("state")
+    return bool(state["started"] + state["refused"] >= signals)
+
+
 async def _peer_run(stack: Stack, name: str, start: PeerRun) -> WorkflowHandle[Any, Any]:
     PeerStore(stack.resources.database, stack.resources.ledger, "default").put(
         Peer(id=name, url="https://history.example", accepts=("*",)), by="ada"
@@ -693,6 +715,7 @@ CASES: dict[str, tuple[Callable[[Stack, Repository], Awaitable[Run]], Phase | No
     "peer": (peer, None),
     "peer-continued": (peer_continued, None),
     "peer-put-aside": (peer_put_aside, None),
+    "peer-refuses-depth": (peer_refuses_depth, None),
     "message-applied": (message_applied, Phase.PROCESSED),
     "message-checkpoint": (message_checkpoint, Phase.PROCESSED),
     "message-out-of-scope": (message_out_of_scope, Phase.REJECTED),

@@ -48,6 +48,7 @@ def history(name: str) -> WorkflowHistory:
         "peer": "peer:history.example",
         "peer-continued": "peer:continued.example",
         "peer-put-aside": "peer:aside.example",
+        "peer-refuses-depth": "peer:deep.example",
     }
     workflow_id = peers.get(name, f"git.commit:history:{name}")
     return WorkflowHistory.from_json(workflow_id, (DIRECTORY / f"{name}.json").read_text())
@@ -206,14 +207,19 @@ class WithAnotherStepForPeers(PeerWorkflow):
         return await super().run(start)
 
 
-@pytest.mark.parametrize("name", ["peer", "peer-continued", "peer-put-aside"])
+@pytest.mark.parametrize("name", ["peer", "peer-continued", "peer-put-aside", "peer-refuses-depth"])
 async def test_a_change_that_open_runs_of_peers_do_not_survive_is_noticed(name: str) -> None:
     with pytest.raises(NondeterminismError):
         await replay(name, WithAnotherStepForPeers)
 
 
-BEFORE = {"peer-paused": "peer:a.example", "index-flooded": "index:https://example.org/r:main"}
-"""Runs from before a patch. A peer's, paused, went on past what Temporal suggested, as nothing was put aside. An
+BEFORE = {
+    "peer-paused": "peer:a.example",
+    "peer-took-depth": "peer:deep.example",
+    "index-flooded": "index:https://example.org/r:main",
+}
+"""Runs from before a patch. A peer's, paused, went on past what Temporal suggested, as nothing was put aside. Another
+took a message that is nested too deeply. An
 index's was asked by 2,001 pushes that show nothing new, and goes on to its second update, for the one that was left."""
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
+from pydantic import JsonValue
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
 from activities.peers import PeerMessage, PeerRun
-from coafi.canonical import JsonObject
+from coafi.canonical import MAX_DEPTH, JsonObject
 from coafi.compliance.findings import FindingQuery, FindingReader
 from coafi.federation.inbox import PeerObjects
 from coafi.federation.messages import MAX_MESSAGE, AffectedEntity, ComplianceFailure, Message, new_message
@@ -234,6 +235,48 @@ async def test_a_request_counts_once_and_one_that_was_refused_uses_no_nonce_up(s
 async def test_a_body_that_is_too_large_is_refused_unread(stack: Stack, acme: Partner) -> None:
     answer = await acme.raw({"Content-Type": "application/json"}, b"x" * (MAX_MESSAGE + 1))
     assert (answer.status_code, problem_of(answer)) == (413, "too-large")
+
+
+@pytest.mark.parametrize(
+    ("name", "inner", "status", "word"),
+    [
+        ("deep-1", b"[" * MAX_DEPTH + b"]" * MAX_DEPTH, 400, "malformed"),
+        ("deep-2", b"[" * 205 + b"]" * 205, 400, "malformed"),
+        ("grown-1", b"1e20", 400, "malformed"),
+        ("grown-2", b"[" + b",".join([b"1e15"] * 6_000) + b"]", 413, "too-large"),
+    ],
+)
+async def test_what_its_run_could_not_use_is_refused_at_the_door(
+    stack: Stack, acme: Partner, name: str, inner: bytes, status: int, word: str
+) -> None:
+    answer = await acme.post(update(name).headers(), b'{"x":' + inner + b"}")
+    assert (answer.status_code, problem_of(answer)) == (status, word), answer.text
+    assert (await acme.receipt(name)).status_code == 404
+
+
+async def test_deep_messages_hold_up_nobody_when_the_run_goes_on_as_a_new_one(stack: Stack) -> None:
+    jo = partner(stack, "jo.example", 13)
+    run = await stack.client.start_workflow(
+        WorkflowName.PEER,
+        PeerRun(peer="jo.example", max_started=1, paused=BY),
+        id=peer_workflow_id("jo.example"),
+        task_queue="coafi-events",
+    )
+    assert (await jo.send(update("j-1", peer="jo.example"))).status_code == 202
+    deepest = b'{"x":' + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"}"
+    assert (await jo.post(update("j-2", peer="jo.example").headers(), deepest)).status_code == 202
+    past_the_gateway: JsonValue = 1
+    for _ in range(190):
+        past_the_gateway = [past_the_gateway]
+    deeper = {**_plain("j-3", "jo.example"), "data": {"x": past_the_gateway}}
+    await stack.client.get_workflow_handle(run.id).signal("message", {"message": deeper})
+    assert (await jo.send(update("j-4", peer="jo.example"))).status_code == 202
+    await run_of(stack, "jo.example").execute_update(PeerWorkflow.resume, BY)
+    phases = [(await jo.concluded(name)).headers["coafi-phase"] for name in ("j-1", "j-2", "j-4")]
+    assert phases == ["PROCESSED", "REJECTED", "PROCESSED"]
+    state = await run_of(stack, "jo.example").query(PeerWorkflow.state)
+    assert state.refused == 1
+    assert "levels deep" in state.refusals[-1]
 
 
 async def test_a_disabled_peer_is_refused_until_it_is_enabled(stack: Stack) -> None:
