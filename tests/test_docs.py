@@ -839,7 +839,7 @@ def recorded_entries(home: Path) -> dict[str, set[str]]:
         hold_against_schemas(Revalidator(recorder, database, objects, contexts), books, task)
         react_to_events(recorder, database, objects)
         run_tasks(recorder, objects, database)
-        ledger.append([key_change(ledger.key, ledger.sign, Signer("docs", bytes(31) + b"1"))])
+        ledger.append([key_change(ledger.key, ledger.signer().sign, Signer("docs", bytes(31) + b"1"))])
         take_message(recorder, PeerStore(database, ledger, "default"), objects)
         witness = setting_of(database, ledger, home).witness
         witness.see(SIGNER.name, Tree(3).signed().note)

@@ -26,7 +26,7 @@ from coafi.ledger.keys import CosignerKey, Keyring, Signer, VerifierKey
 from coafi.ledger.proof import Proof
 from coafi.ledger.published import PublishedCheckpoint
 from coafi.ledger.reading import Reader
-from coafi.ledger.signing import CheckpointSigner
+from coafi.ledger.signing import CheckpointSigner, MessageSigner
 from coafi.ledger.state import LogState
 from coafi.ledger.store import CheckpointRow, CosignatureRow, EntryRow, store_for
 from coafi.ledger.tiles import Tile, TileId
@@ -253,6 +253,6 @@ class Ledger:
         """
         return self._reader.last_cosignatures()
 
-    def sign(self, message: bytes) -> bytes:
-        """See :meth:`CheckpointSigner.sign`."""
-        return self._signer.sign(message)
+    def signer(self) -> MessageSigner:
+        """See :meth:`CheckpointSigner.signer`."""
+        return self._signer.signer()

@@ -27,12 +27,13 @@ def rotate(ledger: Ledger, successor: Signer) -> HandOver:
         IntegrityError: somebody else has recorded a change to this key, without both keys.
         Unavailable: database or state directory are out of reach, or somebody else changed the key meanwhile.
     """
-    old, new = ledger.key, successor.key
+    signer = ledger.signer()
+    old, new = signer.key, successor.key
     if new.name != old.name:
         raise ValidationError(f"{new} is the key of another log", remedy=f"make one for {old.name}")
     if old == new or any(new == one.old for one in ledger.hand_overs()):
         raise ValidationError(f"{new} was in use before", remedy="make a new key; none comes back")
-    (recorded,) = ledger.append([key_change(old, ledger.sign, successor)])
+    (recorded,) = ledger.append([key_change(old, signer.sign, successor)])
     try:
         read_change(recorded.entry)
     except ValidationError as error:

@@ -21,6 +21,33 @@ from coafi.names import KEY_CHANGES, EntryType
 _LOG = structlog.get_logger(__name__)
 
 
+class MessageSigner:
+    """A log's key as it was when it was asked for: what it signs is by the key that it names, whatever key is next."""
+
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+
+    @property
+    def key(self) -> VerifierKey:
+        """The public half."""
+        return self._signer.key
+
+    def sign(self, message: bytes) -> bytes:
+        """The log's signature over ``message``, which must have a space before its first newline.
+
+        No checkpoint has one there, since no log's name has: so nothing that is signed here can be taken for one.
+
+        Raises:
+            ValidationError: it has none.
+        """
+        if b" " not in message.partition(b"\n")[0]:
+            raise ValidationError(
+                "this could be a checkpoint, which the ledger signs only of its own state",
+                remedy="sign it in a DSSE envelope",
+            )
+        return self._signer.sign(message)
+
+
 class CheckpointSigner:
     """Signs and publishes the checkpoints of a log.
 
@@ -101,20 +128,9 @@ class CheckpointSigner:
                     found.append((row.idx, error))
         return found
 
-    def sign(self, message: bytes) -> bytes:
-        """The log's signature over ``message``, which must have a space before its first newline.
-
-        No checkpoint has one there, since no log's name has: so nothing that is signed here can be taken for one.
-
-        Raises:
-            ValidationError: it has none.
-        """
-        if b" " not in message.partition(b"\n")[0]:
-            raise ValidationError(
-                "this could be a checkpoint, which the ledger signs only of its own state",
-                remedy="sign it in a DSSE envelope",
-            )
-        return self._source.current().sign(message)
+    def signer(self) -> MessageSigner:
+        """The key that signs now, for messages that are no checkpoints."""
+        return MessageSigner(self._source.current())
 
     def open(self) -> None:
         """Begin the log if there is none; else check that it continues the last checkpoint, here and outside.

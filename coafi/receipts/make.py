@@ -53,5 +53,6 @@ def write_receipt(
         if on_progress is not None and number % _STEP == 0:
             on_progress(number)
     story.end()
-    writer.end(seal(statement_of(story, signed), ledger.key, ledger.sign))
+    signer = ledger.signer()
+    writer.end(seal(statement_of(story, signed), signer.key, signer.sign))
     return story

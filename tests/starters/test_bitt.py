@@ -469,7 +469,7 @@ def test_who_may_not_append_is_told_and_nothing_is_written(log: Served, http: ht
         foreign["drafts"][1]["namespace"] = namespace
         response = http.post("entries", json=foreign, headers=APPEND)
         assert "COAFI_INSTANCE=plant-b" in problem(response, 403, "PolicyDenied")
-    change = key_change(log.ledger.key, log.ledger.sign, generate_key(tmp_path / "key", log.ledger.origin))
+    change = key_change(log.ledger.key, log.ledger.signer().sign, generate_key(tmp_path / "key", log.ledger.origin))
     response = http.post("entries", content=as_json(replace(change, namespace="plant-b/default")), headers=APPEND)
     assert "may not record a change of the ledger's keys" in problem(response, 403, "PolicyDenied")
     assert log.ledger.size() == size

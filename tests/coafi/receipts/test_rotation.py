@@ -1,7 +1,9 @@
 """Receipts from before and after a change of the log's key, for those who trust either key."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,7 @@ from coafi.ledger.keys import Signer, Trusted
 from coafi.ledger.rotation import rotate
 from coafi.receipts.dsse import seal
 from coafi.receipts.layout import Item
+from coafi.receipts.make import write_receipt
 from coafi.receipts.statement import statement_of
 from tests.coafi.receipts.making import SIGNER, service, verified
 from tests.coafi.receipts.test_verify import items, written
@@ -87,3 +90,28 @@ def test_a_checkpoint_that_a_replaced_key_signed_proves_nothing(receipts: Receip
     for trusted in (SIGNER, NEWER):
         ring = keyring(trusted.key, [receipts.hand_over])
         refused(receipt, f"which signed from 0 to {receipts.hand_over.size} entries", ring)
+
+
+class ChangingKey(HeldKey):
+    """Another process puts the next key into its place as soon as this one has looked."""
+
+    changes = False
+
+    def current(self) -> Signer:
+        """The key that signs, for the last time."""
+        found = super().current()
+        if self.changes:
+            self.promote()
+        return found
+
+
+def test_a_statement_is_signed_by_the_key_that_it_names(tmp_path: Path) -> None:
+    source = ChangingKey(SIGNER, NEWER)
+    with service(tmp_path, source) as running:
+        ref = running.processed("whole")
+        signed = running.ledger.checkpoint(force=True)
+        file = io.BytesIO()
+        source.changes = True
+        write_receipt(running.ledger, running.entries(ref), file, signed=signed)
+        source.changes = False
+        assert verified(file.getvalue(), SIGNER.key).statement_key == SIGNER.key

@@ -659,4 +659,4 @@ def test_verifying_needs_no_database(module: str) -> None:
 
 def test_the_key_signs_no_checkpoint_for_others(running: Service) -> None:
     with pytest.raises(ValidationError, match="could be a checkpoint"):
-        running.ledger.sign(Checkpoint(SIGNER.name, 1, bytes(32)).text().encode())
+        running.ledger.signer().sign(Checkpoint(SIGNER.name, 1, bytes(32)).text().encode())
