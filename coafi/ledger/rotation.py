@@ -5,7 +5,7 @@
     1  make the new key beside the old one        nothing has happened yet: the old key signs on
     2  append LEDGER_KEY_CHANGED, signed by both  whoever signs next has both keys, and uses both
     3  sign a checkpoint with both, keep it       the hand-over: from here on the old key counts no more
-    4  publish it
+    4  publish it                                 the one that is kept: it is not signed again
     5  let the new key take the old one's place   whoever finds both keys and the hand-over does this first
 
 Processes that have their key from a file look at it each time they sign, so they need no restart, and whichever comes

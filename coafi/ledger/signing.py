@@ -11,7 +11,7 @@ from coafi.ledger import handover
 from coafi.ledger.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint, sign_checkpoint
 from coafi.ledger.handover import HandOver, KeyChange, change_key, open_hand_over, read_change
 from coafi.ledger.keyfile import KeySource
-from coafi.ledger.keys import Keyring, Signer, VerifierKey
+from coafi.ledger.keys import Keyring, Signer, Trusted, VerifierKey
 from coafi.ledger.published import PublishedCheckpoint
 from coafi.ledger.reading import Reader, recorded
 from coafi.ledger.state import LogState
@@ -171,7 +171,8 @@ class CheckpointSigner:
         """The last checkpoint; a new one when the log has grown and the last is old enough, or ``force`` is given.
 
         A new one is signed only after all it covers is committed and found to continue the one before. It is kept in
-        the database and, durably, in the state directory.
+        the database and, durably, in the state directory. One that is in the database already is not signed again: it
+        may be the hand-over to another key, which cannot be signed twice.
 
         Raises:
             IntegrityError: the database is behind the last checkpoint or contradicts it. Nothing is signed.
@@ -179,47 +180,118 @@ class CheckpointSigner:
         """
         with self._published.locked(WRITE_LOCK_TIMEOUT):
             last = self._last_published()
+            if last is not None and last.size > 0 and not force and self._published.age() < self._publish_seconds:
+                with self._state.database.read() as connection:
+                    self._state.head(connection)
+                return self._cover(last)
             with self._state.database.read() as connection:
-                head = self._state.head(connection)
-                if last is not None and last.size > 0 and not force and self._published.age() < self._publish_seconds:
-                    return last
-                self._state.check_head(connection, head)
-                self._state.check_continues(connection, head, last)
+                head = self._continued(connection, last)
                 successor = self._successor(connection, head)
-                if last is not None and last.size == head.size and successor is None:
-                    return last
-                self._check_key(connection)
-            signers = [self._source.current(), *([successor] if successor else [])]
-            signed = sign_checkpoint(Checkpoint(*head), *signers)
-            with self._state.database.write() as connection:
-                if not self._state.store.add_checkpoint(connection, head.size, head.root, signed.note):
-                    raise IntegrityError(
-                        f"a checkpoint of {head.size} entries with another root than {head.root.hex()} is stored:"
-                        " the history was rewritten (a fork)",
-                        remedy=self._state.how_to_recover(head.size),
-                    )
-            self._published.replace(signed.note)
-            self._state.covered = signed.size
+                handed = None if successor is None else self._handed_over(connection, successor)
+            if handed is not None:
+                last = self._finish(handed, last)
+                successor = None
+            if last is not None and last.size == head.size and successor is None:
+                return self._cover(last)
+            if successor is None and (stored := self._stored(head)) is not None:
+                return self._publish(stored)
+            signed = self._sign(head, last, successor)
+            self._publish(signed)
             if successor is not None:
-                self._source.promote()
-                _LOG.info("ledger_key_changed", old=str(signers[0].key), new=str(successor.key), size=signed.size)
+                self._promote(successor.key, signed.size)
             return signed
 
-    def _successor(self, connection: Connection, head: Head) -> Signer | None:
-        """The key that must sign the next checkpoint too, because an entry says that it follows.
+    def _continued(self, connection: Connection, last: SignedCheckpoint | None, *, lock: bool = False) -> Head:
+        """The head, once it is found to be sound and to continue the last checkpoint."""
+        head = self._state.head(connection, lock=lock)
+        self._state.check_head(connection, head)
+        self._state.check_continues(connection, head, last)
+        return head
 
-        If that checkpoint was signed already, and only the last step of the change is missing, that step is done.
-        """
+    def _sign(self, head: Head, last: SignedCheckpoint | None, successor: Signer | None) -> SignedCheckpoint:
+        """Sign a checkpoint and keep it in the database; with a successor, by both keys and of all there is by then."""
+        with self._state.database.read() as connection:
+            self._check_key(connection)
+        with self._state.database.write() as connection:
+            if successor is not None:
+                # The old key counts up to this size and no further: nobody may sign a larger one with it meanwhile.
+                head = self._continued(connection, last, lock=True)
+                self._check_key(connection)
+            signers = [self._source.current(), *([successor] if successor else [])]
+            note = sign_checkpoint(Checkpoint(*head), *signers).note
+            kept = self._state.store.add_checkpoint(connection, head.size, head.root, note)
+            if kept is None:
+                raise self._fork(head)
+            for one in signers:  # what others have signed as well is as good, and what is damaged is not
+                signed = self._opened(kept, one.key, head)
+        return signed
+
+    def _stored(self, head: Head) -> SignedCheckpoint | None:
+        """The checkpoint of all there is, if one was signed and is not published."""
+        with self._state.database.read() as connection:
+            row = self._state.store.checkpoint(connection, head.size)
+        if row is None:
+            return None
+        if row.root != head.root:
+            raise self._fork(head)
+        return self._opened(row.note, self.keys, head)
+
+    def _opened(self, note: str, keys: Trusted, head: Head) -> SignedCheckpoint:
+        """A stored note, once it is found to be signed by one of the keys, and to say this head."""
+        where = f"the checkpoint of {head.size} entries in the database"
+        try:
+            signed = open_checkpoint(note, keys)
+        except ValidationError as error:
+            raise _not_ours(where, error.message) from error
+        if signed.checkpoint != Checkpoint(*head):
+            raise _not_ours(where, f"it says {signed.size} entries and root {signed.checkpoint.root.hex()}")
+        return signed
+
+    def _fork(self, head: Head) -> IntegrityError:
+        return IntegrityError(
+            f"a checkpoint of {head.size} entries with another root than {head.root.hex()} is stored:"
+            " the history was rewritten (a fork)",
+            remedy=self._state.how_to_recover(head.size),
+        )
+
+    def _publish(self, signed: SignedCheckpoint) -> SignedCheckpoint:
+        self._published.replace(signed.note)
+        return self._cover(signed)
+
+    def _cover(self, signed: SignedCheckpoint) -> SignedCheckpoint:
+        """Note what a published checkpoint covers, whoever signed it."""
+        self._state.covered = max(self._state.covered, signed.size)
+        return signed
+
+    def _successor(self, connection: Connection, head: Head) -> Signer | None:
+        """The key that waits to follow, if an entry says that it does."""
         successor = self._source.successor()
         if successor is None:
             return None
         change = KeyChange(self.key, successor.key)
         if not any(row.idx < head.size and _says(row, change) for row in self._key_changes(connection)):
             return None
-        if any(one.new == successor.key for one in self._all_hand_overs(connection)):
-            self._source.promote()
-            return None
         return successor
+
+    def _handed_over(self, connection: Connection, successor: Signer) -> HandOver | None:
+        """The hand-over to a key, read anew: on what it says the old key is destroyed."""
+        for row in self._key_changes(connection):
+            self._hand_overs.pop(row.idx, None)
+        return next((one for one in self._all_hand_overs(connection) if one.new == successor.key), None)
+
+    def _finish(self, handed: HandOver, last: SignedCheckpoint | None) -> SignedCheckpoint:
+        """Do the steps of a hand-over that a crash or a full disk has left: publish its checkpoint, change the key."""
+        signed = open_checkpoint(handed.proof.checkpoint, handed.new)
+        if last is None or last.size < signed.size or (last.size == signed.size and last.note != signed.note):
+            last = self._publish(signed)
+        self._promote(handed.new, signed.size)
+        return last
+
+    def _promote(self, new: VerifierKey, size: int) -> None:
+        """Let the new key sign from now on. This destroys the old one, so all that needs it must be durable."""
+        old = self.key
+        self._source.promote()
+        _LOG.info("ledger_key_changed", old=str(old), new=str(new), size=size)
 
     def _check_key(self, connection: Connection) -> None:
         """Check that no other key has followed the one this process has."""
@@ -264,11 +336,15 @@ class CheckpointSigner:
         try:
             return open_checkpoint(note, self.keys)
         except ValidationError as error:
-            raise IntegrityError(
-                f"{what} is not a checkpoint of this ledger: {error.message}",
-                remedy="it was damaged, or belongs to another key: restore the file or the key; "
-                "do not delete it, it is what tells this log from a forged one",
-            ) from error
+            raise _not_ours(what, error.message) from error
+
+
+def _not_ours(what: str, problem: str) -> IntegrityError:
+    return IntegrityError(
+        f"{what} is not a checkpoint of this ledger: {problem}",
+        remedy="it was damaged, or belongs to another key: restore the file or the key; "
+        "do not delete it, it is what tells this log from a forged one",
+    )
 
 
 def _says(row: EntryRow, change: KeyChange) -> bool:

@@ -127,22 +127,25 @@ class LedgerStore(ABC):
         )
         return [CheckpointRow._make(row) for row in connection.execute(query)]
 
-    def add_checkpoint(self, connection: Connection, size: int, root: bytes, note: str) -> bool:
-        """Keep a checkpoint; of one with this size and root that is there, the note is replaced.
+    def add_checkpoint(self, connection: Connection, size: int, root: bytes, note: str) -> str | None:
+        """Keep a checkpoint; one with this size and root that is there loses no signature, and gets those it lacks.
 
         Returns:
-            Whether that went well: not if there is one of this size with another root.
+            The note that is kept; none if there is one of this size with another root.
         """
         insert_missing(
             connection, checkpoint_table, [{"log_id": self._log_id, "size": size, "root": root, "note": note}]
         )
         where = (checkpoint_table.c.log_id == self._log_id, checkpoint_table.c.size == size)
-        kept = connection.execute(select(checkpoint_table.c.root, checkpoint_table.c.note).where(*where)).one()
-        if kept.root != root:
-            return False
-        if kept.note != note:  # the key that follows has signed as well
-            connection.execute(update(checkpoint_table).where(*where).values(note=note))
-        return True
+        query = select(checkpoint_table.c.root, checkpoint_table.c.note).where(*where).with_for_update()
+        stored = connection.execute(query).one()
+        if stored.root != root:
+            return None
+        lines = note.rpartition("\n\n")[2].splitlines(keepends=True)
+        kept: str = stored.note + "".join(line for line in lines if line not in stored.note)
+        if kept != stored.note:  # the key that follows has signed as well
+            connection.execute(update(checkpoint_table).where(*where).values(note=kept))
+        return kept
 
     def checkpoint(self, connection: Connection, size: int) -> CheckpointRow | None:
         """The checkpoint of ``size`` entries, if one was signed."""

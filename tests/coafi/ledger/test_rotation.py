@@ -1,6 +1,7 @@
 """New keys: hand-overs, what old keys still count for, and kills between any two steps."""
 
 import base64
+import errno
 import os
 import shutil
 import signal
@@ -10,31 +11,49 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from coafi.canonical import JsonObject
 from coafi.database import Database
-from coafi.errors import AuthorizationError, IntegrityError, ResourceNotFoundError, Unavailable, ValidationError
+from coafi.errors import (
+    AuthorizationError,
+    CoafiError,
+    IntegrityError,
+    ResourceNotFoundError,
+    Unavailable,
+    ValidationError,
+)
 from coafi.ledger.audit import audit
-from coafi.ledger.checkpoint import Checkpoint, open_checkpoint, parse_note, sign_checkpoint, sign_note
+from coafi.ledger.checkpoint import (
+    Checkpoint,
+    SignedCheckpoint,
+    open_checkpoint,
+    parse_note,
+    sign_checkpoint,
+    sign_note,
+)
 from coafi.ledger.entry import Draft
 from coafi.ledger.handover import key_change, keyring, open_hand_over
 from coafi.ledger.keyfile import HeldKey, KeyFile, KeySource
 from coafi.ledger.keys import Keyring, Signer, Term, generate_key
 from coafi.ledger.log import Ledger
 from coafi.ledger.proof import Proof
+from coafi.ledger.published import StateFile
 from coafi.ledger.rotation import rotate
+from coafi.ledger.store import store_for
 from coafi.ledger.verifier import verify_consistency, verify_inclusion
 from coafi.names import EntryType
 from tests.coafi.ledger.making import HANG, ORIGIN, draft
+from tests.postgresql import where
 
 OLD, NEW, THIRD = (Signer(ORIGIN, bytes([number]) * 32) for number in (1, 2, 3))
 
 
 @contextmanager
 def ledger_with(directory: Path, key: Signer | KeySource) -> Iterator[Ledger]:
-    database = Database(directory / "coafi.db", write_lock_timeout=HANG)
+    database = Database(where(directory), write_lock_timeout=HANG)
     database.create_tables()
     ledger = Ledger(database, origin=ORIGIN, signer=key, state_directory=directory / "state", publish_seconds=3600)
     try:
@@ -291,6 +310,16 @@ def test_a_checkpoint_of_the_old_key_after_the_entry_does_not_lose_the_change(tm
         assert audit(ledger).log.checkpoint.size == 1
 
 
+def test_what_another_process_signed_is_known_here_too(tmp_path: Path) -> None:
+    with ledger_with(tmp_path, OLD) as one, ledger_with(tmp_path, OLD) as other:
+        one.append([draft(0)])
+        other.checkpoint(force=True)
+        assert one._state.covered == 0
+        for force in (False, True):  # a recent one, and one of all there is
+            assert one.checkpoint(force=force).size == one._state.covered == 1
+            one._state.covered = 0
+
+
 # -------------------------------------------------------------------- the file
 
 
@@ -393,6 +422,212 @@ def kill_at_every_step(directory: Path) -> int:
         step += 1
 
 
+def break_at(step: int, *, kill: bool) -> None:
+    """Let the given step that this process does to files, each fsync among them, be its last; or fail, once."""
+    left = step
+
+    def look(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal left
+        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if writes or event in ("os.rename", "os.link", "os.fsync"):
+            left -= 1
+            if left == -1:
+                if kill:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    real = os.fsync
+
+    def fsync(fd: Any) -> None:
+        sys.audit("os.fsync", fd)
+        real(fd)
+
+    os.fsync = fsync
+    sys.addaudithook(look)
+
+
+def checkpoint_in(directory: Path) -> None:
+    with ledger_with(directory, KeyFile(directory / "ledger-key")) as ledger:
+        ledger.checkpoint(force=True)
+
+
+def audit_in(directory: Path) -> None:
+    with ledger_with(directory, KeyFile(directory / "ledger-key")) as ledger:
+        audit(ledger)
+
+
+def rotate_twice_in(directory: Path) -> None:
+    """Rotate, and again if that fails, as an operator does."""
+    with ledger_with(directory, key_file(directory)) as ledger:
+        try:
+            rotate(ledger, ledger._signer._source.prepare())  # type: ignore[attr-defined]  # it is a file
+        except CoafiError:
+            ledger.checkpoint(force=True)
+            audit(ledger)
+        else:
+            (directory / "whole").touch()
+
+
+NEXT = {"checkpoint": checkpoint_in, "rotate": rotate_in, "verify": audit_in}
+
+
+def break_every_step(directory: Path, failure: str, after: str) -> int:
+    """Rotate with each step failing in turn, and go on without appending; the old checkpoint must go on verifying."""
+    begun = directory / "begun"
+    old = (begun / "state" / "checkpoint").read_text()
+    step = 0
+    while True:
+        home = directory / str(step)
+        shutil.copytree(begun, home)
+
+        def broken(home: Path = home, step: int = step) -> None:
+            break_at(step, kill=failure == "kill")
+            (rotate_twice_in if failure == "retry" else rotate_in)(home)
+
+        code = forked(broken)
+        assert code in (0, 1, -signal.SIGKILL), code
+        what = f"{failure} at step {step}, then {after}"
+        for work in (NEXT[after], audit_in):
+            assert forked(lambda work=work, home=home: work(home)) == 0, what  # type: ignore[misc]  # its defaults
+        with ledger_with(home, KeyFile(home / "ledger-key")) as ledger:
+            assert open_checkpoint(old, ledger.keys).size == 3, what
+            assert len(ledger.keys.terms) == 1 + len(ledger.hand_overs()), what
+            if ledger.hand_overs():
+                assert ledger.checkpoint().note == ledger.hand_overs()[-1].proof.checkpoint, what
+                assert not KeyFile(home / "ledger-key").next_path.exists(), what
+            else:
+                assert after != "rotate", what
+        if (home / "whole").exists() if failure == "retry" else code == 0:
+            return step
+        step += 1
+
+
+@pytest.mark.parametrize("after", NEXT)
+@pytest.mark.parametrize("failure", ["kill", "full", "retry"])
+def test_a_rotation_that_fails_at_any_step_loses_no_hand_over(tmp_path: Path, failure: str, after: str) -> None:
+    arguments = f"{str(tmp_path)!r}, {failure!r}, {after!r}"
+    program = f"from tests.coafi.ledger.test_rotation import main; main({arguments})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=170)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) >= 12, "there are so many steps at least"
+
+
+@pytest.mark.parametrize("after", ["checkpoint", "rotate", "verify"])
+@pytest.mark.parametrize("step", ["coafi.ledger.published.StateFile.replace", "coafi.ledger.keyfile.KeyFile.promote"])
+@pytest.mark.parametrize("same_process", [True, False])
+def test_the_hand_over_in_the_database_is_what_is_published(
+    place: Path, monkeypatch: pytest.MonkeyPatch, step: str, after: str, *, same_process: bool
+) -> None:
+    def go_on(ledger: Ledger) -> None:
+        if after == "rotate":
+            rotate(ledger, ledger._signer._source.prepare())  # type: ignore[attr-defined]  # it is a file
+        elif after == "verify":
+            audit(ledger)
+        else:
+            ledger.checkpoint(force=True)
+
+    def full(*_: object) -> None:
+        raise Unavailable("No space left on device", remedy="make room")
+
+    with ledger_with(place, key_file(place)) as ledger:
+        ledger.append([draft(i) for i in range(3)])
+        old = ledger.checkpoint(force=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(step, full)
+            with pytest.raises(Unavailable, match="No space left"):
+                rotate(ledger, ledger._signer._source.prepare())  # type: ignore[attr-defined]  # it is a file
+            assert ledger.key.key_id in {line.key_id for line in parse_note(old.note).signatures}, "not yet destroyed"
+            if not same_process:
+                ledger.close()
+        if same_process:
+            go_on(ledger)
+    with ledger_with(place, KeyFile(place / "ledger-key")) as ledger:
+        if not same_process:
+            go_on(ledger)
+    with ledger_with(place, KeyFile(place / "ledger-key")) as ledger:
+        (hand_over,) = ledger.hand_overs()
+        assert (place / "state" / "checkpoint").read_text() == hand_over.proof.checkpoint
+        assert (ledger.key, hand_over.size) == (hand_over.new, 4)
+        assert open_checkpoint(old.note, ledger.keys) == old
+        audit(ledger)
+
+
+def test_what_was_appended_meanwhile_is_signed_after_the_hand_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hand-over is published first: the key must not change before it is."""
+    published: list[int] = []
+    replace_file = StateFile.replace
+
+    def watched(self: StateFile, content: str) -> None:
+        published.append(int(parse_note(content).text.splitlines()[1]))
+        assert (tmp_path / "ledger-key.next").exists() == (published[-1] < 5)
+        replace_file(self, content)
+
+    def full(*_: object) -> None:
+        raise Unavailable("No space left on device", remedy="make room")
+
+    with ledger_with(tmp_path, key_file(tmp_path)) as ledger:
+        ledger.append([draft(i) for i in range(3)])
+        with monkeypatch.context() as patch:
+            patch.setattr(StateFile, "replace", full)
+            with pytest.raises(Unavailable):
+                rotate(ledger, ledger._signer._source.prepare())  # type: ignore[attr-defined]  # it is a file
+        ledger.append([draft(4)])
+        monkeypatch.setattr(StateFile, "replace", watched)
+        ledger.checkpoint(force=True)
+        assert published == [4, 5]
+        audit(ledger)
+
+
+@pytest.mark.parametrize("appends", [False, True])
+def test_a_machine_that_signs_with_the_old_key_meanwhile_undoes_no_hand_over(
+    place: Path, monkeypatch: pytest.MonkeyPatch, *, appends: bool
+) -> None:
+    """It has another state directory, so that no lock keeps the two apart but the database's."""
+    other_place = place / "other"
+    other_place.mkdir()
+    database = Database(where(place), write_lock_timeout=HANG)
+    with ledger_with(place, HeldKey(OLD, NEW)) as ledger:
+        other = Ledger(database, origin=ORIGIN, signer=OLD, state_directory=other_place / "state", publish_seconds=3600)
+        ledger.append([draft(i) for i in range(3)])
+        sign = ledger._signer._sign
+
+        def meanwhile(*given: Any) -> SignedCheckpoint:
+            if appends:
+                other.append([draft("other")])
+            assert other.checkpoint(force=True).size == 4 + appends
+            return sign(*given)
+
+        monkeypatch.setattr(ledger._signer, "_sign", meanwhile)
+        done = rotate(ledger, NEW)
+        assert done.size == 4 + appends
+        other.close()
+    store = store_for(database)
+    with database.write() as connection:  # as one that began before the hand-over and comes after it
+        signed = sign_checkpoint(open_checkpoint(done.proof.checkpoint, OLD.key).checkpoint, OLD)
+        kept = store.add_checkpoint(connection, signed.size, signed.checkpoint.root, signed.note)
+        assert kept == done.proof.checkpoint
+    database.close()
+    with ledger_with(place, NEW) as ledger:
+        assert ledger.keys.terms == (Term(OLD.key, 0, done.size), Term(NEW.key, done.size))
+        audit(ledger)
+
+
+def test_a_stored_checkpoint_that_is_damaged_is_not_published(tmp_path: Path) -> None:
+    with ledger_with(tmp_path, OLD) as ledger:
+        ledger.append([draft(0)])
+        before = (tmp_path / "state" / "checkpoint").read_text()
+        ledger.checkpoint(force=True)
+        (tmp_path / "state" / "checkpoint").write_text(before)
+        with Database(tmp_path / "coafi.db").write() as connection:
+            connection.exec_driver_sql("UPDATE ledger_checkpoint SET note = ? WHERE size = 1", (before,))
+        with pytest.raises(IntegrityError, match="the checkpoint of 1 entries in the database") as caught:
+            ledger.checkpoint(force=True)
+        assert caught.value.remedy
+        assert (tmp_path / "state" / "checkpoint").read_text() == before
+
+
 def test_a_rotation_that_is_killed_at_any_step_goes_on_or_back(tmp_path: Path) -> None:
     # In a process of its own, which has no threads, so that it may fork.
     program = f"from tests.coafi.ledger.test_rotation import main; main({str(tmp_path)!r})"
@@ -401,9 +636,10 @@ def test_a_rotation_that_is_killed_at_any_step_goes_on_or_back(tmp_path: Path) -
     assert int(done.stdout.split()[-1]) >= 8, "there are so many steps at least"
 
 
-def main(directory: str) -> None:
+def main(directory: str, failure: str = "", after: str = "") -> None:
     begun = Path(directory) / "begun"
     begun.mkdir()
     with ledger_with(begun, key_file(begun)) as ledger:
         ledger.append([draft(i) for i in range(3)])
-    sys.stdout.write(f"{kill_at_every_step(Path(directory))}\n")
+    steps = break_every_step(Path(directory), failure, after) if failure else kill_at_every_step(Path(directory))
+    sys.stdout.write(f"{steps}\n")
