@@ -926,6 +926,7 @@ def hold_against_schemas(revalidator: Revalidator, books: Registers, task: Batch
         revalidator.conclude(
             Summary(revalidation=revalidation, ended=Ended.FAILED, tally=done.tally, reason="out of reach")
         )
+    books.move("wing", "Review")
 
 
 def sample_event(author: str) -> Event:

@@ -42,9 +42,10 @@ from coafi.registry.entry import (
 from coafi.registry.rows import COLUMNS, DATA, entry_from, entry_of
 from coafi.registry.search import words
 from coafi.registry.shipped import shipped_entries
-from coafi.registry.store import publish_one, refuse_unpublishable
+from coafi.registry.store import publish_one, refuse_outdated, refuse_unpublishable
 from coafi.registry.tables import registry_entry, registry_tag, registry_version
 from coafi.registry.validation import CheckedSchema, Schema, SchemaLookup
+from coafi.registry.verdicts import INVALID, EntryVerdict, add_entry_verdicts, latest_entry_verdicts
 
 
 class Origin(Wire):
@@ -91,6 +92,7 @@ class Planned:
         before: the newest version, which this one replaces; ``None`` when there is no row yet.
         made: the version, when this run has made it before.
         publishes: the schema that becomes valid with it.
+        invalid: whether its data breaks a schema that was published after it was accepted.
     """
 
     values: Mapping[str, Any]
@@ -98,6 +100,7 @@ class Planned:
     words: str | None = None
     made: Entry | None = None
     publishes: Schema | None = None
+    invalid: bool = False
 
     @property
     def step(self) -> str:
@@ -124,6 +127,8 @@ class Planned:
             said["schema"] = json.loads(self.values["checked_with"])
         if self.publishes is not None:
             said["published"] = self.publishes.reference.model_dump(by_alias=True)
+        if self.invalid:
+            said["verdict"] = INVALID
         return said
 
 
@@ -159,7 +164,7 @@ def check_update(asked: EntryUpdate, schemas: SchemaLookup) -> CheckedUpdate:
     require_depth(asked.data)
     data = require_size(asked.data)
     schema = accept_schema(asked.entry_id, asked.data) if asked.registry_id is RegistryId.SCHEMAS else None
-    own = schemas.find(f"registry.{asked.registry_id}")
+    own = schemas.find(_schema_of(asked.registry_id))
     violations = own.violations(asked.data, quoting=False) if own is not None else ()
     if own is not None and violations:
         raise ValidationError(
@@ -185,6 +190,7 @@ def plan_update(connection: Connection, checked: CheckedUpdate, origin: Origin) 
 
     Raises:
         PreconditionFailed: the newest version is not the one that the update expects.
+        Unavailable: a schema of the registry was published after the check: check the update again.
         IdempotencyConflict: the same run has asked for something else before; or a schema is published under this
             version with other content.
         ValidationError: a schema with a higher version is published.
@@ -197,6 +203,7 @@ def plan_update(connection: Connection, checked: CheckedUpdate, origin: Origin) 
             _refuse_second(made, origin)
         return _planned_before(made)
     _require_expected(asked, head)
+    refuse_outdated(connection, _schema_of(asked.registry_id), checked.checked_with)
     if checked.schema is not None:
         refuse_unpublishable(connection, checked.schema)
     owner = asked.owner or (head.owner if head and is_row else origin.principal)
@@ -225,6 +232,8 @@ def plan_update(connection: Connection, checked: CheckedUpdate, origin: Origin) 
 
 def plan_status(connection: Connection, asked: StatusUpdate, origin: Origin) -> Planned:
     """Decide on a change of status, from what the registry holds now. Writes nothing.
+
+    The data stays, so what is known of it holds for the new version too.
 
     Raises:
         ResourceNotFoundError: there is no such entry.
@@ -265,7 +274,13 @@ def plan_status(connection: Connection, asked: StatusUpdate, origin: Origin) -> 
         "workflow_id": origin.workflow_id,
         "integrated_version": version if asked.status is EntryStatus.INTEGRATION else head.integrated_version,
     }
-    return Planned(values, head if is_row else None, publishes=schema)
+    known = latest_entry_verdicts(connection, asked.registry_id, [asked.entry_id]).get((asked.entry_id, head.version))
+    return Planned(
+        values,
+        head if is_row else None,
+        publishes=schema,
+        invalid=known is not None and known.verdict == INVALID,
+    )
 
 
 def apply(connection: Connection, planned: Planned, ledger_entry: int) -> Entry:
@@ -305,6 +320,8 @@ def apply(connection: Connection, planned: Planned, ledger_entry: int) -> Entry:
         _set_tags(connection, entry)
     if planned.publishes is not None:
         publish_one(connection, planned.publishes)
+    if planned.invalid:
+        add_entry_verdicts(connection, [_verdict_of(entry, ledger_entry)])
     return entry
 
 
@@ -313,6 +330,23 @@ def no_entry(registry_id: str, entry_id: str, version: int | None = None) -> Res
     what = "" if version is None else f" in version {version}"
     return ResourceNotFoundError(
         f"there is no entry {registry_id}/{entry_id}{what}", remedy="see what there is with: coafi registry list"
+    )
+
+
+def _schema_of(registry_id: RegistryId) -> str:
+    """The id of the schema that the data of a registry is held against."""
+    return f"registry.{registry_id}"
+
+
+def _verdict_of(entry: Entry, ledger_entry: int) -> EntryVerdict:
+    """That a version is invalid as the one before was, by the ledger entry that made it."""
+    return EntryVerdict(
+        entry=ledger_entry,
+        registry_id=entry.registry_id.value,
+        entry_id=entry.entry_id,
+        version=entry.version,
+        verdict=INVALID,
+        workflow_id=str(entry.workflow_id),
     )
 
 

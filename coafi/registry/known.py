@@ -1,6 +1,6 @@
 """What is known and a schema may concern: the documents of the newest indexes, and the entries of a registry."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -20,6 +20,14 @@ DOCUMENTS: Final = "documents"
 """Stands for documents where a registry stands for its entries."""
 
 _REPORTS = 64
+_HEADS = registry_entry.join(
+    registry_version,
+    (registry_version.c.registry_id == registry_entry.c.registry_id)
+    & (registry_version.c.entry_id == registry_entry.c.entry_id),
+)
+_WANTED = (registry_version.c.version == registry_entry.c.version) | (
+    registry_version.c.version == registry_entry.c.integrated_version
+)
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +54,19 @@ def reports_from(objects: ObjectStore) -> Callable[[str], dict[str, FileReport]]
     return reports_of
 
 
+def versions_of(
+    connection: Connection, registry_id: RegistryId, entry_ids: Iterable[str]
+) -> dict[tuple[str, int], str]:
+    """The digests of the data of some entries, by id and version: the newest and the integrated version of each."""
+    head, version = registry_entry.c, registry_version.c
+    query = (
+        select(version.entry_id, version.version, version.digest)
+        .select_from(_HEADS)
+        .where(head.registry_id == registry_id.value, head.entry_id.in_(list(entry_ids)), _WANTED)
+    )
+    return {(row.entry_id, row.version): row.digest for row in connection.execute(query)}
+
+
 def entries_after(connection: Connection, registry_id: RegistryId, after: tuple[str, int], limit: int) -> list[Entry]:
     """Some of the entries of a registry: the newest version of each, and the integrated one where that is another.
 
@@ -53,12 +74,10 @@ def entries_after(connection: Connection, registry_id: RegistryId, after: tuple[
         after: the id and the version that were the last before; ``("", -1)`` to begin.
     """
     head, version = registry_entry.c, registry_version.c
-    same = (version.registry_id == head.registry_id) & (version.entry_id == head.entry_id)
-    wanted = (version.version == head.version) | (version.version == head.integrated_version)
     query = (
         select(*COLUMNS, DATA)
-        .select_from(registry_entry.join(registry_version, same))
-        .where(head.registry_id == registry_id.value, wanted)
+        .select_from(_HEADS)
+        .where(head.registry_id == registry_id.value, _WANTED)
         .where(tuple_(version.entry_id, version.version) > after)
         .order_by(version.entry_id, version.version)
         .limit(limit)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection
 
 from coafi.database import Database
+from coafi.errors import Unavailable
 from coafi.ledger.port import Ledger
 from coafi.registry.changes import Origin, Planned, apply, check_update, plan_status, plan_update
 from coafi.registry.entry import Entry, EntrySummary, EntryUpdate, RegistryId, StatusUpdate
@@ -65,8 +66,12 @@ class LocalRegistry(PublishedSchemas):
         else:
             status = asked
             plan = lambda connection: plan_status(connection, status, origin)  # noqa: E731
-        with reserved(self._ledger, self._database, asked, origin):
-            yield lambda connection: _recordable(plan(connection))
+        try:
+            with reserved(self._ledger, self._database, asked, origin):
+                yield lambda connection: _recordable(plan(connection))
+        except Unavailable:
+            self.refresh()  # a schema may have been published after the check: the next try is to know it
+            raise
         if asked.registry_id is RegistryId.SCHEMAS:
             self.refresh()  # others see it within a second, this process at once
 

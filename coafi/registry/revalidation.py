@@ -5,7 +5,7 @@ the front matter is in the reports. Entries are the newest and the integrated ve
 again: its entries are keyed by the schema and what they are about, and what is done is found.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import cast
@@ -33,7 +33,7 @@ from coafi.processing import file_results, write_reports
 from coafi.recording import EventRecorder
 from coafi.registry.acceptance import schema_of
 from coafi.registry.entry import Entry, EntryStatus, RegistryId, finding
-from coafi.registry.known import DOCUMENTS, concerned_by, entries_after, reports_from
+from coafi.registry.known import DOCUMENTS, concerned_by, entries_after, reports_from, versions_of
 from coafi.registry.store import ordered
 from coafi.registry.validation import Schema
 from coafi.registry.verdicts import EntryVerdict, add_entry_verdicts, latest_entry_verdicts
@@ -424,11 +424,15 @@ class Revalidator:
         ]
 
         def unit(transaction: LedgerTransaction) -> list[EntryVerdict]:
-            latest = latest_entry_verdicts(transaction.connection, registry_id, (one.entry_id for one in entries))
+            ids = [one.entry_id for one in entries]
+            latest = latest_entry_verdicts(transaction.connection, registry_id, ids)
             before = {key: one.verdict for key, one in latest.items()}
+            known = _with_copies(
+                zip(entries, findings, stored, strict=True), versions_of(transaction.connection, registry_id, ids)
+            )
             drafts = [
                 self._entry_draft(revalidation, entry, found, digest)
-                for entry, found, digest in zip(entries, findings, stored, strict=True)
+                for entry, found, digest in known
                 if _verdict(found) != before.get((entry.entry_id, entry.version), Verdict.VALID)
             ]
             recorded = transaction.append(drafts) if drafts else []
@@ -444,7 +448,7 @@ class Revalidator:
                 for one in recorded
             ]
             add_entry_verdicts(transaction.connection, rows)
-            looked_at = {(one.entry_id, one.version) for one in entries}
+            looked_at = {(one.entry_id, one.version) for one, _, _ in known}
             own = [one for key, one in latest.items() if key in looked_at]
             return [*(one for one in own if one.workflow_id == revalidation.workflow_id), *rows]
 
@@ -501,6 +505,22 @@ def _findings(schema: Schema, entry: Entry) -> tuple[Finding, ...]:
         finding(f"entry/{one.keyword}", one.message, pointer=f"/data{one.pointer}")
         for one in schema.violations(entry.data)[:MAX_FINDINGS]
     )
+
+
+def _with_copies(
+    looked_at: Iterable[tuple[Entry, tuple[Finding, ...], str]], versions: Mapping[tuple[str, int], str]
+) -> list[tuple[Entry, tuple[Finding, ...], str]]:
+    """Entries that were looked at, and the versions that they have got since by moving: those have the same data.
+
+    Args:
+        versions: the digests of their versions now.
+    """
+    known = {(entry.entry_id, entry.version): (entry, found, stored) for entry, found, stored in looked_at}
+    for entry, found, stored in list(known.values()):
+        for (entry_id, version), digest in versions.items():
+            if (entry_id, digest) == (entry.entry_id, entry.digest) and (entry_id, version) not in known:
+                known[entry_id, version] = (entry.model_copy(update={"version": version}), found, stored)
+    return list(known.values())
 
 
 def _verdict(findings: tuple[Finding, ...]) -> Verdict:

@@ -10,7 +10,7 @@ from sqlalchemy import Column, Connection, Table, func, select
 from coafi.canonical import canonical_json
 from coafi.database import Database, metadata, text
 from coafi.database.statements import insert_missing
-from coafi.errors import IdempotencyConflict, ResourceNotFoundError, ValidationError
+from coafi.errors import IdempotencyConflict, ResourceNotFoundError, Unavailable, ValidationError
 from coafi.registry.builtin import builtin_schemas
 from coafi.registry.tables import registry_entry
 from coafi.registry.validation import CheckedSchema, Schema
@@ -20,6 +20,7 @@ __all__ = [
     "PublishedSchemas",
     "builtin_schemas",
     "publish_one",
+    "refuse_outdated",
     "refuse_unpublishable",
     "schema_version",
 ]
@@ -204,6 +205,23 @@ def refuse_after(schema: Schema, newest: Schema | None) -> None:
         raise _changed(schema)
     if ordered(newest.version) > ordered(schema.version):
         raise _late(schema, newest.version)
+
+
+def refuse_outdated(connection: Connection, schema_id: str, checked_with: CheckedSchema | None) -> None:
+    """Refuse what was not held against the newest version of a schema, within the caller's transaction.
+
+    Args:
+        checked_with: what it was held against; ``None`` when there was no such schema.
+
+    Raises:
+        Unavailable: a version was published meanwhile.
+    """
+    query = select(schema_version.c.version).where(schema_version.c.schema_id == schema_id)
+    newest = max(connection.scalars(query), key=ordered, default=None)
+    if newest is not None and (checked_with is None or checked_with.version != newest):
+        raise Unavailable(
+            f"the schema {schema_id} {newest} was published after the check", remedy="nothing: it is checked again"
+        )
 
 
 def publish_one(connection: Connection, schema: Schema) -> None:

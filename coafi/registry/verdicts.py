@@ -1,10 +1,12 @@
 """What became of entries when a schema of their registry was published: a row per verdict that changed.
 
-An entry is accepted only if it is valid, so where there is no row it is. Every row stands for one ledger entry.
+An update is accepted only if it is valid after the schema that is published then, and a change of status takes the
+verdict along with the data, so where there is no row a version is valid. Every row stands for one ledger entry.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Final
 
 from sqlalchemy import Column, Connection, Index, Integer, Table, select
 
@@ -23,6 +25,9 @@ entry_verdict = Table(
     Column("workflow_id", text(1000), nullable=False),
     Index("entry_verdict_version", "registry_id", "entry_id", "version"),
 )
+
+INVALID: Final = "invalid"
+"""The verdict of what breaks a schema."""
 
 _KEYS = 400
 

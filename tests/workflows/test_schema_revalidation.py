@@ -1,6 +1,7 @@
 """What follows when a schema is published: on a whole service, with real pushes, indexes and ledger."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,9 +25,12 @@ from coafi.index.pointers import IndexReader
 from coafi.names import EntryType, SchemaName, TaskQueue, WorkflowName, revalidation_workflow_id
 from coafi.processing import read_reports
 from coafi.registry import revalidation
+from coafi.registry.entry import Entry, RegistryId
+from coafi.registry.known import entries_after
 from coafi.registry.revalidation import Ended, Part, Place, Revalidation, Revalidator, Tally, revalidation_of
+from coafi.registry.verdicts import latest_entry_verdicts
 from tests.harness import Repository, Stack, document, documents, push_payload, running_stack, until
-from tests.workflows.registry import api, entry, published, updated
+from tests.workflows.registry import api, entry, moved, published, updated
 from tests.workflows.support import GIVES_UP, broken
 from workers.wiring import build_activities
 from workflows.schema_revalidation import FAILED, RevalidationResult
@@ -207,6 +211,32 @@ async def test_entries_of_a_registry_get_verdicts_too(service: Documented) -> No
     _, again = service.stack.entries(EntryType.ENTRY_REVALIDATED)
     assert (again.data["entryId"], again.data["verdict"]) == (tail["entryId"], "valid")
     assert wing["entryId"] != tail["entryId"]
+
+
+@pytest.mark.usefixtures("alone")
+async def test_an_entry_that_moves_while_it_is_looked_at_gets_its_verdict_for_the_new_version(
+    service: Documented, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tail, _ = await updated(service.http, entry(data={"called": "tail"}))
+    wanted = await to_do(service, "registry.AERO", "1.0.0", required=["name"])
+    read, listed, is_moved = entries_after, threading.Event(), threading.Event()
+
+    def slowly(*asked: Any) -> list[Entry]:
+        page = read(*asked)
+        listed.set()
+        assert is_moved.wait(30)
+        return page
+
+    monkeypatch.setattr(revalidation, "entries_after", slowly)
+    part = asyncio.create_task(asyncio.to_thread(service.revalidator().part, Part(revalidation=wanted, place=Place())))
+    await asyncio.to_thread(listed.wait, 30)
+    await moved(service.http, tail, "Review")
+    is_moved.set()
+    assert (await part).tally.now_invalid == 2
+    await moved(service.http, tail, "Approval")
+    with service.stack.resources.database.read() as connection:
+        found = latest_entry_verdicts(connection, RegistryId.AERO, [str(tail["entryId"])])
+    assert {version: one.verdict for (_, version), one in found.items()} == {1: "invalid", 2: "invalid", 3: "invalid"}
 
 
 async def test_a_schema_that_concerns_nothing_known_starts_no_run(service: Documented) -> None:

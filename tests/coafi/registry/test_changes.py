@@ -11,14 +11,23 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from coafi.canonical import JsonObject, digest_of
-from coafi.errors import IdempotencyConflict, PreconditionFailed, Refused, ResourceNotFoundError, ValidationError
+from coafi.errors import (
+    IdempotencyConflict,
+    PreconditionFailed,
+    Refused,
+    ResourceNotFoundError,
+    Unavailable,
+    ValidationError,
+)
 from coafi.ledger.port import LedgerTransaction
 from coafi.names import EntryType
 from coafi.registry.changes import apply, check_update, plan_update
 from coafi.registry.entry import MAX_DATA, TRANSITIONS, Entry, EntryClass, EntryStatus, EntryUpdate, RegistryId
-from coafi.registry.store import publish_one
+from coafi.registry.local import LocalRegistry
+from coafi.registry.store import PublishedSchemas, publish_one
 from coafi.registry.tables import registry_tag, registry_version
 from coafi.registry.validation import Schema
+from coafi.registry.verdicts import EntryVerdict, add_entry_verdicts, latest_entry_verdicts
 from tests.coafi.registry.making import ONWARD, Registers, draft, registers, schema
 from tests.strength import examples
 
@@ -200,6 +209,56 @@ def test_entries_are_held_against_the_schema_of_their_registry(books: Registers)
     assert books.ledger.entry(made.ledger_entry).data["schema"] == schema_used.reference.model_dump(by_alias=True)
     assert books.put("wing", {"span": "wide"}, registry="SPACE").checked_with is None
     assert books.get("wing").checked_with == made.checked_with
+
+
+def test_an_update_that_was_checked_before_a_schema_was_published_is_checked_again(books: Registers) -> None:
+    asked = EntryUpdate.parse({"registryId": "AERO", "entryId": "wing", "data": {"span": "wide"}})
+    elsewhere = LocalRegistry(books.database, books.ledger)
+    assert elsewhere.find("registry.AERO") is None
+    books.publish("registry.AERO", "1.0.0", required=["mass"])
+    size, origin = books.ledger.size(), books.origin()
+
+    def change() -> None:
+        with elsewhere.change(asked, origin) as plan:
+            books.ledger.transact(lambda transaction: plan(transaction.connection))
+
+    with pytest.raises(Unavailable, match=r"registry\.AERO 1\.0\.0 was published"):
+        change()
+    assert (rows(books), books.ledger.size()) == (4, size)
+    with pytest.raises(ValidationError, match=r"breaks the schema registry\.AERO 1\.0\.0"):
+        change()  # the next try knows the schema
+
+
+def test_a_version_that_a_run_has_made_is_its_own_whatever_was_published_since(books: Registers) -> None:
+    made = books.put("wing", {"span": "wide"}, run="run-a")
+    elsewhere = PublishedSchemas(books.database)
+    assert elsewhere.find("registry.AERO") is None
+    books.publish("registry.AERO", "1.0.0", required=["mass"])
+    books.schemas = elsewhere
+    assert books.put("wing", {"span": "wide"}, run="run-a") == made
+
+
+def verdicts(books: Registers) -> dict[tuple[str, int], str]:
+    with books.database.read() as connection:
+        found = latest_entry_verdicts(connection, RegistryId.AERO, ["wing"])
+    return {key: one.verdict for key, one in found.items()}
+
+
+def test_an_entry_that_is_known_to_be_invalid_stays_so_wherever_it_moves(books: Registers) -> None:
+    made = books.put("wing", {"span": "wide"})
+    assert made.ledger_entry is not None
+    with books.database.write() as connection:
+        add_entry_verdicts(connection, [EntryVerdict(made.ledger_entry, "AERO", "wing", 1, "invalid", "revalidate")])
+    moved = books.move("wing", "Review", run="run-a")
+    assert books.move("wing", "Review", run="run-a") == moved
+    assert moved.ledger_entry is not None
+    assert books.ledger.entry(moved.ledger_entry).data["verdict"] == "invalid"
+    assert verdicts(books) == {("wing", 1): "invalid", ("wing", 2): "invalid"}
+    mended = books.put("wing", {"span": 3})
+    assert mended.ledger_entry is not None
+    assert "verdict" not in books.ledger.entry(mended.ledger_entry).data
+    books.move("wing", "Review")
+    assert ("wing", 4) not in verdicts(books)
 
 
 def test_the_id_of_what_is_named_never_changes(books: Registers) -> None:
