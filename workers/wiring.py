@@ -171,8 +171,12 @@ def build_workers(
     requests = IndexRequestActivities(
         client, steps.git.fetcher.url_policy, _index_policy(settings, steps.events.patience)
     )
+    revalidator = Revalidator(
+        steps.events.recorder, resources.database, resources.objects, steps.files.processor.contexts
+    )
     indexes = IndexActivities(
-        IndexUpdater(resources.ledger, resources.database, resources.objects, settings.ledger_namespace), subscribers
+        IndexUpdater(resources.ledger, resources.database, resources.objects, settings.ledger_namespace, revalidator),
+        subscribers,
     )
     gone = GoneSubscribers(resources.database)
     audience = Audience(
@@ -194,9 +198,7 @@ def build_workers(
         event_source(resources),
         settings.causation_depth,
     )
-    revalidations = RevalidationActivities(
-        Revalidator(steps.events.recorder, resources.database, resources.objects, steps.files.processor.contexts)
-    )
+    revalidations = RevalidationActivities(revalidator)
     effects = {MessageType.COMPLIANCE_FAILURE: opening(Findings(steps.events.recorder))}
     peers = PeerActivities(PeerInbox(steps.events.recorder, resources.objects, effects), audience)
     witness = WitnessActivities(stack.enter_context(open_witness(resources)))

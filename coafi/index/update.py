@@ -3,24 +3,30 @@
 The pointer is moved by compare-and-swap on the generation that was read *before* the tip was resolved, so what is late
 cannot move it back, while a force push, which is what the tip says now, may. Pointer and ledger entry are one
 transaction.
+
+What the index shows for the first time is held against the schemas that were published since it was checked. Whoever
+publishes one later finds the pointer; in the pointer's transaction it is seen that nobody did in between.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pydantic import JsonValue
 
 from coafi.canonical import JsonObject, canonical_json, digest_of
 from coafi.database import Database
-from coafi.errors import CoafiError, IdempotencyConflict
+from coafi.errors import CoafiError, IdempotencyConflict, IntegrityError
 from coafi.index.build import IndexBuilder, decode, encode
-from coafi.index.model import DocumentationIndex, IndexTask, IndexUpdate
+from coafi.index.model import DocumentationIndex, IndexedDocument, IndexTask, IndexUpdate
 from coafi.index.pages import index_page
 from coafi.index.pointers import IndexPointer, IndexReader, add_pointer, newest_generation
 from coafi.ledger.entry import Draft, Recorded
 from coafi.ledger.port import Ledger, LedgerTransaction
 from coafi.names import EntryType, index_workflow_id
 from coafi.objects import ObjectStore
+from coafi.registry.known import publications_for_documents
+from coafi.registry.revalidation import Revalidator, Tip
 from coafi.utids import permanent_utids
 
 UPDATED = "documentation.updated"
@@ -34,6 +40,10 @@ class _SupersededError(CoafiError):
     """There is another newest index."""
 
 
+class _PublishedError(CoafiError):
+    """A schema for documents was published since the verdicts were looked at."""
+
+
 @dataclass(frozen=True)
 class IndexUpdater:
     """Publishes indexes.
@@ -41,12 +51,14 @@ class IndexUpdater:
     Attributes:
         ledger: where updates are recorded, and the pointers with them.
         namespace: part of every entry's key (``Settings.ledger_namespace``).
+        revalidator: brings verdicts up to date; without one they are shown as they were given.
     """
 
     ledger: Ledger
     database: Database
     objects: ObjectStore
     namespace: str
+    revalidator: Revalidator | None = None
 
     def update(self, task: IndexTask, beat: Callable[[str], None] = lambda _text: None) -> IndexUpdate:
         """Publish the index of a tip. Doing it again finds what was recorded.
@@ -64,27 +76,56 @@ class IndexUpdater:
             if newest is None or newest.deleted:
                 return IndexUpdate(outcome="absent", generation=newest.generation if newest else 0)
             return self._publish(task, "", "", {})
-        index = IndexBuilder(self.database, self.objects).build(
-            task.repository, task.branch, task.commit, task.tree, beat
-        )
+        tip = Tip(repository=task.repository, branch=task.branch, commit=task.commit, tree=task.tree)
+        while True:
+            try:
+                return self._update(task, tip, newest, beat)
+            except _PublishedError:
+                beat("a schema was published meanwhile")
+
+    def _update(
+        self, task: IndexTask, tip: Tip, newest: IndexPointer | None, beat: Callable[[str], None]
+    ) -> IndexUpdate:
+        with self.database.read() as connection:
+            published = publications_for_documents(connection)
+        index = self._build(tip, beat)
+        if published and self.revalidator and self.revalidator.catch_up(tip, self._new(newest, index), beat):
+            index = self._build(tip, beat)
         verdicts = index["counts"]["verdicts"]
         encoded = self.objects.put(encode(index))
         if newest is not None and newest.index_digest == encoded and self._has_page(newest, index):
             return _update("unchanged", newest, verdicts)
         beat("storing the index")
-        return self._publish(task, encoded, self.objects.put(index_page(index)), verdicts)
+        return self._publish(task, encoded, self.objects.put(index_page(index)), verdicts, published)
+
+    def _build(self, tip: Tip, beat: Callable[[str], None]) -> DocumentationIndex:
+        return IndexBuilder(self.database, self.objects).build(tip.repository, tip.branch, tip.commit, tip.tree, beat)
+
+    def _new(self, newest: IndexPointer | None, index: DocumentationIndex) -> list[IndexedDocument]:
+        """The documents with a verdict that the newest index does not show."""
+        shown: dict[str, int | None] = {}
+        if newest is not None and not newest.deleted:
+            with suppress(IntegrityError):  # it is lost, so that nobody knows what it showed
+                shown = {
+                    one["path"]: one.get("entry") for one in decode(self.objects.get(newest.index_digest))["documents"]
+                }
+        return [one for one in index["documents"] if "entry" in one and shown.get(one["path"]) != one["entry"]]
 
     def _has_page(self, pointer: IndexPointer, index: DocumentationIndex) -> bool:
         """Whether the page of a pointer is there, made once more if need be; another version may make another one."""
         page = pointer.page_digest
         return self.objects.has(page) or self.objects.put(index_page(index)) == page
 
-    def _publish(self, task: IndexTask, index: str, page: str, verdicts: dict[str, int]) -> IndexUpdate:
+    def _publish(
+        self, task: IndexTask, index: str, page: str, verdicts: dict[str, int], published: int | None = None
+    ) -> IndexUpdate:
         draft = self._draft(task, index, page, verdicts)
 
         def unit(transaction: LedgerTransaction) -> IndexPointer:
             if newest_generation(transaction.connection, task.repository, task.branch) != task.generation:
                 raise _SupersededError("there is another newest index")
+            if published is not None and publications_for_documents(transaction.connection) != published:
+                raise _PublishedError("a schema was published")
             (recorded,) = transaction.append([draft])
             pointer = IndexPointer(
                 repository=task.repository,

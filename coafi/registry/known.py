@@ -14,6 +14,7 @@ from coafi.objects import ObjectStore
 from coafi.processing import read_reports
 from coafi.registry.entry import Entry, RegistryId
 from coafi.registry.rows import COLUMNS, DATA, entry_of
+from coafi.registry.store import publications
 from coafi.registry.tables import registry_entry, registry_version
 
 DOCUMENTS: Final = "documents"
@@ -38,6 +39,11 @@ def concerned_by(schema_id: str) -> RegistryId | Literal["documents"] | None:
     if kind == GENERAL_SCHEMA.partition(".")[0] and of:
         return DOCUMENTS
     return RegistryId(of) if kind == "registry" and of in set(RegistryId) else None
+
+
+def publications_for_documents(connection: Connection) -> int:
+    """A number that grows whenever a schema for documents is published by an entry; 0 while none was."""
+    return publications(connection, GENERAL_SCHEMA.partition(".")[0] + ".")
 
 
 def reports_from(objects: ObjectStore) -> Callable[[str], dict[str, FileReport]]:

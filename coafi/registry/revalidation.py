@@ -1,8 +1,11 @@
 """After a schema is published: what is known is held against it, part by part, and what that changes is recorded.
 
 Documents are those of the newest index of every branch, each with its newest verdict; the text is not needed, since
-the front matter is in the reports. Entries are the newest and the integrated version of each. A part can be done
-again: its entries are keyed by the schema and what they are about, and what is done is found.
+the front matter is in the reports. Those that an index shows later are held against what was published by whoever moves
+the index (:meth:`Revalidator.catch_up`), so that each document meets each schema, whichever comes second.
+
+Entries are the newest and the integrated version of each. A part can be done again: what it records is keyed by the
+schema and what it is about, and what is done is found.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -34,6 +37,7 @@ from coafi.recording import EventRecorder
 from coafi.registry.acceptance import schema_of
 from coafi.registry.entry import Entry, EntryStatus, RegistryId, finding
 from coafi.registry.known import DOCUMENTS, concerned_by, entries_after, reports_from, versions_of
+from coafi.registry.reader import EntryReader
 from coafi.registry.store import ordered
 from coafi.registry.validation import Schema
 from coafi.registry.verdicts import EntryVerdict, add_entry_verdicts, latest_entry_verdicts
@@ -230,6 +234,59 @@ class Revalidator:
             return self._documents(part, schema, beat)
         return self._entries(part, schema, RegistryId(concerned or ""), beat)
 
+    def catch_up(
+        self, tip: Tip, documents: Iterable[IndexedDocument], beat: Callable[[str], None] = lambda _text: None
+    ) -> bool:
+        """Hold documents that an index is about to show against what was published since they were checked.
+
+        Args:
+            tip: what the index is of.
+            documents: those that no index of the branch has shown yet.
+            beat: called now and then, with what is being done.
+
+        Returns:
+            Whether there are other verdicts by now than the documents have.
+
+        Raises:
+            LedgerUnavailable, Unavailable: try again.
+        """
+        self.recorder.registry.refresh()
+        outdated: dict[str, tuple[Schema, list[IndexedDocument]]] = {}
+        reports_of = reports_from(self.objects)
+        for number, document in enumerate(_markdown(documents)):
+            if number % _EVERY == 0:
+                beat(f"{tip.repository} {tip.branch}: {document['path']}")
+            schema = self._newer(document, reports_of)
+            if schema is not None:
+                outdated.setdefault(schema.schema_id, (schema, []))[1].append(document)
+        changed = False
+        for schema, some in outdated.values():
+            revalidation = self._revalidation(schema)
+            if revalidation is not None:
+                _, stale = self._look_into(revalidation, schema, tip, some, beat)
+                changed = changed or stale
+        return changed
+
+    def _newer(self, document: IndexedDocument, reports_of: Callable[[str], dict[str, FileReport]]) -> Schema | None:
+        """The schema that a document would be held against now, if that is another one than it was."""
+        if document["verdict"] not in _LOOKED_INTO:
+            return None
+        report = reports_of(document["reports"]).get(document["path"])
+        if report is None or report.metadata is None:
+            return None
+        schema = schema_for(report.metadata, self.recorder.registry)
+        used = report.schema_used
+        return None if schema is None or (used is not None and used.digest == schema.digest) else schema
+
+    def _revalidation(self, schema: Schema) -> Revalidation | None:
+        """What published a schema; ``None`` if the package did, or if it is not the newest any more."""
+        entries = EntryReader(self.database)
+        integrated = entries.get(RegistryId.SCHEMAS, schema.schema_id).integrated_version
+        if not integrated:
+            return None
+        found = entries.get(RegistryId.SCHEMAS, schema.schema_id, integrated)
+        return revalidation_of(found.model_dump(mode="json", by_alias=True)) if found.digest == schema.digest else None
+
     def conclude(self, summary: Summary) -> int:
         """Record ``SCHEMA_REVALIDATED``; its place in the ledger."""
         revalidation = summary.revalidation
@@ -281,7 +338,7 @@ class Revalidator:
             here = place if (pointer.repository, pointer.branch) == start else _begin(pointer)
             try:
                 documents = _markdown(decode(self.objects.get(pointer.index_digest))["documents"], here.path)
-                found, stale = self._look_into(part.revalidation, schema, pointer, documents[:room], beat)
+                found, stale = self._look_into(part.revalidation, schema, _tip(pointer), documents[:room], beat)
             except IntegrityError as error:
                 log.warning("a branch is left out", branch=pointer.branch, reason=str(error)[:300])
                 tally = tally.plus(Tally(unreadable=1))
@@ -295,9 +352,7 @@ class Revalidator:
                 )
             room -= len(documents)
             if stale:
-                tips.append(
-                    Tip(repository=pointer.repository, branch=pointer.branch, commit=pointer.commit, tree=pointer.tree)
-                )
+                tips.append(_tip(pointer))
                 tally = tally.plus(Tally(branches=1))
         return PartDone(tally=tally, tips=tuple(tips))
 
@@ -305,21 +360,21 @@ class Revalidator:
         self,
         revalidation: Revalidation,
         schema: Schema,
-        pointer: IndexPointer,
+        tip: Tip,
         documents: list[IndexedDocument],
         beat: Callable[[str], None],
     ) -> tuple[Tally, bool]:
         """Hold some documents of a branch against the schema; and whether its index shows what is known now."""
         keys = [(one["path"], one["blob"]) for one in documents]
-        latest = ResultReader(self.database).latest(pointer.repository, keys)
-        context = self.contexts.of(pointer.tree)
+        latest = ResultReader(self.database).latest(tip.repository, keys)
+        context = self.contexts.of(tip.tree)
         reports_of = reports_from(self.objects)
         looked = unreadable = undecided = 0
         changed: list[_Changed] = []
         done: list[FileResult] = []
         for number, document in enumerate(documents):
             if number % _EVERY == 0:
-                beat(f"{pointer.repository} {pointer.branch}: {document['path']}")
+                beat(f"{tip.repository} {tip.branch}: {document['path']}")
             result = latest.get(document["path"])
             if result is None or result.verdict not in _LOOKED_INTO:
                 continue
@@ -339,8 +394,8 @@ class Revalidator:
             elif again.verdict != result.verdict:
                 changed.append(_Changed(result, again))
         for start in range(0, len(changed), CHUNK):
-            beat(f"{pointer.repository} {pointer.branch}: recording")
-            done += self._record_documents(revalidation, pointer, changed[start : start + CHUNK])
+            beat(f"{tip.repository} {tip.branch}: recording")
+            done += self._record_documents(revalidation, tip, changed[start : start + CHUNK])
         tally = Tally(looked=looked, unreadable=unreadable, undecided=undecided).plus(
             _verdicts(one.verdict for one in done)
         )
@@ -348,41 +403,40 @@ class Revalidator:
         known = {path: result.entry for path, result in latest.items()}
         return tally, bool(changed) or any(known.get(path, entry) != entry for path, entry in shown.items())
 
-    def _record_documents(
-        self, revalidation: Revalidation, pointer: IndexPointer, changed: list[_Changed]
-    ) -> list[FileResult]:
+    def _record_documents(self, revalidation: Revalidation, tip: Tip, changed: list[_Changed]) -> list[FileResult]:
         """Record verdicts, but for those of documents that got another one meanwhile."""
         reports = write_reports(self.objects, (one.report for one in changed))
 
         def unit(transaction: LedgerTransaction) -> list[FileResult]:
             keys = [(one.before.path, one.before.blob) for one in changed]
-            latest = latest_results(transaction.connection, pointer.repository, keys)
+            latest = latest_results(transaction.connection, tip.repository, keys)
             drafts = [
-                self._document_draft(revalidation, pointer, one, reports)
+                self._document_draft(revalidation, tip, one, reports)
                 for one in changed
                 if latest[one.before.path].entry == one.before.entry
             ]
             recorded = transaction.append(drafts) if drafts else []
-            rows = file_results(pointer.repository, pointer.commit, recorded)
+            rows = file_results(tip.repository, tip.commit, recorded)
             add_file_results(transaction.connection, rows)
             own = [one for one in latest.values() if one.workflow_id == revalidation.workflow_id]
             return [*own, *rows]
 
         return self.recorder.ledger.transact(unit)
 
-    def _document_draft(
-        self, revalidation: Revalidation, pointer: IndexPointer, changed: _Changed, reports: str
-    ) -> Draft:
+    def _document_draft(self, revalidation: Revalidation, tip: Tip, changed: _Changed, reports: str) -> Draft:
         before, report = changed.before, changed.report
+        step = f"file/{repository_slug(tip.repository)}/{before.blob}/{before.path}"
+        if before.entry > revalidation.published:  # checked with an older schema and recorded late, maybe once more
+            step = f"{step}/{before.entry}"
         return self._draft(
             revalidation,
             EntryType.FILE_REVALIDATED,
-            f"file/{repository_slug(pointer.repository)}/{before.blob}/{before.path}",
-            {"repository": pointer.repository, "path": before.path, "blob": before.blob},
+            step,
+            {"repository": tip.repository, "path": before.path, "blob": before.blob},
             {
-                "repository": pointer.repository,
-                "branch": pointer.branch,
-                "commit": pointer.commit,
+                "repository": tip.repository,
+                "branch": tip.branch,
+                "commit": tip.commit,
                 "path": before.path,
                 "blob": before.blob,
                 "kind": report.kind,
@@ -490,10 +544,14 @@ class Revalidator:
         )
 
 
-def _markdown(documents: list[IndexedDocument], after: str) -> list[IndexedDocument]:
+def _markdown(documents: Iterable[IndexedDocument], after: str = "") -> list[IndexedDocument]:
     """The Markdown documents behind a path, in the order of their paths."""
     wanted = (one for one in documents if one["kind"] == FileKind.MARKDOWN and one["path"] > after)
     return sorted(wanted, key=lambda one: one["path"])
+
+
+def _tip(pointer: IndexPointer) -> Tip:
+    return Tip(repository=pointer.repository, branch=pointer.branch, commit=pointer.commit, tree=pointer.tree)
 
 
 def _begin(pointer: IndexPointer) -> Place:

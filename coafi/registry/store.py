@@ -19,6 +19,7 @@ __all__ = [
     "FRESH_SECONDS",
     "PublishedSchemas",
     "builtin_schemas",
+    "publications",
     "publish_one",
     "refuse_outdated",
     "refuse_unpublishable",
@@ -205,6 +206,15 @@ def refuse_after(schema: Schema, newest: Schema | None) -> None:
         raise _changed(schema)
     if ordered(newest.version) > ordered(schema.version):
         raise _late(schema, newest.version)
+
+
+def publications(connection: Connection, prefix: str) -> int:
+    """A number that grows whenever a schema is integrated whose id begins so; 0 while none was."""
+    table = registry_entry.c
+    query = select(func.sum(table.integrated_version)).where(
+        table.registry_id == "schemas", table.entry_id.startswith(prefix, autoescape=True)
+    )
+    return int(connection.scalar(query) or 0)
 
 
 def refuse_outdated(connection: Connection, schema_id: str, checked_with: CheckedSchema | None) -> None:

@@ -20,8 +20,9 @@ from coafi.canonical import JsonObject
 from coafi.documents.check import Verdict
 from coafi.errors import IntegrityError
 from coafi.index.build import decode
-from coafi.index.model import DocumentationIndex
+from coafi.index.model import DocumentationIndex, IndexTask
 from coafi.index.pointers import IndexReader
+from coafi.index.update import IndexUpdater
 from coafi.names import EntryType, SchemaName, TaskQueue, WorkflowName, revalidation_workflow_id
 from coafi.processing import read_reports
 from coafi.registry import revalidation
@@ -29,7 +30,7 @@ from coafi.registry.entry import Entry, RegistryId
 from coafi.registry.known import entries_after
 from coafi.registry.revalidation import Ended, Part, Place, Revalidation, Revalidator, Tally, revalidation_of
 from coafi.registry.verdicts import latest_entry_verdicts
-from tests.harness import Repository, Stack, document, documents, push_payload, running_stack, until
+from tests.harness import Repository, Stack, document, document_id, documents, push_payload, running_stack, until
 from tests.workflows.registry import api, entry, moved, published, updated
 from tests.workflows.support import GIVES_UP, broken
 from workers.wiring import build_activities
@@ -181,6 +182,73 @@ async def test_verdicts_follow_the_schema_and_the_index_follows_them(service: Do
     await until(lambda: service.generation() == 3)
     assert {service.verdicts()[name] for name in (first, second, third)} == {Verdict.VALID}
     service.stack.verify()
+
+
+@pytest.mark.parametrize("step", ["update", "_publish"])
+async def test_a_push_that_was_on_its_way_is_held_against_the_schema_when_the_index_shows_it(
+    service: Documented, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The push is checked before the schema is published, and the index moves after the re-validation has ended."""
+    go_on, arrived, do = threading.Event(), threading.Event(), getattr(IndexUpdater, step)
+
+    def held_up(*asked: Any) -> Any:
+        arrived.set()
+        assert go_on.wait(60)
+        return do(*asked)
+
+    monkeypatch.setattr(IndexUpdater, step, held_up)
+    late, fine = f"{document_id(4)}.md", f"{document_id(5)}.md"
+    push = service.repository.push({f"docs/{late}": document(4), f"docs/{fine}": reviewed(5)})
+    await (await service.stack.accepted(push)).result()
+    await asyncio.to_thread(arrived.wait, 30)
+    made = await published(service.http, SCHEMA, "2.0.0", **REVIEWED)
+    assert (await service.result(SCHEMA, "2.0.0")).tally == Tally(looked=3, now_invalid=2, branches=1)
+    assert service.generation() == 1
+    go_on.set()
+    await until(lambda: service.generation() == 2)
+    assert (service.verdicts()[late], service.verdicts()[fine]) == (Verdict.INVALID, Verdict.VALID)
+    (again,) = (
+        one for one in service.stack.entries(EntryType.FILE_REVALIDATED) if str(one.data["path"]).endswith(late)
+    )
+    assert again.entry.workflow_id == revalidation_workflow_id(SchemaName(SCHEMA, "2.0.0"))
+    assert again.data["schema"] == {"schemaId": SCHEMA, "version": "2.0.0", "digest": made["digest"]}
+    assert (again.data["verdict"], again.data["branch"]) == (Verdict.INVALID, "main")
+    shown = next(one for one in service.index()["documents"] if one["path"].endswith(late))
+    assert shown.get("entry") == again.index
+    service.stack.verify()
+
+
+async def test_an_old_verdict_that_comes_back_with_its_commit_is_held_against_the_schema(service: Documented) -> None:
+    """A branch begins at a commit whose documents are on no branch when the schema is published."""
+    late = f"{document_id(4)}.md"
+    await service.push({f"docs/{late}": document(4)})
+    old = IndexReader(service.stack.resources.database).newest(service.url, "main")
+    assert old is not None
+    await service.push({f"docs/{late}": reviewed(4)})
+    await published(service.http, SCHEMA, "2.0.0", **REVIEWED)
+    assert (await service.result(SCHEMA, "2.0.0")).tally == Tally(looked=4, now_invalid=2, branches=1)
+    resources = service.stack.resources
+    task = IndexTask(
+        repository=service.url, branch="release", generation=0, commit=old.commit, tree=old.tree, commits=()
+    )
+    updater = IndexUpdater(resources.ledger, resources.database, resources.objects, "default", service.revalidator())
+    assert (await asyncio.to_thread(updater.update, task)).outcome == "moved"
+    assert service.verdicts("release")[late] == Verdict.INVALID
+    again = service.stack.entries(EntryType.FILE_REVALIDATED)[2:]
+    assert [(one.data["branch"], str(one.data["path"]).rpartition("/")[2]) for one in again] == [("release", late)]
+    read: list[str] = []
+
+    def watched(_self: object, digest: str) -> bytes:
+        read.append(digest)
+        return get(digest)
+
+    get = resources.objects.get
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(resources.objects), "get", watched)
+        unchanged = await asyncio.to_thread(updater.update, task.model_copy(update={"generation": 1}))
+    assert unchanged.outcome == "unchanged"
+    reports = {one.get("reports") for one in service.index("release")["documents"]}
+    assert not reports & set(read), "of what the newest index shows no report is read again"
 
 
 async def test_a_schema_that_changes_no_verdict_records_its_summary_and_moves_no_index(service: Documented) -> None:
