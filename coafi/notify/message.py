@@ -376,12 +376,12 @@ def seconds_of(retry_after: str | None, now: datetime, longest: float = LONGEST_
     """The seconds that a ``Retry-After`` header asks for, at most ``longest``; ``None`` if it asks for none."""
     if retry_after is None:
         return None
-    if retry_after.strip().isdecimal():
-        return min(float(retry_after), longest)
     try:
+        if retry_after.strip().isdecimal():
+            return min(float(retry_after), longest)
         moment = parsedate_to_datetime(retry_after)
-    except ValueError:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return min(max(0.0, (moment - now).total_seconds()), longest)
+    except (ValueError, OverflowError):  # a year of eleven digits, an offset beyond the calendar
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return min(max(0.0, (moment - now).total_seconds()), longest)

@@ -80,10 +80,27 @@ def test_whatever_a_message_says_the_library_verifies_it_and_nothing_else(branch
         (format_datetime(NOW - timedelta(seconds=90)), 0.0),
         (format_datetime(NOW + timedelta(days=90)), LONGEST_WAIT),
         ("Tue, 24 Nov 2026 00:00:30", 30.0),
+        ("9" * 400, LONGEST_WAIT),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", None),
+        ("Fri, 31 Dec 9999 23:59:59 -9999", None),
+        ("Mon, 01 Jan 2026 00:00:00 +" + "9" * 40, None),
     ],
 )
 def test_what_a_subscriber_asks_us_to_wait_is_understood_and_bounded(header: str | None, seconds: float | None) -> None:
     assert seconds_of(header, NOW) == seconds
+
+
+NUMBERS = st.integers().map(str) | st.text("0123456789", min_size=1, max_size=400)
+
+
+@given(
+    header=st.text()
+    | NUMBERS
+    | st.builds("Mon, 01 Jan {} {}:00:00 {}{}".format, NUMBERS, NUMBERS, st.sampled_from("+-"), NUMBERS)
+)
+def test_no_header_asks_for_a_wait_without_bounds(header: str) -> None:
+    seconds = seconds_of(header, NOW)
+    assert seconds is None or 0 <= seconds <= LONGEST_WAIT
 
 
 def notice(subscriber: str = "portal", **changes: object) -> EntryNotice:
