@@ -9,11 +9,12 @@ Updates:
 More queries and updates: see :class:`workflows.lifecycle.EventWorkflow`.
 """
 
+import asyncio
 from datetime import timedelta
 from functools import partial
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, FailureError
 
 from workflows.children import start_and_leave
 from workflows.lifecycle import REJECTING, EventWorkflow, Outcome, Receipt, light, patient
@@ -43,6 +44,9 @@ with workflow.unsafe.imports_passed_through():
     from coafi.payloads import subject_of
     from coafi.recording import Conclusion
 
+FOLLOWS_UP = "api-follows-up"
+"""Patch: runs that ended before it, but not as processed, started nothing."""
+
 OPERATE_ELSEWHERE = timedelta(seconds=60)
 """One try of a change that another instance makes; it is longer than that one is waited for."""
 
@@ -65,6 +69,7 @@ class APIRequestWorkflow(EventWorkflow):
         self._operated: Operated | None = None
         self._result: OperateResult | None = None
         self._receipt: Receipt | None = None
+        self._following: asyncio.Task[None] | None = None
         self._ended = False
 
     @workflow.run
@@ -72,10 +77,11 @@ class APIRequestWorkflow(EventWorkflow):
         """Handle a request. The result is its receipt."""
         try:
             self._receipt = await self.handle(event, partial(self._operate, event))
-            self._ended = True  # whoever asked does not wait for what follows
-            if self._receipt.phase is Phase.PROCESSED and self._result is not None:
-                await self._follow_up(self._result)
-        finally:  # also when it is cancelled
+            await self._follow_up()
+        except (asyncio.CancelledError, FailureError):
+            await self._follow_up()
+            raise
+        finally:
             self._ended = True
             await workflow.wait_condition(workflow.all_handlers_finished)
         return self._receipt
@@ -155,8 +161,24 @@ class APIRequestWorkflow(EventWorkflow):
         self._operated = operated
         return Outcome(counts=operated.counts, digests={"answer": digest_of(operated.answer)})
 
-    async def _follow_up(self, result: OperateResult) -> None:
-        """Start what follows from the change. Whatever becomes of that, the request is done, and answered."""
+    async def _follow_up(self) -> None:
+        """See that what follows from the change begins, however the run ends: what was done is done, and answered."""
+        self._ended = True  # whoever asked does not wait for what follows
+        if self._result is None or self._following is not None:
+            return
+        processed = self._receipt is not None and self._receipt.phase is Phase.PROCESSED
+        if not processed and not workflow.patched(FOLLOWS_UP):
+            return
+        self._following = asyncio.ensure_future(self._start_what_follows(self._result))
+        try:
+            await asyncio.shield(self._following)
+        except asyncio.CancelledError:
+            if not workflow.patched(FOLLOWS_UP):
+                self._following.cancel()
+            await self._following
+            raise
+
+    async def _start_what_follows(self, result: OperateResult) -> None:
         if result.notice is not None:
             change = result.notice.change
             name = EntryVersionName(change.registry_id, change.entry_id, change.version)

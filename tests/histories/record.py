@@ -388,6 +388,19 @@ async def api_parked_and_retried(stack: Stack, _repository: Repository) -> Run:
     return await _requested(stack, name, ENTRY)
 
 
+async def api_done_and_discarded(stack: Stack, _repository: Repository) -> Run:
+    """A change that somebody is told of, given up when its conclusion cannot be written."""
+    name = "api-done-and-discarded"
+    with (
+        broken(EventRecorder, "conclude", IntegrityError("it is damaged")),
+        patch("activities.boundary.UNEXPECTED_ATTEMPTS", 1),
+    ):
+        run = await _requested(stack, name, {**ENTRY, "registryId": "AERO", "entryId": name})
+        await parked(stack, run)
+    await discarded(run)
+    return run
+
+
 async def api_duplicate(stack: Stack, _repository: Repository) -> Run:
     """Sent again after Temporal has forgotten the run."""
     run = await _requested(stack, "api-duplicate", ENTRY)
@@ -699,6 +712,7 @@ CASES: dict[str, tuple[Callable[[Stack, Repository], Awaitable[Run]], Phase | No
     "api-work-started": (api_work_started, Phase.PROCESSED),
     "api-ledger-outage": (api_ledger_outage, Phase.PROCESSED),
     "api-parked-and-retried": (api_parked_and_retried, Phase.PROCESSED),
+    "api-done-and-discarded": (api_done_and_discarded, Phase.FAILED),
     "api-duplicate": (api_duplicate, Phase.DUPLICATE),
     "bitt-event": (bitt_event, Phase.PROCESSED),
     "bitt-event-notified": (bitt_event_notified, Phase.PROCESSED),

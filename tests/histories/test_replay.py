@@ -217,10 +217,11 @@ BEFORE = {
     "peer-paused": "peer:a.example",
     "peer-took-depth": "peer:deep.example",
     "index-flooded": "index:https://example.org/r:main",
+    "api-done-and-discarded": "api.request:urn:coafi:api:key:history:api-done-and-discarded",
 }
 """Runs from before a patch. A peer's, paused, went on past what Temporal suggested, as nothing was put aside. Another
-took a message that is nested too deeply. An
-index's was asked by 2,001 pushes that show nothing new, and goes on to its second update, for the one that was left."""
+took a message that is nested too deeply. An index's was asked by 2,001 pushes that show nothing new, and goes on to its
+second update, for the one that was left. A request's was discarded after its change was made, and told nobody of that."""
 
 
 async def _replay_before(name: str) -> None:

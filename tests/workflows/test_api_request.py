@@ -1,6 +1,7 @@
 """Requests whose run parks, is given up, cancelled, terminated or reset: what callers are told, then and later."""
 
 import asyncio
+import functools
 import json
 import os
 import time
@@ -13,7 +14,9 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+import yaml
 from temporalio.client import WorkflowExecutionStatus
+from temporalio.service import RPCError
 
 from activities.dispatch import Dispatcher
 from coafi.api.operations import ApiOperator
@@ -22,13 +25,14 @@ from coafi.canonical import JsonObject
 from coafi.deliveries import DeliveryReader
 from coafi.errors import IntegrityError, LedgerUnavailable
 from coafi.events import new_event
-from coafi.names import EntryType, EventType, Phase
+from coafi.names import EntryType, EventType, Phase, SchemaName, revalidation_workflow_id
 from coafi.recording import Decision, EventRecorder
 from coafi.registry.entry import RegistryId
 from coafi.registry.reader import EntryReader
 from tests.harness import Stack, history_of, running_stack, until
 from tests.starters.support import command
 from tests.starters.test_api import entry, key_for, problem, workflow_of
+from tests.workflows.registry import api, moved, updated
 from tests.workflows.support import (
     Run,
     assert_receipt_names_every_entry,
@@ -36,12 +40,14 @@ from tests.workflows.support import (
     details_of,
     discarded,
     entries_of,
+    failure_of,
     held,
     parked,
     retried,
     types_of,
     waits_for_the_ledger,
 )
+from tests.workflows.test_notification import KEY, receiver
 
 BROKEN = IntegrityError("a page of the database is damaged", remedy="restore a backup")
 """What no wait and no caller can mend: a run that meets it parks."""
@@ -202,6 +208,55 @@ async def test_a_request_that_was_done_gets_the_answer_to_that_whatever_becomes_
     where = {"registryId": "AERO", "entryId": str(asked["entryId"])}
     assert (await http.get("/registry/entry", params=where)).json() == answer.json()
     assert f"version 1, Submission, by entry {answer.json()['ledgerEntry']}" in await details_of(run)
+
+
+async def cancelled(run: Run) -> None:
+    """Cancel a run, and wait until it has ended."""
+    await run.cancel()
+    await failure_of(run)
+
+
+@pytest.mark.parametrize("decide", [retried, discarded, cancelled, None])
+async def test_what_was_done_is_followed_up_however_its_conclusion_ends(tmp_path: Path, decide: Any) -> None:
+    with receiver() as told:
+        subscribers = tmp_path / "subscribers.yaml"
+        subscribers.touch(mode=0o600)
+        listed = [{"name": "partner", "url": told.url, "secret": KEY, "registries": ["schemas"]}]
+        subscribers.write_text(yaml.safe_dump(listed))
+        patience = 86_400.0 if decide else 2.0
+        async with (
+            running_stack(
+                tmp_path, subscribers=subscribers, notify_allow_private=True, parked_patience=patience
+            ) as stack,
+            api(stack) as client,
+        ):
+            data: JsonObject = {"$id": "urn:coafi:schema:registry.AERO:1.0.0", "type": "object", "required": ["mass"]}
+            made, _ = await updated(client, {"registryId": "schemas", "entryId": "registry.AERO", "data": data})
+            for status in ("Review", "Approval"):
+                made, _ = await moved(client, made, status)
+            where = {"registryId": "schemas", "entryId": "registry.AERO", "status": "Integration"}
+            with broken(EventRecorder, "conclude", BROKEN):
+                place = accepted(await client.post("/registry/status", json=where), Phase.PARKED)
+                run = run_at(stack, await event_at(client, place))
+                if decide is not None:
+                    await parked(stack, run)
+            if decide is not None:
+                await decide(run)
+            receipt = await run.result() if decide is not cancelled else None
+            assert receipt is None or receipt.phase is (Phase.PROCESSED if decide is retried else Phase.FAILED)
+            revalidation = stack.handle(revalidation_workflow_id(SchemaName("registry.AERO", "1.0.0")))
+            await until(functools.partial(has_started, revalidation))
+            await until(lambda: [json.loads(body)["data"]["version"] for *_, body in told.seen][-1:] == [4])
+            stack.verify()
+
+
+async def has_started(run: Run) -> bool:
+    """Whether there is such a run."""
+    try:
+        await run.describe()
+    except RPCError:
+        return False
+    return True
 
 
 async def test_operators_decide_on_a_parked_request_with_the_command(
