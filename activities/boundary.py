@@ -11,6 +11,7 @@ import structlog
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities import tries
 from coafi import metrics
 from coafi.errors import CoafiError, Refused, Unavailable
 from coafi.events import Wire
@@ -20,7 +21,7 @@ UNEXPECTED = "Unexpected"
 """The error type of whatever the domain did not foresee: a defect of ours or of a library."""
 
 UNEXPECTED_ATTEMPTS = 5
-"""Attempts before a run parks at a step that fails in a way that neither waiting nor rejecting answers."""
+"""Tries that fail in one way that neither waiting nor rejecting answers, before a run parks. Outages do not count."""
 
 log = structlog.stdlib.get_logger()
 
@@ -36,7 +37,7 @@ def boundary(
 
     - ``Refused`` → not retryable, its findings in the details;
     - ``Unavailable`` → retryable until the step's patience ends, ``retry_after`` honoured;
-    - every other error of the domain → retryable up to ``UNEXPECTED_ATTEMPTS``;
+    - every other error of the domain → retryable up to ``UNEXPECTED_ATTEMPTS`` of its kind;
     - anything else → ``Unexpected``, likewise. Its message may quote anything, so it goes to the log, not into history.
     """
 
@@ -76,10 +77,12 @@ def _observed(task: Wire) -> Iterator[None]:
         utids=getattr(event, "utids", None),
     ):
         try:
-            yield
-        except Exception as error:
-            outcome = type(error).__name__
-            raise _translate(error, info) from None
+            with tries.counted():
+                try:
+                    yield
+                except Exception as error:
+                    outcome = type(error).__name__
+                    raise _translate(error, info) from None
         finally:
             seconds = time.perf_counter() - started
             metrics.STEP_SECONDS.labels(info.activity_type, outcome).observe(seconds)
@@ -100,16 +103,17 @@ def _translate(error: Exception, info: activity.Info) -> ApplicationError:
             return ApplicationError(str(error), type=error.kind, next_retry_delay=delay)
         case CoafiError():
             log.error("step failed", error=kind, reason=str(error))
-            return ApplicationError(str(error), type=kind, non_retryable=info.attempt >= UNEXPECTED_ATTEMPTS)
+            return ApplicationError(str(error), type=kind, non_retryable=tries.failed(kind) >= UNEXPECTED_ATTEMPTS)
         case ApplicationError():
             return error
         case _:
             log.error("step failed unexpectedly", error=kind, exc_info=error)
+            count = tries.failed(UNEXPECTED)
             return ApplicationError(
-                f"unexpected {kind} in {info.activity_type}, attempt {info.attempt} of {UNEXPECTED_ATTEMPTS}: "
+                f"unexpected {kind} in {info.activity_type}, try {count} of {UNEXPECTED_ATTEMPTS}: "
                 "the worker's log has the traceback",
                 type=UNEXPECTED,
-                non_retryable=info.attempt >= UNEXPECTED_ATTEMPTS,
+                non_retryable=count >= UNEXPECTED_ATTEMPTS,
             )
 
 

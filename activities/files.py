@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from temporalio import activity
 
+from activities import tries
 from activities.boundary import boundary
 from activities.pulse import pulse
 from coafi import metrics
@@ -57,7 +58,7 @@ class _Progress(Generic[Done]):
     """
 
     def __init__(self, kind: type[Done], count: Callable[[Done, Done], None]) -> None:
-        details = activity.info().heartbeat_details
+        details = tries.told()
         self.done = kind.model_validate(details[0]) if details else kind()
         self._count = count
         self._told = time.monotonic()
@@ -75,7 +76,7 @@ class _Progress(Generic[Done]):
         now = time.monotonic()
         if done != self.done or now - self._told > SILENCE:
             self._told = now
-            activity.heartbeat(done)
+            tries.heartbeat(done)
         self.ended(done)
         if activity.is_cancelled():
             raise Unavailable("the worker was told to stop", remedy="nothing: the batch goes on where it stopped")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from temporalio import activity
 
+from activities import tries
 from activities.boundary import boundary
 from activities.pulse import pulse
 from coafi.errors import Unavailable
@@ -68,7 +69,7 @@ class GitActivities:
         """Fetch a commit's changed files into the object store."""
         try:
             with pulse():
-                return self.fetcher.fetch(task.request, heartbeat=activity.heartbeat, cancelled=activity.is_cancelled)
+                return self.fetcher.fetch(task.request, heartbeat=tries.heartbeat, cancelled=activity.is_cancelled)
         except CommitNotFound as unknown:
             if _is_last_attempt(COMMIT_ATTEMPTS):
                 raise
@@ -86,7 +87,7 @@ class GitActivities:
         try:
             with pulse():
                 tip = self.fetcher.tip(
-                    task.repository, task.branch, known, heartbeat=activity.heartbeat, cancelled=activity.is_cancelled
+                    task.repository, task.branch, known, heartbeat=tries.heartbeat, cancelled=activity.is_cancelled
                 )
         except CommitNotFound as moved:
             if _is_last_attempt(COMMIT_ATTEMPTS):

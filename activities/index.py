@@ -15,6 +15,7 @@ from temporalio.common import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities import tries
 from activities.boundary import async_boundary, boundary
 from coafi import metrics
 from coafi.canonical import Sha256
@@ -230,6 +231,6 @@ class IndexActivities:
 
 
 def _beat(text: str) -> None:
-    activity.heartbeat(text)
+    tries.heartbeat(text)
     if activity.is_cancelled():
         raise Unavailable("the worker was told to stop", remedy="nothing: the update is tried again")

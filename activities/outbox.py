@@ -16,6 +16,7 @@ from temporalio.common import Priority, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError
 
+from activities import tries
 from activities.boundary import UNEXPECTED, async_boundary, boundary
 from coafi.errors import CoafiError, IntegrityError, Unavailable
 from coafi.events import Wire
@@ -248,7 +249,7 @@ class OutboxActivities:
                 if not answer.taken:
                     return Delivered(taken=taken, gone=answer.gone, stopped=answer.stopped)
                 taken += 1
-                activity.heartbeat(Delivered(taken=taken))
+                tries.heartbeat(Delivered(taken=taken))
         except asyncio.CancelledError:
             if not activity.is_cancelled():  # the worker stops: another one goes on
                 raise
@@ -288,7 +289,7 @@ class OutboxActivities:
 
 def _taken_before() -> int:
     """How many messages an earlier try has delivered."""
-    details = activity.info().heartbeat_details
+    details = tries.told()
     return Delivered.model_validate(details[0]).taken if details else 0
 
 

@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from temporalio import activity
-
+from activities import tries
 from coafi.events import Wire
 
 EVERY = 5.0
@@ -37,7 +36,7 @@ def pulse(
 
     def beat() -> None:
         said = details()
-        activity.heartbeat(*(() if said is None else (said,)))
+        tries.heartbeat(*(() if said is None else (said,)))
 
     def keep_beating() -> None:
         while not ended.wait(every):

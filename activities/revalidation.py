@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pydantic import Field
 from temporalio import activity
 
+from activities import tries
 from activities.boundary import boundary
 from coafi.errors import Unavailable
 from coafi.events import Wire
@@ -58,6 +59,6 @@ class RevalidationActivities:
 
 
 def _beat(text: str) -> None:
-    activity.heartbeat(text)
+    tries.heartbeat(text)
     if activity.is_cancelled():
         raise Unavailable("the worker was told to stop", remedy="nothing: the part is done again")

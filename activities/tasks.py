@@ -13,6 +13,7 @@ from temporalio.common import Priority, SearchAttributeKey, WorkflowIDReusePolic
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities import tries
 from activities.boundary import async_boundary, boundary
 from activities.dispatch import Dispatcher
 from activities.notifications import Audience, NotificationTask
@@ -240,6 +241,6 @@ def _away(error: Exception) -> Unavailable:
 
 
 def _beat(text: str) -> None:
-    activity.heartbeat(text)
+    tries.heartbeat(text)
     if activity.is_cancelled() or activity.is_worker_shutdown():
         raise Unavailable("the worker was told to stop", remedy="nothing: the task is done again")

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import structlog
@@ -67,6 +68,19 @@ def failed(error: Exception, *, attempt: int = 1) -> ApplicationError:
     return failure_of(environment(step="a.step", attempt=attempt), raising(error).step, Task(event=EVENT))
 
 
+def tried(*errors: Exception) -> list[ApplicationError]:
+    """How each of some tries fails, each of which knows what the one before told last."""
+    told: tuple[Any, ...] = ()
+    found = []
+    for attempt, error in enumerate(errors, 1):
+        made = environment(step="a.step", attempt=attempt, heartbeat=told)
+        beats = [told]
+        made.on_heartbeat = lambda *details, beats=beats: beats.append(details)
+        found.append(failure_of(made, raising(error).step, Task(event=EVENT)))
+        told = beats[-1]
+    return found
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
@@ -112,24 +126,29 @@ def test_a_wait_that_the_other_side_asks_for_is_honoured() -> None:
 
 @pytest.mark.parametrize("error", [IntegrityError, MirrorDamaged, AccessRefused, GitFailed, CoafiError])
 def test_every_other_error_of_the_domain_is_tried_five_times(error: type[CoafiError]) -> None:
-    for attempt in range(1, UNEXPECTED_ATTEMPTS):
-        result = failed(error("bad", remedy="restore it"), attempt=attempt)
-        assert (result.type, result.non_retryable, result.message) == (error.__name__, False, "bad (restore it)")
-    assert failed(error("bad"), attempt=UNEXPECTED_ATTEMPTS).non_retryable
-    assert failed(error("bad"), attempt=UNEXPECTED_ATTEMPTS + 1).non_retryable
+    results = tried(*[error("bad", remedy="restore it")] * (UNEXPECTED_ATTEMPTS + 1))
+    assert {(result.type, result.message) for result in results} == {(error.__name__, "bad (restore it)")}
+    assert [result.non_retryable for result in results] == [False] * (UNEXPECTED_ATTEMPTS - 1) + [True] * 2
+
+
+@pytest.mark.parametrize("error", [IntegrityError("bad"), RuntimeError("oh")])
+def test_outages_do_not_count_among_the_tries_of_another_error(error: Exception) -> None:
+    away = Unavailable("away")
+    assert not any(result.non_retryable for result in tried(*[away] * 6, error, away, error, error, away, error))
+    assert tried(*[away] * 6, *[error, away] * 4, error)[-1].non_retryable
 
 
 @pytest.mark.parametrize("error", [RuntimeError("token=hunter2"), KeyError("hunter2"), OSError(5, "hunter2")])
 def test_an_unexpected_error_is_not_quoted_and_tried_five_times(error: Exception) -> None:
-    for attempt in range(1, UNEXPECTED_ATTEMPTS):
-        result = failed(error, attempt=attempt)
-        assert (result.type, result.non_retryable) == (UNEXPECTED, False)
+    results = tried(*[error] * UNEXPECTED_ATTEMPTS)
+    assert [result.non_retryable for result in results] == [False] * (UNEXPECTED_ATTEMPTS - 1) + [True]
+    for number, result in enumerate(results, 1):
+        assert result.type == UNEXPECTED
         assert "hunter2" not in str(result)
-        assert f"unexpected {type(error).__name__} in a.step, attempt {attempt} of 5" in result.message
+        assert f"unexpected {type(error).__name__} in a.step, try {number} of 5" in result.message
         assert result.__cause__ is None
         assert result.__suppress_context__, "the cause would be serialised into history"
         assert result.details == ()
-    assert failed(error, attempt=UNEXPECTED_ATTEMPTS).non_retryable
 
 
 def test_what_already_is_an_error_of_temporals_stays_as_it_is() -> None:
