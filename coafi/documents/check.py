@@ -175,7 +175,8 @@ class _Check:
             message = f"the file {what}; there is no check for it"
             return self._skipped(file.kind, RULES["file/not-checked"].finding(message))
         if file.source is None:
-            return self._report(file.kind, list(file.findings), unread=file.kind in DOCUMENTS)
+            unread = file.kind in DOCUMENTS and _has_error(file.findings)
+            return self._report(file.kind, list(file.findings), unread=unread)
         if file.kind is FileKind.MARKDOWN:
             return self._markdown(file.source, list(file.findings))
         if file.kind in DOCUMENTS:
@@ -198,7 +199,8 @@ class _Check:
         if is_lfs_pointer(content):
             message = "the image is not in git: this is a pointer to where Git LFS keeps it"
             return self._skipped(FileKind.IMAGE, RULES["file/omitted"].finding(message))
-        return self._report(FileKind.IMAGE, list(check_image(self._path, content, self._limits).findings), unread=True)
+        found = list(check_image(self._path, content, self._limits).findings)
+        return self._report(FileKind.IMAGE, found, unread=_has_error(found))
 
     def _markdown(self, source: Source, found: list[Finding]) -> FileReport:
         front = read_front_matter(self._path, source, self._schemas, self._limits)
@@ -222,7 +224,7 @@ class _Check:
             found.extend(schema_findings(self._path, kind, source, parsed, store))
         if kind is FileKind.JSON and parsed.values and is_json_schema(parsed.values[0]):
             kind = FileKind.JSON_SCHEMA
-        return self._report(kind, found, inexact=parsed.inexact, unread=not parsed.values)
+        return self._report(kind, found, inexact=parsed.inexact, unread=parsed.unread)
 
     def _report(
         self,
@@ -234,8 +236,7 @@ class _Check:
         inexact: str = "",
         unread: bool = False,
     ) -> FileReport:
-        """The report; ``unread`` says that nothing can be made of the content if there was an error in it."""
-        unread = unread and _has_error(found)
+        """The report; ``unread`` says that nothing can be made of the content."""
         shown = self._arranged(self._as_wanted(found))
         verdict = Verdict.VALID
         if _has_error(shown):

@@ -185,7 +185,7 @@ def _check(block: Source, schemas: SchemaLookup, limits: DocumentLimits) -> Fron
     if len(parsed.values) > 1:
         found.append(RULES["frontmatter/several"].finding(at=Position(1, 1)))
         return FrontMatter(None, tuple(found))
-    if not parsed.values and any(finding.severity is Severity.ERROR for finding in found):
+    if parsed.unread:
         return FrontMatter(None, tuple(found))
     # Nothing at all between the lines, or only comments: no keys, and the schema says which ones are missing.
     metadata = (parsed.values[0] if parsed.values else None) or {}

@@ -42,7 +42,7 @@ def parse_json(source: Source, limits: DocumentLimits) -> Parsed:
     text = source.part
     found = Collector(source, limits.max_findings)
     if not _within_limits(text, limits, found):
-        return Parsed((), found.all())
+        return Parsed((), found.all(), unread=True)
 
     def find(pointers: Collection[str], _document: int) -> Mapping[str, Position]:
         scanner = _Scanner(text, Collector(source, limits.max_findings), pointers)
@@ -62,7 +62,7 @@ def parse_json(source: Source, limits: DocumentLimits) -> Parsed:
         _Scanner(text, found).scan()
         if not found.all():
             found.add("json/syntax", getattr(error, "pos", 0), f"this is not JSON: {error}")
-        return Parsed((), found.all())
+        return Parsed((), found.all(), unread=True)
     half = _SURROGATE_ESCAPE.search(text) is not None
     if not (hooks.odd or half):
         return Parsed((value,), (), find=find)
@@ -70,7 +70,7 @@ def parse_json(source: Source, limits: DocumentLimits) -> Parsed:
     scanner.scan()
     if half:
         value = _without_surrogates(value)
-    return Parsed((value,), found.all(), scanner.inexact, find)
+    return Parsed((value,), found.all(), scanner.inexact, find=find)
 
 
 def _within_limits(text: str, limits: DocumentLimits, found: Collector) -> bool:
@@ -223,7 +223,7 @@ class _Scanner:
         keys = level.keys if level.keys is not None else {}
         level.part = key
         first = keys.setdefault(key, at)
-        if first != at and not self.found.full:
+        if first != at and not self.found.full("json/duplicate-key"):
             message = f"the key {visible(key)!r} appears again; it is first on line {self.found.line(first)}"
             self.found.add("json/duplicate-key", at, message, pointer=self._pointer())
         end = self._skip(end)
@@ -262,7 +262,7 @@ class _Scanner:
         half = _SURROGATE.search(value) if "\\" in raw else None
         if half:
             message = f"the text has the half {half.group().encode('unicode_escape').decode()} of a surrogate pair"
-            if not self.found.full:
+            if not self.found.full("json/surrogate"):
                 self.found.add("json/surrogate", at, message, pointer=None if is_key else self._pointer())
             self.inexact = self.inexact or f"line {self.found.line(at)}: {message}"
         return match.end(), value
@@ -297,7 +297,7 @@ class _Scanner:
         whole = match.group(1) is None and match.group(2) is None
         if (exact_integer(text) if whole else exact_float(text)) is None:
             why = "is beyond ±(2^53-1)" if whole else "is too large for a number"
-            if not self.found.full:
+            if not self.found.full("data/number"):
                 self.found.add("data/number", at, f"{visible(text)} {why}", pointer=self._pointer())
             self.inexact = self.inexact or f"line {self.found.line(at)}: {visible(text)} {why}"
         return end

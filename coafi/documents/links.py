@@ -19,6 +19,9 @@ from coafi.documents.tree import EntryKind, Tree
 MAX_TARGETS = 20_000
 """Different targets of one document that are looked up."""
 
+MAX_STEPS = 5_000_000
+"""Directories that are gone through for the links of one document, each as often as that is done: seconds."""
+
 _MAX_SUGGESTIONS = 50
 _LONGEST_TARGET = 1_000
 
@@ -31,6 +34,10 @@ _ABOVE_REPOSITORY = re.compile(
     r"|wiki)(?:/.*)?"
 )
 """Pages of GitHub that relative links reach from a repository's root: ``../../issues``."""
+
+
+class _Enough(Exception):
+    """The links of this document take too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,42 +58,65 @@ class Broken:
 
 
 def broken_links(path: str, body: str, outline: Outline, tree: Tree, limit: int) -> list[Broken]:
-    """What is wrong with the links of a document, at most ``limit`` of it, in the order of the text.
+    """What is wrong with the links of a document, in the order of the text.
 
     Args:
         path: of the document.
         body: its text without front matter.
         outline: of that text.
         tree: the files around it.
-        limit: the most to find.
+        limit: the most to find of each rule: which of them are errors is up to the repository.
     """
     checker = _Checker(path, outline, tree)
-    found: dict[int, Broken] = {}
+    found = _Found(limit)
     definitions: dict[str, int] | None = None
     if not outline.complete:
         message = "the document is too large: the links in its last part were not checked"
-        found[0] = Broken("link/not-checked", 0, message)
+        found.add(Broken("link/not-checked", 0, message))
     for link in outline.links:
-        if len(found) >= limit:
-            break
         if len(checker.known) >= MAX_TARGETS:
             message = f"there are more than {MAX_TARGETS} different links; from here on they were not checked"
-            found.setdefault(link.start, Broken("link/not-checked", link.start, message))
+            found.add(Broken("link/not-checked", link.start, message))
             break
-        wrong = checker.look(link)
-        if wrong is None:
+        try:
+            wrong = checker.look(link)
+        except _Enough:
+            message = "the links of this document take too long; from here on they were not checked"
+            found.add(Broken("link/not-checked", link.start, message))
+            break
+        if wrong is None or found.full(wrong[0]):
             continue
         start = link.start
         if link.reference:
             # Where it can be mended: once, however often it is referred to.
             definitions = _definitions(body) if definitions is None else definitions
             start = definitions.get(_label(link.reference), start)
-        found.setdefault(start, Broken(wrong[0], start, wrong[1], wrong[2]))
-    for start, label in outline.undefined[: max(limit - len(found), 0)]:
+        found.add(Broken(wrong[0], start, wrong[1], wrong[2]))
+    for start, label in outline.undefined[:limit]:
         shown = visible(label)
         message = f"this refers to [{shown}], which is defined nowhere in the document, so it is no link"
-        found.setdefault(start, Broken("link/undefined", start, message))
-    return sorted(found.values(), key=lambda one: one.start)
+        found.add(Broken("link/undefined", start, message))
+    return found.in_order()
+
+
+class _Found:
+    """Broken links: of each rule up to a limit, and one at each place."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._by_rule: dict[str, dict[int, Broken]] = {}
+
+    def full(self, rule: str) -> bool:
+        """Whether no more of ``rule`` is kept."""
+        return len(self._by_rule.get(rule, ())) >= self._limit
+
+    def add(self, one: Broken) -> None:
+        if not self.full(one.rule):
+            self._by_rule.setdefault(one.rule, {}).setdefault(one.start, one)
+
+    def in_order(self) -> list[Broken]:
+        """All of them, in the order of the text."""
+        return sorted((one for some in self._by_rule.values() for one in some.values()), key=lambda one: one.start)
 
 
 def _definitions(body: str) -> dict[str, int]:
@@ -112,6 +142,7 @@ class _Checker:
     outline: Outline
     tree: Tree
     known: dict[tuple[str, bool], _Wrong | None] = field(default_factory=dict)
+    _steps: int = 0
     _suggestions: int = 0
     _anchors: dict[str, frozenset[str]] = field(default_factory=dict)
 
@@ -171,14 +202,26 @@ class _Checker:
 
     def _kind(self, path: str) -> EntryKind | None:
         """What stands at a path; what lies behind a symbolic link or in a submodule is a link, too."""
+        self._count(2 * path.count("/") + 1)
         kind = self.tree.kind(path)
+        if kind is None and self.tree.kind(dirname(path)) is EntryKind.DIRECTORY:
+            return None
         at = path.find("/")
+        depth = 1
         while kind is None and at >= 0:
+            self._count(depth)
+            depth += 1
             above = self.tree.kind(path[:at])
             if above is not EntryKind.DIRECTORY:
                 return EntryKind.LINK if above is EntryKind.LINK else None
             at = path.find("/", at + 1)
         return kind
+
+    def _count(self, steps: int) -> None:
+        """Count directories that are gone through: a path of 2,000 of them has as many where a link may be meant."""
+        self._steps += steps
+        if self._steps > MAX_STEPS:
+            raise _Enough
 
     # ------------------------------------------------------------------ headings
 

@@ -13,15 +13,19 @@ from coafi.findings import Finding
 MAX_SAFE_INTEGER = 2**53 - 1
 """The largest integer that every JSON program keeps exactly (RFC 7493, section 2.2)."""
 
+_LONGEST_POINTER = 8_192
+"""Characters of a pointer in a finding: a key of megabytes would be repeated in each of hundreds."""
+
 
 @dataclass(frozen=True)
 class Parsed:
     """The data of a file.
 
     Attributes:
-        values: its documents, as JSON values: one of a JSON file, any number of a YAML file; empty after an error.
+        values: its documents, as JSON values: one of a JSON file, any number of a YAML file; empty when it is unread.
             Numbers without exact form in JSON and values with foreign tags are kept as their text.
         findings: what is wrong.
+        unread: whether an error ended the reading: then nothing can be made of the content.
         inexact: why the data has no canonical JSON although it may be valid; empty when it has one.
         find: positions of JSON Pointers within one document; use ``locate``.
     """
@@ -29,6 +33,7 @@ class Parsed:
     values: tuple[JsonValue, ...]
     findings: tuple[Finding, ...]
     inexact: str = ""
+    unread: bool = False
     find: Callable[[Collection[str], int], Mapping[str, Position]] = field(
         default=lambda _pointers, _document: {}, repr=False, compare=False
     )
@@ -68,25 +73,32 @@ class Wanted:
 
 
 class Collector:
-    """Findings up to a limit: a hostile file must not turn into a million of them."""
+    """Findings, of every rule up to a limit: a hostile file must not turn into a million of them.
+
+    The limit is not one for all rules together: which of them are errors is up to the repository, and an error must
+    not be dropped because a thousand warnings came before it.
+    """
 
     def __init__(self, source: Source, limit: int) -> None:
         self._source = source
         self._limit = limit
         self._findings: list[Finding] = []
+        self._counts: dict[str, int] = {}
 
-    @property
-    def full(self) -> bool:
-        """Whether further findings are dropped: then a message for them need not be made, which takes time.
+    def full(self, rule: str) -> bool:
+        """Whether further findings of ``rule`` are dropped: then a message for them need not be made, which takes time.
 
         One more than the limit is kept, so that the report can tell that there are more.
         """
-        return len(self._findings) > self._limit
+        return self._counts.get(rule, 0) > self._limit
 
     def add(self, rule: str, offset: int, message: str, *, pointer: str | None = None, remedy: str = "") -> None:
         """Note a finding of ``rule`` at ``offset`` of the source's part."""
-        if not self.full:
+        if not self.full(rule):
+            self._counts[rule] = self._counts.get(rule, 0) + 1
             at = self._source.position(offset)
+            if pointer is not None and len(pointer) > _LONGEST_POINTER:
+                pointer = None
             self._findings.append(RULES[rule].finding(message, at=at, pointer=pointer, remedy=remedy))
 
     def line(self, offset: int) -> int:

@@ -76,6 +76,7 @@ class _Reader:
         self.found = Collector(source, limits.max_findings)
         self.positions: dict[str, int] = {}
         self.inexact = ""
+        self.unread = False
         self._text = source.part
         self._limits = limits
         self._wanted = Wanted(wanted)
@@ -84,27 +85,32 @@ class _Reader:
         self._nodes = 0
 
     def read(self) -> None:
-        """Read everything; afterwards ``values`` holds the documents, unless ``found`` says why not."""
+        """Read everything; afterwards ``values`` holds the documents, unless it is ``unread``: ``found`` says why."""
         bad = _NOT_YAML.search(self._text)
         if bad:
             self.found.add(
                 "yaml/control-character", bad.start(), f"YAML does not allow the character U+{ord(bad.group()):04X}"
             )
+            self.unread = True
             return
         try:
             for event in _events(self._text):
                 self._take(event)
         except _Stop:
-            self.values.clear()
+            self._give_up()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             context = f"{error.context}: " if error.context else ""
             at: int = getattr(mark, "index", 0)
             self.found.add("yaml/syntax", at, f"{context}{error.problem or 'this is not YAML'}")
-            self.values.clear()
+            self._give_up()
         except (yaml.YAMLError, ValueError, UnicodeError) as error:
             self.found.add("yaml/syntax", 0, f"this is not YAML: {visible(str(error))}")
-            self.values.clear()
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self.unread = True
+        self.values.clear()
 
     def _take(self, event: yaml.Event) -> None:
         if isinstance(event, yaml.NodeEvent):
@@ -154,7 +160,7 @@ class _Reader:
 
     def _take_key(self, level: _Level, key: str, at: int) -> None:
         first = level.keys.setdefault(key, at)
-        if first != at and not self.found.full:
+        if first != at and not self.found.full("yaml/duplicate-key"):
             self.found.add(
                 "yaml/duplicate-key",
                 at,
@@ -226,7 +232,7 @@ class _Reader:
             message = f"the tag {visible(event.tag)} has no meaning in JSON and is ignored"
         else:
             message = f"the value {visible(text)!r} is not what its tag {visible(event.tag)} says"
-        if not self.found.full:
+        if not self.found.full("yaml/tag"):
             self.found.add("yaml/tag", at, message, pointer=self._here())
         return text
 
@@ -234,10 +240,10 @@ class _Reader:
         value = _core(text)
         if isinstance(value, _Inexact):
             self.inexact = self.inexact or f"line {self.found.line(at)}: {value.why}"
-            if not self.found.full:
+            if not self.found.full("data/number"):
                 self.found.add("data/number", at, value.why, pointer=self._here())
             return text
-        if self.found.full:
+        if self.found.full("yaml/ambiguous"):
             return value
         older = _reading_of_1_1(text, value)
         if older:
@@ -268,7 +274,7 @@ def parse_yaml(source: Source, limits: DocumentLimits) -> Parsed:
         again.read()
         return {pointer: source.position(offset) for pointer, offset in again.positions.items()}
 
-    return Parsed(tuple(reader.values), reader.found.all(), reader.inexact, find)
+    return Parsed(tuple(reader.values), reader.found.all(), reader.inexact, reader.unread, find)
 
 
 def _events(text: str) -> Iterator[yaml.Event]:

@@ -97,6 +97,63 @@ def test_of_too_many_findings_the_worst_are_kept_and_it_is_said() -> None:
     assert capped.verdict == "invalid"
 
 
+NUMBERS = ",".join(["9007199254740993"] * 300)
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "rule"),
+    [
+        ("a.yaml", "list:\n" + "- no\n" * 300 + "x: [\n", "yaml/syntax"),
+        ("a.yaml", "list:\n" + "- no\n" * 300 + "x: &a 1\ny: *a\n", "yaml/alias"),
+        ("a.yaml", "list:\n" + "- no\n" * 300 + "? [k]\n: v\n", "yaml/key"),
+        ("a.yaml", "list:\n" + "- no\n" * 300 + "x: " + "[" * 101 + "]" * 101, "data/too-deep"),
+        ("a.yaml", "list:\n" + "- no\n" * 300 + "x: 1\nx: 2\n", "yaml/duplicate-key"),
+        ("a.md", "---\ntitle: A\nlist:\n" + "- no\n" * 300 + "x: [\n---\n# A\n", "yaml/syntax"),
+        ("a.json", f'{{"l": [{NUMBERS}],}}', "json/syntax"),
+        ("a.json", f'{{"l": [{NUMBERS}], "role": "reader", "role": "admin"}}', "json/duplicate-key"),
+    ],
+)
+def test_no_number_of_warnings_hides_an_error(path: str, text: str, rule: str) -> None:
+    report = check(path, text)
+    assert report.verdict == "invalid"
+    assert rule in rules(report)
+    assert len(report.findings) <= 200
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "off", "error"),
+    [
+        ("a.yaml", "list:\n" + "- no\n" * 300 + "x: !Ref y\n", "yaml/ambiguous", "yaml/tag"),
+        (
+            "a.json",
+            '[{"a":1,"a":2}' + ',{"a":1,"a":2}' * 300 + ",9007199254740993]",
+            "json/duplicate-key",
+            "data/number",
+        ),
+    ],
+)
+def test_what_a_repository_switched_off_hides_nothing_that_it_calls_an_error(
+    path: str, text: str, off: str, error: str
+) -> None:
+    context = CheckContext(MemoryTree({path: text}), {off: None, error: Severity.ERROR})
+    report = check_file(path, text.encode(), BUILTIN, context=context)
+    assert (report.verdict, rules(report)) == ("invalid", [error])
+
+
+@pytest.mark.parametrize(("path", "text"), [("a.yaml", "- no\n" * 300 + "- [\n"), ("a.json", f"[{NUMBERS},]")])
+def test_what_cannot_be_read_is_not_valid_even_if_its_repository_does_not_mind(path: str, text: str) -> None:
+    severities = {"yaml/syntax": None, "json/syntax": None}
+    report = check_file(path, text.encode(), BUILTIN, context=CheckContext(MemoryTree({path: text}), severities))
+    assert report.verdict == "skipped"
+    assert report.count(Severity.WARNING) > 100
+
+
+def test_a_key_of_megabytes_is_not_repeated_in_every_finding() -> None:
+    report = check("a.json", '{"' + "k" * 100_000 + f'": [{NUMBERS}]}}')
+    assert report.count(Severity.WARNING) == 199
+    assert len(canonical_json(report)) < 200_000
+
+
 def test_integers_that_json_rounds_are_reported_as_inexact() -> None:
     report = check("a.json", "[12345678901234567890]")
     assert report.verdict == "valid"

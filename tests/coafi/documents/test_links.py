@@ -6,6 +6,7 @@ from coafi.documents.check import FileReport, check_file
 from coafi.documents.context import CheckContext
 from coafi.documents.links import MAX_TARGETS
 from coafi.documents.outline import MAX_ANCHORS
+from coafi.findings import Severity
 from tests.coafi.documents.samples import BUILTIN, GOOD
 from tests.coafi.documents.trees import MemoryTree
 
@@ -161,6 +162,35 @@ def test_too_many_links_are_not_followed_and_it_is_said() -> None:
     report = look("".join(f"[a](plan.md?{number})\n" for number in range(MAX_TARGETS + 10)))
     assert [one.rule for one in report.findings] == ["link/not-checked"]
     assert report.findings[0].line == GOOD.count("\n") + MAX_TARGETS + 1
+
+
+DEAD = "".join(f"[a](gone{number}.md)\n" for number in range(300))
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (DEAD + "[a](#nope)\n", "link/missing-heading"),
+        (DEAD + "[a][nope]\n", "link/undefined"),
+        ("".join(f"[a](/gone{number}.md)\n" for number in range(300)) + "[a]()\n", "link/empty"),
+    ],
+)
+def test_no_number_of_broken_links_hides_one_that_the_repository_calls_an_error(body: str, error: str) -> None:
+    content = (GOOD + body).encode()
+    context = CheckContext(
+        MemoryTree({"docs/a.md": content}), {"link/missing-file": None, error: Severity.ERROR, "link/not-checked": None}
+    )
+    report = check_file("docs/a.md", content, BUILTIN, context=context)
+    assert [one.rule for one in report.findings] == [error]
+
+
+def test_links_that_take_too_long_are_not_followed_and_it_is_said() -> None:
+    deep = "d/" * 1_000
+    body = "".join(f"[a](gone{number}.md)\n" for number in range(2_000))
+    start = time.process_time()
+    report = look(body, path=f"{deep}a.md")
+    assert time.process_time() - start < 30
+    assert {one.rule for one in report.findings} == {"link/missing-file", "link/not-checked"}
 
 
 HOSTILE = {
