@@ -4,6 +4,7 @@ A batch needs the object store and the ledger, never git: it can run on any mach
 worked on in chunks; each chunk is recorded in one transaction, and ``progress`` says from where to go on after a crash.
 """
 
+import base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,6 +32,9 @@ from coafi.trees.commit import CommitContexts
 
 CHUNK = 64
 """Files that are recorded in one transaction, and the most that are done again after a crash."""
+
+_LONGEST_RAW = 5_464
+"""Characters of base64 that name a file: of 4,096 bytes, which is the longest path that is shown whole."""
 
 Row = TypeVar("Row")
 
@@ -298,7 +302,11 @@ def _artifact_results(task: BatchTask, recorded: list[Recorded]) -> list[Artifac
 
 def _name(file: ManifestFile) -> str:
     """What tells the file from every other of its commit: two paths that are not UTF-8 may look alike."""
-    return file.path if file.raw_path is None else f"{file.path} (base64 {file.raw_path})"
+    if file.raw_path is None:
+        return file.path
+    if len(file.raw_path) > _LONGEST_RAW:  # an entry has to hold it
+        return f"{file.path} (sha256 {sha256(base64.b64decode(file.raw_path))})"
+    return f"{file.path} (base64 {file.raw_path})"
 
 
 def _request(blob: str, content: bytes, report: FileReport) -> GenerationRequest:

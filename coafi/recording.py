@@ -3,11 +3,12 @@
 Every method is one transaction and may be repeated: entries are keyed by run and step, and the first write wins.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from pydantic import Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from coafi.canonical import JsonObject, Sha256, digest_of
 from coafi.deliveries import ClaimResult, claim, conclude, note_receipt, outcome_of
@@ -95,7 +96,7 @@ class Conclusion(Wire):
         entries: ledger indices of everything recorded on the way, up to this conclusion.
         findings: why it was rejected.
         refused: what rejected it, where it was a step that did.
-        failure: why it failed.
+        failure: why it failed. What is long in the messages, the findings included, is cut to fit into an entry.
         decisions: the operators' decisions on the way, the last ones where there are many.
     """
 
@@ -115,6 +116,14 @@ class Concluded(Wire):
     conclusion: Conclusion
     entry: int
 
+
+_LONGEST_MESSAGE = 4_096
+_LONGEST_OF_FINDING = 2_048
+_ROOM_FOR_FINDINGS = 20_480
+_ROOM_FOR_DECISIONS = 24_576
+"""Bytes of JSON in an entry, which has 65,535 and holds a refusal, a failure, findings and decisions."""
+
+T = TypeVar("T", bound=BaseModel)
 
 _ENTRY_OF_PHASE = {
     Phase.PROCESSED: EntryType.EVENT_PROCESSED,
@@ -178,7 +187,7 @@ class EventRecorder:
             EntryType.EVENT_PROCESSING_FAILED,
             step=f"park/{failure.sequence}/{failure.step}",
             inputs={},
-            data=failure.model_dump(mode="json"),
+            data=_fitting_failure(failure).model_dump(mode="json"),
         )
         return ranges_of(self.ledger.append([draft]))[0]
 
@@ -271,7 +280,8 @@ class EventRecorder:
         return self.draft(event.ref(utids), EntryType.EVENT_RECEIVED, step="receive", inputs={}, data=data)
 
     def _conclusion(self, event: EventRef, conclusion: Conclusion, *, step: str = CONCLUDE) -> Draft:
-        data: JsonObject = {**conclusion.model_dump(mode="json", exclude_none=True), "build": self.build}
+        fitting = _fitting(conclusion)
+        data: JsonObject = {**fitting.model_dump(mode="json", exclude_none=True), "build": self.build}
         return self.draft(event, _ENTRY_OF_PHASE[conclusion.phase], step=step, inputs={}, data=data)
 
 
@@ -290,6 +300,59 @@ def conclusion_of(entries: Sequence[Recorded]) -> Conclusion | None:
 def counts_in_order(counts: dict[str, int]) -> list[tuple[str, int]]:
     """The counts of a conclusion as people read them: all files, then the rest by name."""
     return sorted(counts.items(), key=lambda item: (item[0] != "files", item[0]))
+
+
+def _fitting(conclusion: Conclusion) -> Conclusion:
+    """``conclusion`` as an entry has room for it: what ends a run must not fail to be recorded."""
+    refused, failure = conclusion.refused, conclusion.failure
+    last = _first_within(reversed(conclusion.decisions), _ROOM_FOR_DECISIONS)
+    return conclusion.model_copy(
+        update={
+            "findings": _first_within(map(_fitting_finding, conclusion.findings), _ROOM_FOR_FINDINGS),
+            "decisions": tuple(reversed(last)),
+            "refused": refused and refused.model_copy(update={"message": _short(refused.message, _LONGEST_MESSAGE)}),
+            "failure": failure and _fitting_failure(failure),
+        }
+    )
+
+
+def _fitting_failure(failure: Failure) -> Failure:
+    return failure.model_copy(update={"message": _short(failure.message, _LONGEST_MESSAGE)})
+
+
+def _fitting_finding(finding: Finding) -> Finding:
+    pointer = finding.pointer
+    return finding.model_copy(
+        update={
+            "message": _short(finding.message, _LONGEST_OF_FINDING),
+            "remedy": _short(finding.remedy, _LONGEST_OF_FINDING),
+            "pointer": pointer if pointer is None or _size(pointer) <= _LONGEST_OF_FINDING else None,
+        }
+    )
+
+
+def _first_within(some: Iterable[T], room: int) -> tuple[T, ...]:
+    """The first of some values whose JSON has together at most ``room`` bytes."""
+    kept: list[T] = []
+    for one in some:
+        room -= len(one.model_dump_json().encode())
+        if room < 0:
+            break
+        kept.append(one)
+    return tuple(kept)
+
+
+def _short(text: str, most: int) -> str:
+    """``text``, cut in the middle if its JSON has more than ``most`` bytes."""
+    short, kept = text, min(len(text), most)
+    while _size(short) > most:
+        kept = kept * 3 // 4
+        short = f"{text[: kept // 2]}…{text[len(text) - kept // 2 :]}"
+    return short
+
+
+def _size(text: str) -> int:
+    return len(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
 def _reused_delivery(event: Event) -> Finding:

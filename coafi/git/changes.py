@@ -27,6 +27,9 @@ SUBMODULE: Final = "160000"
 _MAX_SUBJECT = 200
 _MAX_COMPONENT = 255
 _MAX_PATH = 4_096
+_MAX_SHOWN = 4_096
+"""Bytes of a path for people: an entry of the ledger holds it three times, and has 65,535 for everything."""
+
 _IDENTITY = re.compile(rb"(?P<name>.*?) ?<(?P<email>[^<>]*)> (?P<time>-?\d+) (?P<zone>[+-]\d{4})")
 # What HFS+ ignores in names, so that ".g\u200cit" is ".git" there.
 _IGNORED_BY_HFS = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF])
@@ -248,12 +251,20 @@ def read_tree(mirror: Mirror, commit: str) -> list[TreeFile]:
 
 
 def display_path(path: bytes) -> str:
-    """``path`` for people: as it is when it is plain UTF-8, else with the odd bytes and characters escaped."""
+    """``path`` for people: as it is when it is plain UTF-8, else with the odd bytes and characters escaped.
+
+    Of what is longer than 4,096 bytes then, only the head is shown, ``…``, and the SHA-256 of the path.
+    """
     text = path.decode("utf-8", "backslashreplace")
-    return "".join(
+    shown = "".join(
         character if not _is_control(character) else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
+    encoded = shown.encode()
+    if len(encoded) <= _MAX_SHOWN:
+        return shown
+    tail = f"…{sha256(path)}"
+    return encoded[: _MAX_SHOWN - len(tail.encode())].decode("utf-8", "ignore") + tail
 
 
 def judge_path(path: bytes) -> Omitted | None:

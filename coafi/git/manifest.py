@@ -45,8 +45,8 @@ class ManifestFile(Model):
 
     Attributes:
         position: 0-based place in the order of paths; names the file within its manifest.
-        path: the path for people; escaped where the name is not plain UTF-8.
-        raw_path: base64 of the exact bytes, where ``path`` is escaped. ``old_raw_path`` likewise.
+        path: the path for people; escaped where the name is not plain UTF-8, and cut where it is too long.
+        raw_path: base64 of the exact bytes, where ``path`` is not the path itself. ``old_raw_path`` likewise.
         old_path: where it was renamed or copied from.
         mode: six octal digits; missing when the file was deleted. ``blob`` likewise.
         size: bytes of the blob; 0 where there is none.

@@ -15,7 +15,8 @@ from coafi.documents.check import FileReport, Verdict, check_file
 from coafi.errors import IntegrityError
 from coafi.events import new_event
 from coafi.git.archive import write_archive
-from coafi.git.manifest import BatchRef, ManifestFile
+from coafi.git.changes import Change, ChangedFile, judge_path
+from coafi.git.manifest import BatchRef, ManifestFile, manifest_file
 from coafi.ledger.entry import Recorded
 from coafi.ledger.keys import generate_key
 from coafi.ledger.log import Ledger
@@ -265,6 +266,45 @@ def test_two_paths_that_look_alike_have_two_entries(processor: BatchProcessor) -
     checked = check(processor, batch(processor, files, [b"x", b"x"]))
     assert checked.entries == (Range(first=0, last=1),)
     assert len({one.entry.step for one in entries(processor)}) == 2
+
+
+LONG = {
+    "beyond what an entry may have": b"a" * 70_000,
+    "beyond what is shown": b"a" * 33_000,
+    "not UTF-8": b"/".join([b"\xff" * 255] * 16),
+    "quotes": b'"' * 4_095,
+}
+
+
+@pytest.mark.parametrize("path", LONG.values(), ids=LONG)
+def test_a_path_however_long_is_skipped_and_stops_no_other(processor: BatchProcessor, path: bytes) -> None:
+    paths = [path, path[:-1] + b"\xfe"]
+    found = [
+        ChangedFile(one, b"x" + one[1:], Change.RENAMED, "100644", "100644", "a" * 40, "b" * 40, 1, judge_path(one))
+        for one in paths
+    ]
+    files = [manifest_file(one, position=position, batch=0) for position, one in enumerate(found)]
+    content = document(1).encode()
+    files.append(changed(2, "docs/COAFI-ENG-0001-SPEC-A.md", content))
+    contents = [*([b"x"] * [one.omitted for one in found].count(None)), content]
+    checked = check(processor, batch(processor, files, contents))
+    assert checked.files == 3
+    assert checked.verdicts[Verdict.VALID] >= 1
+    assert checked.verdicts.get(Verdict.SKIPPED, 0) >= 1
+    assert len({one.entry.step for one in entries(processor)}) == 3
+
+
+def test_the_entry_of_a_file_keeps_its_key(processor: BatchProcessor) -> None:
+    """A push that is done again after an update must find the entries that it recorded before."""
+    raw = b"caf\xe9.txt"
+    odd = manifest_file(
+        ChangedFile(raw, None, Change.ADDED, "100644", None, "a" * 40, None, 1, judge_path(raw)), position=0, batch=0
+    )
+    check(processor, batch(processor, [odd, changed(1, "plain.txt", b"x")], [b"x"]))
+    assert [one.entry.step for one in entries(processor)] == [
+        "file/caf\\xe9.txt (base64 Y2Fm6S50eHQ=)",
+        "file/plain.txt",
+    ]
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed", "other bytes under another name"])

@@ -20,7 +20,7 @@ from coafi.ledger.entry import Recorded
 from coafi.ledger.keys import generate_key
 from coafi.ledger.log import Ledger
 from coafi.names import EntryType, EventType, Phase
-from coafi.recording import Conclusion, Decision, EventRecorder, Failure, Range, merge_ranges
+from coafi.recording import Conclusion, Decision, EventRecorder, Failure, Range, Refusal, merge_ranges
 from coafi.registry.store import PublishedSchemas, builtin_schemas
 from tests.postgresql import where
 
@@ -324,6 +324,26 @@ def test_a_conclusion_is_recorded_with_the_build_and_concludes_the_delivery(
     assert recorded.entry.type == EntryType.EVENT_DEAD_LETTERED
     assert recorded.data["build"] == "1.2.3"
     assert outcome(deliveries) == Phase.FAILED
+
+
+@pytest.mark.parametrize("long", ["x" * 70_000, "\u20ac" * 30_000, "\x01" * 20_000, '"' * 40_000])
+def test_however_long_a_message_is_its_end_of_the_run_can_be_recorded(recorder: EventRecorder, long: str) -> None:
+    ref = event().ref(event().utids)
+    failure = FAILURE.model_copy(update={"message": f"begin {long} end"})
+    recorder.park(ref, failure)
+    finding = FINDING.model_copy(update={"message": long, "remedy": long, "pointer": "/" + long})
+    refusal = Refusal(step="git.fetch", error="ValidationError", message=f"begin {long} end")
+    decisions = (Decision(by="\u20ac" * 500, reason="\U0001f600" * 500),) * 16
+    rejected = Conclusion(
+        phase=Phase.REJECTED, refused=refusal, failure=failure, findings=(finding,) * 50, decisions=decisions
+    )
+    concluded = recorder.conclude(ref, rejected).conclusion
+    parked, _ = entries(recorder)
+    for message in (str(parked.data["message"]), concluded.refused.message if concluded.refused else ""):
+        assert message.startswith("begin ")
+        assert message.endswith(" end")
+    assert concluded.findings
+    assert 5 < len(concluded.decisions) < 16
 
 
 def test_concluding_again_gives_what_was_recorded_first(recorder: EventRecorder) -> None:

@@ -1,6 +1,7 @@
 """What a commit changed: every kind of change, every base, every hostile name."""
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -220,6 +221,23 @@ def test_any_path_is_shown_and_judged(path: bytes) -> None:
         assert shown.encode() == path
         assert not {"", ".", "..", ".git"} & set(shown.split("/"))
         assert "\n" not in shown
+
+
+@pytest.mark.parametrize("path", [b"d/" * 2_000 + b"a.md", b"a" * 4_096, b"\xff" * 1_000])
+def test_a_path_that_an_entry_of_the_ledger_holds_is_shown_whole(path: bytes) -> None:
+    assert display_path(path) == path.decode("utf-8", "backslashreplace")
+
+
+@pytest.mark.parametrize(
+    "path", [b"a" * 70_000, b"d/" * 20_000, b"\xff" * 1_100, "\u202e".encode() * 700, "é".encode() * 9_000]
+)
+def test_a_path_that_is_too_long_is_shown_by_its_head_and_what_tells_it_from_others(path: bytes) -> None:
+    shown = display_path(path)
+    assert len(shown.encode()) <= 4_096
+    head, _, digest = shown.partition("…")
+    assert len(head) > 1_000
+    assert digest == hashlib.sha256(path).hexdigest()
+    assert display_path(path[:-2]) != shown
 
 
 @given(st.binary(max_size=200))
