@@ -14,7 +14,16 @@ from coafi.trees.listing import DIRECTORY, Listing, TreeFile
 from coafi.trees.reader import TreeReader
 
 MAX_PATHS = 1_000
-"""Paths that are looked at for one document id; the rest of a flood goes unnoticed."""
+"""Paths of one document id in a tree that are told; the rest of a flood goes unnoticed.
+
+As many are looked up at first. They can be those of other repositories, where the same id is used.
+"""
+
+PAGE = 10_000
+"""Paths of one document id that are looked up at once when the first were not all."""
+
+MAX_SEEN = 100_000
+"""Paths of one document id, of all repositories, that are looked at."""
 
 _CACHED = 4_096
 _COMMITS = 16
@@ -55,6 +64,7 @@ class CommitTree:
         self._listing = lru_cache(_CACHED)(self._reader.listing)
         self._known: dict[str, DocumentFacts | None] = {}
         self._paths: dict[str, list[str]] = {}
+        self._crowded: dict[str, list[str]] = {}
 
     def kind(self, path: str) -> EntryKind | None:
         """What is at a path."""
@@ -85,13 +95,12 @@ class CommitTree:
 
     def paths_of(self, document_id: str) -> Sequence[str]:
         """The paths of the documents with this id, sorted."""
-        paths = self._paths  # another thread may begin a new one
-        found = []
-        for path in paths[document_id] if document_id in paths else self._find(document_id):
-            facts = self.facts(path)
-            if facts is not None and facts.document_id == document_id:
-                found.append(path)
-        return found
+        paths, crowded = self._paths, self._crowded  # another thread may begin new ones
+        if document_id in crowded:
+            return crowded[document_id]
+        first = paths[document_id] if document_id in paths else self._find(document_id)
+        found = self._with_id(document_id, first)
+        return found if len(first) < MAX_PATHS else self._search(document_id, first, found)
 
     def read(self, path: str) -> bytes | None:
         """The content of a file that the checks need: settings, schemas."""
@@ -104,6 +113,23 @@ class CommitTree:
         directory = path.rpartition("/")[0]
         _, listing = self._entry(directory) or ("", "")
         return self._reader.support(digest, directory, listing)
+
+    def _with_id(self, document_id: str, paths: Sequence[str]) -> list[str]:
+        """Those of the paths at which this tree has a document with this id."""
+        return [path for path in paths if (facts := self.facts(path)) is not None and facts.document_id == document_id]
+
+    def _search(self, document_id: str, first: Sequence[str], found: list[str]) -> list[str]:
+        """The paths of an id that is used at many, most of them perhaps of other repositories."""
+        page, seen, more = first, len(first), True
+        while more and len(found) < MAX_PATHS and seen < MAX_SEEN:
+            page = self._store.paths_after(document_id, page[-1], PAGE)
+            found += self._with_id(document_id, page)
+            seen += len(page)
+            more = len(page) == PAGE
+        kept = self._crowded if sum(map(len, self._crowded.values())) + len(self._crowded) < _CACHED else {}
+        kept[document_id] = found[:MAX_PATHS]
+        self._crowded = kept
+        return kept[document_id]
 
     def _entry(self, path: str) -> tuple[str, str] | None:
         """Mode and reference of what is at a path."""

@@ -109,6 +109,13 @@ class FactsStore:
                     found[row.document_id].append(row.path)
         return {one: found[storable(one)] for one in document_ids}
 
+    def paths_after(self, document_id: str, path: str, limit: int) -> list[str]:
+        """Where documents of an id were seen, in any commit, from behind ``path``; at most ``limit``, sorted."""
+        table = document_path.c
+        behind = select(table.path).where(table.document_id == storable(document_id), table.path > path)
+        with self.database.read() as connection:
+            return list(connection.scalars(behind.order_by(table.path).limit(limit)))
+
     def learned(self, directories: Iterable[Place]) -> set[Place]:
         """Those of the directories whose files were learned, and that nobody found damaged since."""
         table = learned_directory.c

@@ -131,6 +131,34 @@ def test_of_an_id_that_is_everywhere_the_first_paths_are_known(trees: Trees) -> 
     }
 
 
+def test_what_other_repositories_hold_hides_no_twin(trees: Trees, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many documents of an id were seen elsewhere, at paths that come first."""
+    monkeypatch.setattr("coafi.trees.commit.MAX_PATHS", 10)
+    monkeypatch.setattr("coafi.trees.commit.PAGE", 7)
+    trees.record({f"!{number:02}.md": document("COAFI-X") for number in range(45)})
+    tree = trees.record({"a.md": document("COAFI-X"), "b.md": document("COAFI-X"), "c.md": document("COAFI-Y")})
+    with (
+        patch.object(FactsStore, "paths", autospec=True, side_effect=FactsStore.paths) as asked,
+        patch.object(FactsStore, "paths_after", autospec=True, side_effect=FactsStore.paths_after) as asked_again,
+    ):
+        assert list(tree.paths_of("COAFI-Y")) == ["c.md"]
+        assert (asked.call_count, asked_again.call_count) == (1, 0)
+        for _ in range(3):
+            assert list(tree.paths_of("COAFI-X")) == ["a.md", "b.md"]
+        assert (asked.call_count, asked_again.call_count) == (2, 6)
+
+
+def test_a_flood_of_one_id_is_looked_through_up_to_a_limit(trees: Trees, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coafi.trees.commit.MAX_PATHS", 10)
+    monkeypatch.setattr("coafi.trees.commit.PAGE", 10)
+    monkeypatch.setattr("coafi.trees.commit.MAX_SEEN", 30)
+    many = {f"{number:02}.md": document("COAFI-X") for number in range(45)}
+    tree = trees.record(many)
+    assert list(tree.paths_of("COAFI-X")) == sorted(many)[:10]
+    late = trees.record({"29.md": document("COAFI-X"), "44.md": document("COAFI-X")})
+    assert list(late.paths_of("COAFI-X")) == ["29.md"]
+
+
 def test_only_files_that_checks_need_can_be_read(trees: Trees) -> None:
     tree = trees.record(
         {".coafi.yaml": "rules: {}", "schemas/x.json": "{}", "secret.txt": "s", "docs/.coafi.yaml": "x"}
