@@ -22,6 +22,7 @@ from coafi.documents.rules import RULES
 from coafi.documents.tree import EntryKind
 from coafi.errors import ResourceNotFoundError
 from coafi.findings import Finding, Severity
+from coafi.git.paths import judge_path
 from coafi.registry.builtin import BuiltinSchemas
 from starters.output import err, out, print_findings, print_json, styled
 
@@ -121,6 +122,8 @@ def _reports(wanted: _Wanted) -> Iterator[FileReport]:
             omitted = "it is a symbolic link"
         elif wanted.tree.kind(path) is EntryKind.LINK or not file.is_file():
             omitted = "it is a submodule or a special file"
+        elif unsafe := judge_path(wanted.tree.raw_path_of(file)):
+            omitted = unsafe.value
         else:
             # Not from the tree: what git ignores is no part of it, and is checked when somebody names it.
             content = read_file(file)

@@ -11,6 +11,7 @@ from coafi.documents.facts import DocumentFacts, document_facts, id_of_document
 from coafi.documents.kinds import FileKind, kind_of_name
 from coafi.documents.limits import DocumentLimits
 from coafi.documents.tree import EntryKind, is_support_file
+from coafi.git.paths import display_path
 
 _NOT_OURS = frozenset({".git", ".hg", ".svn"})
 MAX_BYTES = DocumentLimits().max_bytes
@@ -51,7 +52,11 @@ class LocalTree:
 
     def path_of(self, file: Path) -> str:
         """The path within the tree of a file below the root, whether it is part of the tree or not."""
-        return _shown(file.relative_to(self.root).as_posix())
+        return display_path(self.raw_path_of(file))
+
+    def raw_path_of(self, file: Path) -> bytes:
+        """The same path as git knows it: its exact bytes."""
+        return os.fsencode(file.relative_to(self.root).as_posix())
 
     def file(self, path: str) -> Path:
         """Where a file of the tree is. Its name can differ from the path, when that is escaped."""
@@ -103,7 +108,7 @@ class LocalTree:
             mode = (self.root / name).lstat().st_mode
         except (OSError, ValueError):  # Deleted, and not yet committed.
             return
-        path = _shown(name)
+        path = display_path(os.fsencode(name))
         self._raw[path] = name
         self._kinds[path] = EntryKind.FILE if stat.S_ISREG(mode) else EntryKind.LINK
         while path:
@@ -147,8 +152,3 @@ def _walked(root: Path) -> Iterator[str]:
         links = [name for name in below if (Path(directory) / name).is_symlink()]
         below[:] = [name for name in below if name not in _NOT_OURS and name not in links]
         yield from ((inside / name).as_posix() for name in (*names, *links))
-
-
-def _shown(name: str) -> str:
-    """A path as reports show it: bytes that are not UTF-8 are escaped."""
-    return name.encode("utf-8", "backslashreplace").decode()

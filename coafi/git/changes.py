@@ -6,7 +6,6 @@ list, with a reason instead of its content.
 """
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -19,21 +18,14 @@ from coafi.errors import ValidationError
 from coafi.git.failures import MirrorDamaged
 from coafi.git.limits import GitLimits
 from coafi.git.mirror import Mirror, is_zero
+from coafi.git.paths import Omitted, display_path, is_control, judge_path
 from coafi.trees.listing import TreeFile
 
 SYMLINK: Final = "120000"
 SUBMODULE: Final = "160000"
 
 _MAX_SUBJECT = 200
-_MAX_COMPONENT = 255
-_MAX_PATH = 4_096
-_MAX_SHOWN = 4_096
-"""Bytes of a path for people: an entry of the ledger holds it three times, and has 65,535 for everything."""
-
 _IDENTITY = re.compile(rb"(?P<name>.*?) ?<(?P<email>[^<>]*)> (?P<time>-?\d+) (?P<zone>[+-]\d{4})")
-# What HFS+ ignores in names, so that ".g\u200cit" is ".git" there.
-_IGNORED_BY_HFS = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF])
-_CONFUSING = frozenset("\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class Change(StrEnum):
@@ -54,17 +46,6 @@ class BaseKind(StrEnum):
     BEFORE = "before"
     FIRST_PARENT = "first-parent"
     ROOT = "root"
-
-
-class Omitted(StrEnum):
-    """Why a file is listed without content."""
-
-    DELETED = "deleted"
-    SYMLINK = "symlink"
-    SUBMODULE = "submodule"
-    TOO_LARGE = "too-large"
-    UNSAFE_PATH = "unsafe-path"
-    PATH_NOT_UTF8 = "path-not-utf8"
 
 
 @dataclass(frozen=True)
@@ -250,53 +231,6 @@ def read_tree(mirror: Mirror, commit: str) -> list[TreeFile]:
     return files
 
 
-def display_path(path: bytes) -> str:
-    """``path`` for people: as it is when it is plain UTF-8, else with the odd bytes and characters escaped.
-
-    Of what is longer than 4,096 bytes then, only the head is shown, ``…``, and the SHA-256 of the path.
-    """
-    text = path.decode("utf-8", "backslashreplace")
-    shown = "".join(
-        character if not _is_control(character) else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
-    encoded = shown.encode()
-    if len(encoded) <= _MAX_SHOWN:
-        return shown
-    tail = f"…{sha256(path)}"
-    return encoded[: _MAX_SHOWN - len(tail.encode())].decode("utf-8", "ignore") + tail
-
-
-def judge_path(path: bytes) -> Omitted | None:
-    """Why a file of this name must not be touched, if so.
-
-    Unsafe are: absolute paths, empty, ``.``, ``..`` and ``.git`` components (also as HFS+ and NTFS fold them), a
-    backslash, control and bidirectional characters, and what no file system holds.
-    """
-    if len(path) > _MAX_PATH:
-        return Omitted.UNSAFE_PATH
-    try:
-        text = path.decode("utf-8")
-    except UnicodeDecodeError:
-        return Omitted.PATH_NOT_UTF8
-    if "\\" in text or any(_is_control(character) for character in text):
-        return Omitted.UNSAFE_PATH
-    if any(_is_unsafe(component) for component in text.split("/")):
-        return Omitted.UNSAFE_PATH
-    return None
-
-
-def _is_unsafe(component: str) -> bool:
-    if component in ("", ".", "..") or len(component.encode()) > _MAX_COMPONENT:
-        return True
-    folded = component.translate(_IGNORED_BY_HFS).casefold().partition(":")[0].rstrip(" .")
-    return folded in (".git", "git~1")
-
-
-def _is_control(character: str) -> bool:
-    return unicodedata.category(character) == "Cc" or character in _CONFUSING
-
-
 def _is_content(mode: str | None) -> bool:
     return mode is not None and mode not in (SYMLINK, SUBMODULE)
 
@@ -427,4 +361,4 @@ def _rfc3339(seconds: int, zone: str) -> str | None:
 
 def _text(raw: bytes) -> str:
     """Text from a commit for people: what is not UTF-8 replaced, control characters removed."""
-    return "".join(character for character in raw.decode("utf-8", "replace") if not _is_control(character)).strip()
+    return "".join(character for character in raw.decode("utf-8", "replace") if not is_control(character)).strip()

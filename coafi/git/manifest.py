@@ -13,7 +13,8 @@ from pydantic.alias_generators import to_camel
 
 from coafi.canonical import Sha256, canonical_json
 from coafi.errors import IntegrityError
-from coafi.git.changes import BaseKind, Change, ChangedFile, Commit, Omitted, Person, display_path
+from coafi.git.changes import BaseKind, Change, ChangedFile, Commit, Person
+from coafi.git.paths import Omitted, display_path
 from coafi.objects import ObjectStore
 
 Oid = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]

@@ -15,8 +15,9 @@ from coafi.documents.check import FileReport, Verdict, check_file
 from coafi.errors import IntegrityError
 from coafi.events import new_event
 from coafi.git.archive import write_archive
-from coafi.git.changes import Change, ChangedFile, judge_path
+from coafi.git.changes import Change, ChangedFile
 from coafi.git.manifest import BatchRef, ManifestFile, manifest_file
+from coafi.git.paths import judge_path
 from coafi.ledger.entry import Recorded
 from coafi.ledger.keys import generate_key
 from coafi.ledger.log import Ledger

@@ -31,8 +31,9 @@ from coafi.documents.svg import NotSvg, clean_svg
 from coafi.errors import CoafiError
 from coafi.federation.witness import format_request, parse_request
 from coafi.git.archive import read_archive, write_archive
-from coafi.git.changes import Change, ChangedFile, display_path, judge_path, parse_raw_diff
+from coafi.git.changes import Change, ChangedFile, parse_raw_diff
 from coafi.git.manifest import manifest_file, read_manifest
+from coafi.git.paths import display_path, judge_path
 from coafi.git.refs import check_branch
 from coafi.git.urls import UrlPolicy, parse_repository_url
 from coafi.ledger.bundle import encode_bundle, parse_bundle

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from coafi.documents.rules import RULES
 from coafi.findings import Severity
+from coafi.git.paths import display_path, judge_path
 from starters import files
 from starters.cli import app
 from starters.output import err
@@ -269,7 +270,22 @@ def test_what_cannot_be_looked_at_is_skipped(tmp_path: Path) -> None:
     assert told["pipe.md"] == ("skipped", "the content was not looked at: it is a submodule or a special file")
     assert told["large.md"][0] == "skipped"
     assert told["large.md"][1].endswith("it has 11534336 bytes; up to 10485760 are checked")
-    assert told["\\udcff.md"] == ("valid", "")
+    assert told["\\xff.md"] == ("skipped", "the content was not looked at: path-not-utf8")
+
+
+def test_a_name_is_judged_and_shown_as_in_a_push(repository: Repository) -> None:
+    names = [b"a\\b.json", b"caf\xe9.json", "x\u202ey.json".encode(), b"line\nbreak.json", b"good.json"]
+    for name in names:
+        (repository.path / os.fsdecode(name)).write_text("{")
+    code, output = run(repository.path, "--format", "json", *(os.fsdecode(name) for name in names[:3]), ".")
+    found = {one["path"]: one for one in json.loads(output)["files"]}
+    assert {one["path"] for one in found.values()} >= {display_path(name) for name in names}
+    for name in names[:-1]:
+        one = found[display_path(name)]
+        assert (one["verdict"], [finding["rule"] for finding in one["findings"]]) == ("skipped", ["file/omitted"])
+        assert str(judge_path(name)) in one["findings"][0]["message"]
+    assert found["good.json"]["verdict"] == "invalid"
+    assert code == 1
 
 
 def test_long_runs_show_how_far_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from coafi.errors import IntegrityError
 from coafi.git.archive import MAX_BATCHES, plan_batches, read_archive, write_archive
-from coafi.git.changes import Change, ChangedFile, Omitted
+from coafi.git.changes import Change, ChangedFile
 from coafi.git.limits import MIB, GitLimits
 from coafi.git.manifest import ManifestFile
+from coafi.git.paths import Omitted
 from tests.strength import examples
 
 LIMITS = GitLimits()

@@ -13,20 +13,18 @@ from coafi.errors import ValidationError
 from coafi.git.changes import (
     Change,
     ChangedFile,
-    Omitted,
     changed_files,
     compare_trees,
     contents_needed,
     count_changes,
-    display_path,
     empty_tree,
-    judge_path,
     parse_raw_diff,
     read_commit,
 )
 from coafi.git.failures import MirrorDamaged
 from coafi.git.limits import GitLimits
 from coafi.git.mirror import Mirror
+from coafi.git.paths import Omitted, display_path, judge_path
 from coafi.git.runner import GitRunner, Watch
 from tests.coafi.git.repositories import Repository
 

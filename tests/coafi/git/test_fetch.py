@@ -21,11 +21,12 @@ from coafi.errors import (
     ValidationError,
 )
 from coafi.git.archive import read_archive
-from coafi.git.changes import BaseKind, Change, Omitted
+from coafi.git.changes import BaseKind, Change
 from coafi.git.failures import AccessRefused, GitCancelled
 from coafi.git.fetch import FetchRequest, FetchResult, GitFetcher
 from coafi.git.limits import GitLimits
 from coafi.git.manifest import ManifestFile, read_manifest
+from coafi.git.paths import Omitted
 from coafi.git.urls import UrlPolicy
 from coafi.registry.store import PublishedSchemas, builtin_schemas
 from coafi.trees.commit import CommitContexts
