@@ -16,7 +16,7 @@ from coafi.index.pointers import IndexReader
 from coafi.names import ActivityName
 
 COMMIT_ATTEMPTS = 4
-"""Attempts, over five seconds, until a commit counts as unknown: a host's replicas may be behind its webhooks."""
+"""Attempts that do not find a commit until it is unknown: a host's replicas may be seconds behind its webhooks."""
 
 
 class FetchTask(Wire):
@@ -71,7 +71,7 @@ class GitActivities:
             with pulse():
                 return self.fetcher.fetch(task.request, heartbeat=tries.heartbeat, cancelled=activity.is_cancelled)
         except CommitNotFound as unknown:
-            if _is_last_attempt(COMMIT_ATTEMPTS):
+            if _is_not_there():
                 raise
             raise Unavailable(unknown.message, remedy="nothing yet: it may not have arrived") from unknown
 
@@ -90,13 +90,14 @@ class GitActivities:
                     task.repository, task.branch, known, heartbeat=tries.heartbeat, cancelled=activity.is_cancelled
                 )
         except CommitNotFound as moved:
-            if _is_last_attempt(COMMIT_ATTEMPTS):
+            if _is_not_there():
                 raise
             raise Unavailable(moved.message, remedy="nothing yet: the branch has moved on meanwhile") from moved
         return TipResult(generation=newest.generation if newest else 0, tip=tip)
 
 
-def _is_last_attempt(most: int) -> bool:
+def _is_not_there() -> bool:
+    """Whether a commit was looked for often enough. Tries that met an outage do not count, unless it was the last."""
     info = activity.info()
     allowed = info.retry_policy.maximum_attempts if info.retry_policy else 0
-    return info.attempt >= (min(most, allowed) if allowed else most)
+    return tries.failed(CommitNotFound.__name__) >= COMMIT_ATTEMPTS or info.attempt == allowed

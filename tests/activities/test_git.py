@@ -6,6 +6,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from activities.git import COMMIT_ATTEMPTS, FetchTask, GitActivities
+from activities.tries import MEMBER
 from coafi.database import Database
 from coafi.errors import ResourceNotFoundError
 from coafi.git.fetch import FetchRequest, GitFetcher
@@ -44,8 +45,13 @@ def task(repository: Repository, commit: str | None = None) -> FetchTask:
     return FetchTask(event=EVENT, request=request)
 
 
-def failure(git: GitActivities, repository: Repository, *, attempt: int, allowed: int | None) -> ApplicationError:
-    return failure_of(environment(attempt=attempt, allowed=allowed), git.fetch, task(repository, "a" * 40))
+def failure(
+    git: GitActivities, repository: Repository, *, attempt: int, allowed: int | None, unknown: int | None = None
+) -> ApplicationError:
+    """Of an attempt, before which ``unknown`` ones did not find the commit: by default all."""
+    heartbeat = ({MEMBER: {"CommitNotFound": attempt - 1 if unknown is None else unknown}},)
+    made = environment(attempt=attempt, allowed=allowed, heartbeat=heartbeat)
+    return failure_of(made, git.fetch, task(repository, "a" * 40))
 
 
 def test_a_commit_becomes_batches_and_the_wait_for_git_is_heard(
@@ -73,6 +79,11 @@ def test_an_unknown_commit_is_waited_for_until_the_fourth_attempt(
     error = failure(git, repository, attempt=COMMIT_ATTEMPTS, allowed=allowed)
     assert (error.type, error.non_retryable) == ("ResourceNotFoundError", True)
     assert COMMIT_ATTEMPTS == 4
+
+
+def test_attempts_that_met_an_outage_do_not_make_a_commit_unknown(git: GitActivities, repository: Repository) -> None:
+    assert failure(git, repository, attempt=100, allowed=700, unknown=2).type == "Unavailable"
+    assert failure(git, repository, attempt=100, allowed=700, unknown=3).type == "ResourceNotFoundError"
 
 
 def test_an_unknown_commit_is_refused_earlier_when_no_attempt_is_left(

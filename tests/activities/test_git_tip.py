@@ -9,6 +9,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.git import COMMIT_ATTEMPTS, GitActivities, TipTask
+from activities.tries import MEMBER
 from coafi.database import Database
 from coafi.git.failures import CommitNotFound
 from coafi.git.fetch import GitFetcher, Tip
@@ -34,7 +35,8 @@ def test_a_branch_that_moved_on_is_looked_up_again(tmp_path: Path, attempt: int,
     database.create_tables()
     fetcher = Moving(mirrors=tmp_path / "mirrors", objects=objects, trees=TreeRecorder(database, objects))
     environment = ActivityEnvironment()
-    environment.info = replace(environment.info, attempt=attempt)
+    unknown = {MEMBER: {"CommitNotFound": attempt - 1}}
+    environment.info = replace(environment.info, attempt=attempt, heartbeat_details=(unknown,))
     with pytest.raises(ApplicationError) as raised:
         environment.run(
             GitActivities(fetcher, IndexReader(database)).tip, TipTask(repository="https://e.org/r", branch="main")

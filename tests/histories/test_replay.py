@@ -221,7 +221,7 @@ BEFORE = {
 }
 """Runs from before a patch. A peer's, paused, went on past what Temporal suggested, as nothing was put aside. Another
 took a message that is nested too deeply. An index's was asked by 2,001 pushes that show nothing new, and goes on to its
-second update, for the one that was left. A request's was discarded after its change was made, and told nobody of that."""
+second update, for the one that was left. A request's was discarded after its change was made, and told nobody."""
 
 
 async def _replay_before(name: str) -> None:
