@@ -114,10 +114,15 @@ def push_keys(event: Event) -> PushKeys | None:
     found = re.fullmatch(rf"{re.escape(push)}(?:-(\d+))?", event.id)
     return PushKeys(
         push=push,
-        branch=digest_of([source_of(url), branch]),
+        branch=branch_key(url, branch),
         earlier=int(found[1] or 0) if found else None,
         submitted=event.id.startswith(_SUBMITTED),
     )
+
+
+def branch_key(repository_url: str, branch: str) -> str:
+    """What the deliveries of the pushes to a branch have in common (:class:`PushKeys`)."""
+    return digest_of([source_of(repository_url), branch])
 
 
 def source_of(repository_url: JsonValue) -> str:

@@ -9,9 +9,11 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import Column, Connection, Index, Integer, Table, select, tuple_
 
+from coafi.commits import branch_key
 from coafi.database import Database, big_integer, metadata, text
 from coafi.database.schema import ONLY_POSTGRESQL, ONLY_SQLITE
 from coafi.database.statements import insert_missing
+from coafi.deliveries import delivery
 
 
 def by_path(table: str) -> tuple[Index, ...]:
@@ -109,18 +111,31 @@ def add_artifact_results(connection: Connection, results: Sequence[ArtifactResul
     insert_missing(connection, artifact_result, [asdict(one) for one in results])
 
 
-def latest_results(connection: Connection, repository: str, files: Iterable[tuple[str, str]]) -> dict[str, FileResult]:
+def latest_results(
+    connection: Connection, repository: str, branch: str, files: Iterable[tuple[str, str]]
+) -> dict[str, FileResult]:
     """See :meth:`ResultReader.latest`."""
     found: dict[str, FileResult] = {}
+    foreign: set[str] = set()
+    this = branch_key(repository, branch)
     for some in _chunks(files):
         query = (
-            select(file_result)
+            select(file_result, delivery.c.branch)
+            .outerjoin(delivery, delivery.c.workflow_id == file_result.c.workflow_id)
             .where(file_result.c.repository == repository)
             .where(tuple_(file_result.c.path, file_result.c.blob).in_(some))
             .order_by(file_result.c.entry)
         )
         for row in connection.execute(query):
-            found[row.path] = FileResult(**row._mapping)
+            *values, pushed_to = row
+            one = FileResult(*values)
+            if pushed_to in (None, this):
+                foreign.discard(one.path)
+            elif one.path not in found:
+                foreign.add(one.path)
+            elif one.path not in foreign:
+                continue
+            found[one.path] = one
     return found
 
 
@@ -130,10 +145,14 @@ class ResultReader:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def latest(self, repository: str, files: Iterable[tuple[str, str]]) -> dict[str, FileResult]:
-        """The newest verdict of each of ``files`` (path and blob), by path; files without one are left out."""
+    def latest(self, repository: str, branch: str, files: Iterable[tuple[str, str]]) -> dict[str, FileResult]:
+        """The newest verdict of each of ``files`` (path and blob), by path; files without one are left out.
+
+        A verdict depends on the other files of its commit: those of pushes to other branches count only where no push
+        to this one brought the file.
+        """
         with self._database.read() as connection:
-            return latest_results(connection, repository, files)
+            return latest_results(connection, repository, branch, files)
 
     def artifacts(self, repository: str, files: Iterable[tuple[str, str]]) -> dict[str, dict[str, ArtifactResult]]:
         """The newest artifacts of each of ``files`` (path and blob), by path and kind of artifact."""

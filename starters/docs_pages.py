@@ -179,7 +179,7 @@ class DocumentationPages:
     def _document(self, request: Request, pointer: IndexPointer, file: TreeFile) -> _Content:
         key = (file.path, file.blob)
         artifacts = self._results.artifacts(pointer.repository, [key]).get(file.path, {})
-        result = self._results.latest(pointer.repository, [key]).get(file.path)
+        result = self._results.latest(pointer.repository, pointer.branch, [key]).get(file.path)
         if (wanted := request.query_params.get("artifact")) is not None:
             return self._artifact(pointer, file, wanted, artifacts, result)
         # A page that was made when the same content was right says nothing of what is wrong with it now.

@@ -61,7 +61,7 @@ class IndexBuilder:
         for start in range(0, len(files), _AT_A_TIME):
             beat(f"indexing documents: {start} of {len(files)}")
             some = files[start : start + _AT_A_TIME]
-            found = results.latest(repository, [(file.path, file.blob) for file in some])
+            found = results.latest(repository, branch, [(file.path, file.blob) for file in some])
             known = summaries.of(list(found.values()))
             unchecked = facts.facts([file.blob for file in some if file.path not in found])
             for file in some:

@@ -366,7 +366,7 @@ class Revalidator:
     ) -> tuple[Tally, bool]:
         """Hold some documents of a branch against the schema; and whether its index shows what is known now."""
         keys = [(one["path"], one["blob"]) for one in documents]
-        latest = ResultReader(self.database).latest(tip.repository, keys)
+        latest = ResultReader(self.database).latest(tip.repository, tip.branch, keys)
         context = self.contexts.of(tip.tree)
         reports_of = reports_from(self.objects)
         looked = unreadable = undecided = 0
@@ -409,7 +409,7 @@ class Revalidator:
 
         def unit(transaction: LedgerTransaction) -> list[FileResult]:
             keys = [(one.before.path, one.before.blob) for one in changed]
-            latest = latest_results(transaction.connection, tip.repository, keys)
+            latest = latest_results(transaction.connection, tip.repository, tip.branch, keys)
             drafts = [
                 self._document_draft(revalidation, tip, one, reports)
                 for one in changed

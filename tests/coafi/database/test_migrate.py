@@ -155,7 +155,10 @@ def test_a_file_from_before_versions_is_adopted_with_all_it_holds(old: Path) -> 
     assert migrate.differences(database) == []
     assert FactsStore(database).paths(["COAFI-X"], 10) == {"COAFI-X": ["docs/0.md", "docs/ä.md"]}
     assert [one.delivery_id for one in DeliveryReader(database).recent(9)] == ["d1"]
-    assert ResultReader(database).latest("https://example.org/a", [("docs/0.md", "b" * 40)])["docs/0.md"].entry == 0
+    assert (
+        ResultReader(database).latest("https://example.org/a", "main", [("docs/0.md", "b" * 40)])["docs/0.md"].entry
+        == 0
+    )
     database.close()
     with opened(old) as ledger:
         first = replace(draft(0), namespace="default")
