@@ -228,7 +228,7 @@ def metadata_findings(
     Raises:
         ValidationError: the schema cannot be used.
     """
-    violations = schema.violations(metadata)
+    violations = schema.violations(metadata, of_each_member=True)  # of some, they are only warnings
     places = locate({violation.pointer for violation in violations})
     found = [
         _breach(violation, metadata, schema, places.get(violation.pointer, Position(1, 1)))

@@ -4,8 +4,10 @@ The ``jsonschema`` package is the reference: a differential test holds the two a
 hostile input: no remote ``$ref`` is ever fetched, and a pattern that needs back-tracking is refused on compiling.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import NoReturn, Protocol
 
 import jsonschema_rs
@@ -18,6 +20,9 @@ from coafi.json_pointers import pointer_to
 
 MAX_VIOLATIONS = 50
 """Violations reported of one instance; more would not help the person who has to mend it."""
+
+MAX_LOOKED_AT = 10_000
+"""Violations of one instance among which those to report are looked for."""
 
 
 _PATTERN_BYTES = 1024 * 1024
@@ -75,16 +80,25 @@ class Schema:
         """What a verdict says of this schema."""
         return CheckedSchema(schema_id=self.schema_id, version=self.version, digest=self.digest)
 
-    def violations(self, instance: JsonValue, *, quoting: bool = True) -> tuple[Violation, ...]:
+    def violations(
+        self, instance: JsonValue, *, quoting: bool = True, of_each_member: bool = False
+    ) -> tuple[Violation, ...]:
         """Where ``instance`` breaks this schema, at most ``MAX_VIOLATIONS`` places; empty when it is valid.
 
         Args:
             quoting: whether messages quote values. What goes into the ledger must not: nobody could take it out.
+            of_each_member: count those of each member of an object by itself, where some are worse than others: no
+                number of breaches in one hides those in another. At most ``MAX_LOOKED_AT`` are looked at.
         """
         found: list[Violation] = []
-        for error in (self._compiled if quoting else self._discreet).iter_errors(instance):
-            found.append(Violation(pointer_to(error.instance_path, instance), error.kind.name, shorten(error.message)))
-            if len(found) == MAX_VIOLATIONS:
+        counts: Counter[object] = Counter()
+        for error in islice((self._compiled if quoting else self._discreet).iter_errors(instance), MAX_LOOKED_AT):
+            member = next(iter(error.instance_path), None) if of_each_member else None
+            counts[member] += 1
+            if counts[member] <= MAX_VIOLATIONS:
+                place = pointer_to(error.instance_path, instance)
+                found.append(Violation(place, error.kind.name, shorten(error.message)))
+            elif not of_each_member:
                 break
         return tuple(found)
 

@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coafi.canonical import JsonObject
 from coafi.documents.check import check_file
-from coafi.documents.frontmatter import Place, split
+from coafi.documents.frontmatter import Place, metadata_findings, split
 from coafi.registry.validation import Schema
 from tests.coafi.documents.samples import BUILTIN, GOOD, Builtin, NoSchemas, check, rules
 
@@ -185,6 +186,16 @@ def test_schemas_of_others_need_no_annotations() -> None:
     pointers = {finding.pointer: (finding.line, finding.column) for finding in report.findings}
     assert pointers["/a~1b~0"] == (10, 7)
     assert "" in pointers
+
+
+def test_no_number_of_unusual_values_hides_a_wrong_one() -> None:
+    tags: JsonObject = {"items": {"enum": ["a"]}, "x-severity": "warning"}
+    schema = Schema("x", "1.0.0", {"properties": {"tags": tags, "version": {"type": "string"}}})
+    found = metadata_findings({"tags": ["b"] * 300, "version": 1}, schema)
+    assert {(one.pointer.split("/")[1], one.severity) for one in found if one.pointer} == {
+        ("tags", "warning"),
+        ("version", "error"),
+    }
 
 
 def test_front_matter_has_a_size_limit() -> None:

@@ -1,5 +1,6 @@
 """The fast engine against the reference, and what no schema may do."""
 
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
@@ -95,6 +96,16 @@ def test_long_values_and_long_lists_are_cut() -> None:
     violations = schema.violations(["x" * 100_000] * 1000)
     assert len(violations) == MAX_VIOLATIONS
     assert all(len(one.message) < 400 for one in violations)
+
+
+def test_many_breaches_of_one_member_do_not_hide_those_of_another() -> None:
+    schema = Schema("x", "1.0.0", {"properties": {"tags": {"items": {"enum": ["a"]}}, "version": {"type": "string"}}})
+    instance: JsonObject = {"tags": ["x"] * 100, "version": 1}
+    assert {one.pointer.split("/")[1] for one in schema.violations(instance)} == {"tags"}
+    found = Counter(one.pointer.split("/")[1] for one in schema.violations(instance, of_each_member=True))
+    assert found == {"tags": MAX_VIOLATIONS, "version": 1}
+    assert len(schema.violations(["x"] * 3, of_each_member=True)) == 0
+    assert len(Schema("x", "1.0.0", {"type": "string"}).violations(instance, of_each_member=True)) == 1
 
 
 def test_pointers_are_escaped() -> None:
