@@ -101,12 +101,12 @@ class Stack:
         return [one for one in found if entry_type is None or one.entry.type == entry_type]
 
     def verify(self) -> int:
-        """Verify the whole ledger independently: gapless, untampered, no step twice. Its size."""
+        """Verify the whole ledger independently: gapless, untampered, no step twice. Its size, while it may grow."""
         ledger = self.resources.ledger
         checkpoint = ledger.checkpoint(force=True)
         size = verify_log(ledger.bodies(), checkpoint.note, ledger.keys, stored_tiles=ledger.tiles()).checkpoint.size
         keys = [one.entry.key for one in self.entries()]
-        assert len(keys) == len(set(keys)) == size
+        assert len(keys) == len(set(keys)) >= size
         return size
 
     async def forget(self, workflow_id: str) -> None:
