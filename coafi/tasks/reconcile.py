@@ -186,8 +186,14 @@ class Reconciler:
             heads = self.heads.of(url)
             after = heads.commits.get(name, _zeros(commit))
             if after != commit and (heads.complete or not is_zero(after)):
+                pushes = [push for push in self.pushes.of(source_of(url)) if push.branch == name]
+                # The last push between them that is known; or another one, if the branch cannot be there by that.
+                same = _count(pushes, commit, after)
+                earlier = same - 1 if same and is_known(pushes, after) else same
                 standing = Standing.GONE if is_zero(after) else Standing.MISSED
-                found.append(Branch(repository=url, branch=name, before=commit, after=after, standing=standing))
+                found.append(
+                    Branch(repository=url, branch=name, before=commit, after=after, earlier=earlier, standing=standing)
+                )
         return found
 
     def start_one(self, branch: Branch, beat: Callable[[str], None] = lambda _text: None) -> Branch:
@@ -241,7 +247,7 @@ class Reconciler:
             after = after or _zeros(tip)
             if not is_known(known, after):
                 standing = Standing.GONE if is_zero(after) else Standing.MISSED
-                earlier = sum((push.before, push.after) == (tip, after) for push in known)
+                earlier = _count(known, tip, after)
                 yield Branch(repository=url, branch=name, before=tip, after=after, earlier=earlier, standing=standing)
 
     def _wait(self, seconds: float, beat: Callable[[str], None]) -> None:
@@ -250,6 +256,11 @@ class Reconciler:
             beat(f"looking again in {left:.0f} s: a delivery may be on its way")
             self.sleep(min(left, 1.0))
             left -= 1.0
+
+
+def _count(pushes: Sequence[Push], before: str, after: str) -> int:
+    """How many of the pushes lead from the one commit to the other."""
+    return sum((push.before, push.after) == (before, after) for push in pushes)
 
 
 def is_known(pushes: Sequence[Push], head: str) -> bool:

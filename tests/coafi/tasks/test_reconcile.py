@@ -17,7 +17,7 @@ from coafi.objects.local import LocalObjectStore
 from coafi.recording import EventRecorder
 from coafi.registry.store import PublishedSchemas, builtin_schemas
 from coafi.tasks.pushes import KnownPushes
-from coafi.tasks.reconcile import ReconcileParameters, Reconciler
+from coafi.tasks.reconcile import ReconcileParameters, Reconciler, reconciled_event
 from coafi.webhooks.github import push_event
 from tests.coafi.git.repositories import Repository
 from tests.coafi.tasks.support import MOMENT
@@ -109,3 +109,26 @@ def test_where_a_branch_cannot_be_listed_none_is_called_gone(
     assert looked(reconciler) == {"main": "missed"}
     repository.git("update-ref", "-d", os.fsdecode(ref))
     assert looked(reconciler) == {"main": "missed", "caf\ufffd": "gone"}
+
+
+def test_since_a_commit_means_the_last_push_from_it_or_another_one_if_that_was_left(
+    recorder: EventRecorder, reconciler: Reconciler, repository: Repository
+) -> None:
+    """Whoever asks for what lies behind a commit must get it, and what was delivered must not be done twice."""
+    first = repository.git("rev-parse", "main")
+    second = repository.commit({"b.md": "b"})
+
+    def move(before: str, after: str, delivery: str) -> None:
+        payload = push_payload(repository.url, after, before=before)
+        event = push_event(payload, delivery=delivery, body=delivery.encode(), received=MOMENT, traceparent=None)
+        assert recorder.receive(event, delivery).phase is Phase.VALIDATED
+
+    def asked() -> tuple[int, Phase]:
+        (found,) = reconciler.since(first)
+        return found.earlier, recorder.receive(reconciled_event(found, MOMENT)[0], "asked").phase
+
+    move(first, second, "d1")
+    assert asked() == (0, Phase.DUPLICATE)
+    move(second, first, "d2")
+    assert asked() == (1, Phase.VALIDATED), "it is back at the second commit, and nobody told"
+    assert asked() == (1, Phase.VALIDATED), "the same run"
