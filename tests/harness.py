@@ -105,8 +105,8 @@ class Stack:
         ledger = self.resources.ledger
         checkpoint = ledger.checkpoint(force=True)
         size = verify_log(ledger.bodies(), checkpoint.note, ledger.keys, stored_tiles=ledger.tiles()).checkpoint.size
-        keys = [one.entry.key for one in self.entries()]
-        assert len(keys) == len(set(keys)) >= size
+        keys = [one.entry.key for one in self.entries()[:size]]
+        assert len(keys) == len(set(keys)) == size
         return size
 
     async def forget(self, workflow_id: str) -> None:
