@@ -25,7 +25,7 @@ from coafi.events import EventRef, Wire
 from coafi.git.manifest import Oid
 from coafi.git.refs import check_branch
 from coafi.git.urls import UrlPolicy, parse_repository_url
-from coafi.index.model import IndexTask, IndexUpdate, ProcessedCommit
+from coafi.index.model import IndexTask, IndexUpdate, ProcessedCommit, Tip
 from coafi.index.update import IndexUpdater
 from coafi.names import (
     MAX_WORKFLOW_ID,
@@ -39,7 +39,6 @@ from coafi.names import (
     index_workflow_id,
 )
 from coafi.notify.subscribers import Subscribers
-from coafi.registry.revalidation import Tip
 
 REQUEST_TIMEOUT = timedelta(seconds=3)
 """For one call of Temporal: it must end within a light step."""

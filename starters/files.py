@@ -22,7 +22,7 @@ from coafi.documents.rules import RULES
 from coafi.documents.tree import EntryKind
 from coafi.errors import ResourceNotFoundError
 from coafi.findings import Finding, Severity
-from coafi.git.paths import judge_path
+from coafi.paths import judge_path
 from coafi.registry.builtin import BuiltinSchemas
 from starters.output import err, out, print_findings, print_json, styled
 

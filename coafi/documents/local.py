@@ -11,7 +11,7 @@ from coafi.documents.facts import DocumentFacts, document_facts, id_of_document
 from coafi.documents.kinds import FileKind, kind_of_name
 from coafi.documents.limits import DocumentLimits
 from coafi.documents.tree import EntryKind, is_support_file
-from coafi.git.paths import display_path
+from coafi.paths import display_path
 
 _NOT_OURS = frozenset({".git", ".hg", ".svn"})
 MAX_BYTES = DocumentLimits().max_bytes

@@ -2,6 +2,5 @@
 
 ``fetch.GitFetcher`` is the one entry point. Below it: ``urls`` says what may be contacted, ``runner`` is the only
 place that spawns git, ``mirror`` keeps one bare cache per repository, ``objects`` reads single objects from it,
-``changes`` what a commit changed, ``paths`` judges the names of files, ``archive`` and ``manifest`` are the formats
-that outlive the mirror.
+``changes`` what a commit changed, ``archive`` and ``manifest`` are the formats that outlive the mirror.
 """

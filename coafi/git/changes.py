@@ -18,7 +18,7 @@ from coafi.errors import ValidationError
 from coafi.git.failures import MirrorDamaged
 from coafi.git.limits import GitLimits
 from coafi.git.mirror import Mirror, is_zero
-from coafi.git.paths import Omitted, display_path, is_control, judge_path
+from coafi.paths import Omitted, display_path, is_control, judge_path
 from coafi.trees.listing import TreeFile
 
 SYMLINK: Final = "120000"

@@ -14,8 +14,8 @@ from pydantic.alias_generators import to_camel
 from coafi.canonical import Sha256, canonical_json
 from coafi.errors import IntegrityError
 from coafi.git.changes import BaseKind, Change, ChangedFile, Commit, Person
-from coafi.git.paths import Omitted, display_path
 from coafi.objects import ObjectStore
+from coafi.paths import Omitted, display_path
 
 Oid = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
 """The full name of a git object, SHA-1 or SHA-256, in lower-case hexadecimal."""

@@ -98,6 +98,15 @@ class DocumentationIndex(TypedDict):
     documents: list[IndexedDocument]
 
 
+class Tip(Wire):
+    """A branch, the commit that it points to, and that one's tree."""
+
+    repository: str
+    branch: str
+    commit: Oid
+    tree: str
+
+
 class IndexTask(Wire):
     """An index to build and to publish.
 

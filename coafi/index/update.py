@@ -8,25 +8,25 @@ What the index shows for the first time is held against the schemas that were pu
 publishes one later finds the pointer; in the pointer's transaction it is seen that nobody did in between.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from pydantic import JsonValue
+from sqlalchemy import Connection
 
 from coafi.canonical import JsonObject, canonical_json, digest_of
 from coafi.database import Database
 from coafi.errors import CoafiError, IdempotencyConflict, IntegrityError
 from coafi.index.build import IndexBuilder, decode, encode
-from coafi.index.model import DocumentationIndex, IndexedDocument, IndexTask, IndexUpdate
+from coafi.index.model import DocumentationIndex, IndexedDocument, IndexTask, IndexUpdate, Tip
 from coafi.index.pages import index_page
 from coafi.index.pointers import IndexPointer, IndexReader, add_pointer, newest_generation
 from coafi.ledger.entry import Draft, Recorded
 from coafi.ledger.port import Ledger, LedgerTransaction
 from coafi.names import EntryType, index_workflow_id
 from coafi.objects import ObjectStore
-from coafi.registry.known import publications_for_documents
-from coafi.registry.revalidation import Revalidator, Tip
 from coafi.utids import permanent_utids
 
 UPDATED = "documentation.updated"
@@ -44,6 +44,18 @@ class _PublishedError(CoafiError):
     """A schema for documents was published since the verdicts were looked at."""
 
 
+class Published(Protocol):
+    """The schemas that were published, as whoever moves an index has to know of them."""
+
+    def publications(self, connection: Connection) -> int:
+        """A number that grows whenever a schema for documents is published; 0 while none was."""
+        ...
+
+    def catch_up(self, tip: Tip, documents: Iterable[IndexedDocument], beat: Callable[[str], None]) -> bool:
+        """Hold documents against what was published since they were checked; whether that gave other verdicts."""
+        ...
+
+
 @dataclass(frozen=True)
 class IndexUpdater:
     """Publishes indexes.
@@ -51,14 +63,14 @@ class IndexUpdater:
     Attributes:
         ledger: where updates are recorded, and the pointers with them.
         namespace: part of every entry's key (``Settings.ledger_namespace``).
-        revalidator: brings verdicts up to date; without one they are shown as they were given.
+        schemas: bring verdicts up to date; without them they are shown as they were given.
     """
 
     ledger: Ledger
     database: Database
     objects: ObjectStore
     namespace: str
-    revalidator: Revalidator | None = None
+    schemas: Published | None = None
 
     def update(self, task: IndexTask, beat: Callable[[str], None] = lambda _text: None) -> IndexUpdate:
         """Publish the index of a tip. Doing it again finds what was recorded.
@@ -86,10 +98,12 @@ class IndexUpdater:
     def _update(
         self, task: IndexTask, tip: Tip, newest: IndexPointer | None, beat: Callable[[str], None]
     ) -> IndexUpdate:
-        with self.database.read() as connection:
-            published = publications_for_documents(connection)
+        published = None
+        if self.schemas is not None:
+            with self.database.read() as connection:
+                published = self.schemas.publications(connection)
         index = self._build(tip, beat)
-        if published and self.revalidator and self.revalidator.catch_up(tip, self._new(newest, index), beat):
+        if self.schemas and published and self.schemas.catch_up(tip, self._new(newest, index), beat):
             index = self._build(tip, beat)
         verdicts = index["counts"]["verdicts"]
         encoded = self.objects.put(encode(index))
@@ -124,7 +138,7 @@ class IndexUpdater:
         def unit(transaction: LedgerTransaction) -> IndexPointer:
             if newest_generation(transaction.connection, task.repository, task.branch) != task.generation:
                 raise _SupersededError("there is another newest index")
-            if published is not None and publications_for_documents(transaction.connection) != published:
+            if self.schemas and published not in (None, self.schemas.publications(transaction.connection)):
                 raise _PublishedError("a schema was published")
             (recorded,) = transaction.append([draft])
             pointer = IndexPointer(

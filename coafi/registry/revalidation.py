@@ -15,6 +15,7 @@ from typing import cast
 
 import structlog
 from pydantic import Field, TypeAdapter
+from sqlalchemy import Connection
 
 from coafi.canonical import JsonObject, digest_of
 from coafi.database import Database
@@ -24,9 +25,8 @@ from coafi.documents.kinds import FileKind
 from coafi.errors import IntegrityError, Unavailable
 from coafi.events import Wire
 from coafi.findings import Finding, Severity
-from coafi.git.manifest import Oid
 from coafi.index.build import decode
-from coafi.index.model import IndexedDocument
+from coafi.index.model import IndexedDocument, Tip
 from coafi.index.pointers import IndexPointer, IndexReader
 from coafi.ledger.entry import Draft
 from coafi.ledger.port import LedgerTransaction
@@ -36,7 +36,14 @@ from coafi.processing import file_results, write_reports
 from coafi.recording import EventRecorder
 from coafi.registry.acceptance import schema_of
 from coafi.registry.entry import Entry, EntryStatus, RegistryId, finding
-from coafi.registry.known import DOCUMENTS, concerned_by, entries_after, reports_from, versions_of
+from coafi.registry.known import (
+    DOCUMENTS,
+    concerned_by,
+    entries_after,
+    publications_for_documents,
+    reports_from,
+    versions_of,
+)
 from coafi.registry.reader import EntryReader
 from coafi.registry.store import ordered
 from coafi.registry.validation import Schema
@@ -136,15 +143,6 @@ class Part(Wire):
     place: Place
 
 
-class Tip(Wire):
-    """A branch whose index has to show what was found out, and its tip."""
-
-    repository: str
-    branch: str
-    commit: Oid
-    tree: str
-
-
 class PartDone(Wire):
     """What came of a part.
 
@@ -233,6 +231,10 @@ class Revalidator:
         if concerned == DOCUMENTS:
             return self._documents(part, schema, beat)
         return self._entries(part, schema, RegistryId(concerned or ""), beat)
+
+    def publications(self, connection: Connection) -> int:
+        """See :class:`coafi.index.update.Published`."""
+        return publications_for_documents(connection)
 
     def catch_up(
         self, tip: Tip, documents: Iterable[IndexedDocument], beat: Callable[[str], None] = lambda _text: None

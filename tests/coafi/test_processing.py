@@ -17,12 +17,12 @@ from coafi.events import new_event
 from coafi.git.archive import write_archive
 from coafi.git.changes import Change, ChangedFile
 from coafi.git.manifest import BatchRef, ManifestFile, manifest_file
-from coafi.git.paths import judge_path
 from coafi.ledger.entry import Recorded
 from coafi.ledger.keys import generate_key
 from coafi.ledger.log import Ledger
 from coafi.names import EntryType, EventType
 from coafi.objects.local import LocalObjectStore
+from coafi.paths import judge_path
 from coafi.processing import CHUNK, BatchProcessor, BatchTask, Checked, Generated, GenerateTask, read_reports
 from coafi.recording import EventRecorder, Range
 from coafi.registry.store import PublishedSchemas, builtin_schemas

@@ -33,7 +33,6 @@ from coafi.federation.witness import format_request, parse_request
 from coafi.git.archive import read_archive, write_archive
 from coafi.git.changes import Change, ChangedFile, parse_raw_diff
 from coafi.git.manifest import manifest_file, read_manifest
-from coafi.git.paths import display_path, judge_path
 from coafi.git.refs import check_branch
 from coafi.git.urls import UrlPolicy, parse_repository_url
 from coafi.ledger.bundle import encode_bundle, parse_bundle
@@ -58,6 +57,7 @@ from coafi.ledger.wire import (
     KeysAnswer,
 )
 from coafi.objects.local import LocalObjectStore
+from coafi.paths import display_path, judge_path
 from coafi.receipts.dsse import open_envelope, parse_envelope
 from coafi.receipts.tlog_proof import format_tlog_proof, parse_tlog_proof
 from coafi.receipts.verify import verify_receipt

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from coafi.documents.rules import RULES
 from coafi.findings import Severity
-from coafi.git.paths import display_path, judge_path
+from coafi.paths import display_path, judge_path
 from starters import files
 from starters.cli import app
 from starters.output import err

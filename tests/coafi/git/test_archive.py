@@ -14,7 +14,7 @@ from coafi.git.archive import MAX_BATCHES, plan_batches, read_archive, write_arc
 from coafi.git.changes import Change, ChangedFile
 from coafi.git.limits import MIB, GitLimits
 from coafi.git.manifest import ManifestFile
-from coafi.git.paths import Omitted
+from coafi.paths import Omitted
 from tests.strength import examples
 
 LIMITS = GitLimits()

@@ -24,8 +24,8 @@ from coafi.git.changes import (
 from coafi.git.failures import MirrorDamaged
 from coafi.git.limits import GitLimits
 from coafi.git.mirror import Mirror
-from coafi.git.paths import Omitted, display_path, judge_path
 from coafi.git.runner import GitRunner, Watch
+from coafi.paths import Omitted, display_path, judge_path
 from tests.coafi.git.repositories import Repository
 
 LIMITS = GitLimits()

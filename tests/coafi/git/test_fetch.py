@@ -26,8 +26,8 @@ from coafi.git.failures import AccessRefused, GitCancelled
 from coafi.git.fetch import FetchRequest, FetchResult, GitFetcher
 from coafi.git.limits import GitLimits
 from coafi.git.manifest import ManifestFile, read_manifest
-from coafi.git.paths import Omitted
 from coafi.git.urls import UrlPolicy
+from coafi.paths import Omitted
 from coafi.registry.store import PublishedSchemas, builtin_schemas
 from coafi.trees.commit import CommitContexts
 from coafi.trees.recorder import TreeRecorder
